@@ -1,0 +1,1 @@
+"""DATAFLOW: workflows whose stages are Jupyter notebooks."""

@@ -1,0 +1,139 @@
+"""Every error a user can meet, with the exit code it ends a command with.
+
+::
+
+    DataflowError                  1   something failed while it ran
+    ├── ConfigurationError         2   the project or the call is wrong; nothing ran
+    │   ├── ProjectNotFound
+    │   ├── WorkflowNotFound
+    │   └── ParameterError
+    ├── StageFailed                    a notebook's cell raised, timed out, or its kernel died
+    ├── RunFailed                      a run ended without success
+    ├── WarehouseError
+    │   └── WarehouseLocked            somebody else held the write lock for too long
+    ├── DashboardError
+    └── ServiceError
+
+An error says what is wrong (`message`), where (`where`: file and line, or notebook and
+cell) and what to do next (`hint`). Code raises; `dataflow.cli.main` turns it into words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+
+class DataflowError(Exception):
+    """Something failed while it ran.
+
+    Args:
+        message: what is wrong, one sentence.
+        where: the place: `path`, `path:line`, or `notebook, cell 7`.
+        hint: what to do next, an imperative sentence.
+    """
+
+    exit_code = EXIT_FAILED
+
+    def __init__(self, message: str, *, where: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        lines = [self.message if self.where is None else f"{self.where}: {self.message}"]
+        if self.hint:
+            lines.append(f"  → {self.hint}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong in a file: what, where, and what to do about it."""
+
+    message: str
+    path: Path | None = None
+    line: int | None = None
+    hint: str | None = None
+
+    def where(self, root: Path | None = None) -> str | None:
+        """The place as `path:line`, relative to `root` where the path lies below it."""
+        if self.path is None:
+            return None
+        path = self.path
+        if root is not None and path.is_relative_to(root):
+            path = path.relative_to(root)
+        return str(path) if self.line is None else f"{path}:{self.line}"
+
+
+class ConfigurationError(DataflowError):
+    """The project's files or the call are wrong; nothing was run.
+
+    Carries every problem found (`problems`), not just the first.
+    """
+
+    exit_code = EXIT_USAGE
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        where: str | None = None,
+        hint: str | None = None,
+        problems: Iterable[Problem] = (),
+        root: Path | None = None,
+    ) -> None:
+        super().__init__(message, where=where, hint=hint)
+        self.problems = list(problems)
+        self.root = root
+
+    def __str__(self) -> str:
+        lines = [super().__str__()]
+        for problem in self.problems:
+            where = problem.where(self.root)
+            lines.append(f"  {where}: {problem.message}" if where else f"  {problem.message}")
+            if problem.hint:
+                lines.append(f"    → {problem.hint}")
+        return "\n".join(lines)
+
+
+class ProjectNotFound(ConfigurationError):
+    """No DATAFLOW project here or in any folder above."""
+
+
+class WorkflowNotFound(ConfigurationError):
+    """No workflow of that name."""
+
+
+class ParameterError(ConfigurationError):
+    """A stage's parameters are unknown, missing or of the wrong type."""
+
+
+class StageFailed(DataflowError):
+    """A stage's notebook did not reach its end."""
+
+
+class RunFailed(DataflowError):
+    """A run ended without success."""
+
+
+class WarehouseError(DataflowError):
+    """The warehouse could not be opened, written or published."""
+
+
+class WarehouseLocked(WarehouseError):
+    """Somebody else held the warehouse's write lock longer than we were willing to wait."""
+
+
+class DashboardError(DataflowError):
+    """The dashboard's data or pages could not be made."""
+
+
+class ServiceError(DataflowError):
+    """A service did not start, or did not stop."""

@@ -1,0 +1,1 @@
+"""Workflows as Dagster assets, jobs and schedules."""

@@ -1,0 +1,110 @@
+"""The project on disk: where its root is and where everything in it lies."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataflow.errors import ProjectNotFound
+
+ROOT_VARIABLE = "DATAFLOW_PROJECT"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A DATAFLOW project; every path anyone needs is a property of it.
+
+    Args:
+        root: the folder with `pyproject.toml` (holding a `[tool.dataflow]` table),
+            `notebooks/`, `dbt/` and `evidence/`.
+    """
+
+    root: Path
+
+    @classmethod
+    def find(cls, start: Path | None = None) -> Project:
+        """Find the project the way git does: here, or in the nearest folder above.
+
+        The environment variable `DATAFLOW_PROJECT` wins over the search: kernels and
+        services run in folders of their own.
+
+        Raises:
+            ProjectNotFound: neither `start` nor a folder above it is a project.
+        """
+        if start is None and (named := os.environ.get(ROOT_VARIABLE)):
+            root = Path(named).resolve()
+            if is_project(root):
+                return cls(root)
+            raise ProjectNotFound(
+                f"{ROOT_VARIABLE} names {root}, which is not a DATAFLOW project",
+                hint="Unset it, or point it at the folder that holds notebooks/ and pyproject.toml.",
+            )
+        here = (start or Path.cwd()).resolve()
+        for folder in (here, *here.parents):
+            if is_project(folder):
+                return cls(folder)
+        raise ProjectNotFound(
+            f"no DATAFLOW project in {here} or above",
+            hint="Run this inside a project: a folder whose pyproject.toml has a [tool.dataflow] table.",
+        )
+
+    @property
+    def notebooks(self) -> Path:
+        """One folder per workflow."""
+        return self.root / "notebooks"
+
+    @property
+    def dbt(self) -> Path:
+        """The dbt project."""
+        return self.root / "dbt"
+
+    @property
+    def evidence(self) -> Path:
+        """The Evidence project: pages and sources."""
+        return self.root / "evidence"
+
+    @property
+    def runs(self) -> Path:
+        """The archive of executed notebooks: `runs/<workflow>/<run_id>/`."""
+        return self.root / "runs"
+
+    @property
+    def warehouse(self) -> Path:
+        """The working warehouse, the file that runs write to."""
+        named = os.environ.get("DATAFLOW_WAREHOUSE")
+        return Path(named).resolve() if named else self.root / ".duckdb" / "dataflow.duckdb"
+
+    @property
+    def state(self) -> Path:
+        """What the project remembers between commands: services, build hashes, locks."""
+        return self.root / ".dataflow"
+
+    @property
+    def dagster_home(self) -> Path:
+        """Dagster's instance: its runs, events and schedules."""
+        return self.root / ".dagster"
+
+    def relative(self, path: Path) -> str:
+        """`path` as people should read it: from the root where it lies below it."""
+        path = Path(path)
+        return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
+
+    def load_environment(self) -> None:
+        """Read `.env` into the environment; what is already set wins."""
+        env_file = self.root / ".env"
+        if env_file.is_file():
+            from dotenv import load_dotenv
+
+            load_dotenv(env_file, override=False)
+
+
+def is_project(folder: Path) -> bool:
+    """Whether `folder` is a project's root: its pyproject.toml has a `[tool.dataflow]` table."""
+    import tomllib
+
+    try:
+        with (folder / "pyproject.toml").open("rb") as file:
+            return "dataflow" in tomllib.load(file).get("tool", {})
+    except (OSError, tomllib.TOMLDecodeError):
+        return False

@@ -1,0 +1,1 @@
+"""The archive of executed notebooks and its index."""

@@ -1,0 +1,1 @@
+"""JupyterLab, Dagster and the dashboards as services."""

@@ -1,0 +1,1 @@
+"""What notebooks import: configuration, database, HTTP, logging."""

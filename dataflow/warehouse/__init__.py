@@ -1,0 +1,1 @@
+"""The DuckDB file: who may write, what readers see."""

@@ -1,0 +1,1 @@
+"""Workflow folders: finding, reading and validating them."""
