@@ -1,0 +1,77 @@
+"""`${VAR}` and `${VAR:-default}` in configuration values."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dataflow.errors import ConfigurationError
+
+# `$${VAR}` is a literal `${VAR}`, as in docker compose.
+PATTERN = re.compile(
+    r"(?P<escape>\$)?\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}"
+)
+
+
+def variables_in(value: Any) -> Iterator[tuple[str, str | None]]:
+    """Every variable named anywhere inside `value`, with its default (None without one)."""
+    if isinstance(value, str):
+        for match in PATTERN.finditer(value):
+            if not match["escape"]:
+                yield match["name"], match["default"]
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from variables_in(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from variables_in(item)
+
+
+def unset_variables(value: Any, environment: Mapping[str, str] | None = None) -> list[str]:
+    """The variables in `value` that are neither set nor have a default, in order, once each."""
+    environment = os.environ if environment is None else environment
+    missing = (
+        name for name, default in variables_in(value) if default is None and name not in environment
+    )
+    return list(dict.fromkeys(missing))
+
+
+def resolve(value: Any, environment: Mapping[str, str] | None = None) -> Any:
+    """Put the environment's values in place of every `${VAR}` inside `value`.
+
+    Args:
+        value: a string, or a mapping or list with strings anywhere inside.
+        environment: where values come from; the process's own environment by default.
+
+    Raises:
+        ConfigurationError: a variable without default is not set; names all of them.
+    """
+    environment = os.environ if environment is None else environment
+    missing = unset_variables(value, environment)
+    if missing:
+        names = ", ".join(missing)
+        raise ConfigurationError(
+            f"the environment variable{'s' if len(missing) > 1 else ''} {names} "
+            f"{'are' if len(missing) > 1 else 'is'} not set",
+            hint=f"Set {'them' if len(missing) > 1 else 'it'} in the environment or in .env.",
+        )
+    return _resolve(value, environment)
+
+
+def _resolve(value: Any, environment: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        return PATTERN.sub(
+            lambda match: (
+                match[0][1:]
+                if match["escape"]
+                else environment.get(match["name"], match["default"] or "")
+            ),
+            value,
+        )
+    if isinstance(value, Mapping):
+        return {key: _resolve(item, environment) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_resolve(item, environment) for item in value]
+    return value

@@ -1,0 +1,242 @@
+"""From `config.yaml` and the notebooks beside it to a `Workflow`, with everything that is wrong."""
+
+from __future__ import annotations
+
+import re
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from dataflow.errors import Problem
+from dataflow.workflows.model import (
+    Stage,
+    StageSection,
+    Workflow,
+    WorkflowConfig,
+    WorkflowSection,
+)
+from dataflow.workflows.names import nearest, workflow_id_problem
+from dataflow.workflows.yaml_file import Location, YamlFile, read_yaml
+
+TABLE = re.compile(r"(?:[a-z_][a-z0-9_]*\.)?[a-z_][a-z0-9_]*\Z")
+
+
+def load_workflow(folder: Path) -> tuple[Workflow | None, list[Problem]]:
+    """Read the workflow in `folder`.
+
+    Returns:
+        The workflow (None when it cannot be made) and everything that is wrong with its
+        configuration, not just the first thing.
+    """
+    file = read_yaml(folder / "config.yaml")
+    problems = list(file.problems)
+    if name_problem := workflow_id_problem(folder.name):
+        problems.append(Problem(name_problem, folder, hint="Rename the folder."))
+    if file.problems:
+        return None, problems
+    config = _validate(file, problems)
+    if config is None:
+        return None, problems
+    problems += _schedule_problems(file, config.workflow)
+    stages = _stages(folder, file, config, problems)
+    if problems:
+        return None, problems
+    return Workflow(folder.name, folder, config, tuple(stages)), []
+
+
+def _validate(file: YamlFile, problems: list[Problem]) -> WorkflowConfig | None:
+    if not isinstance(file.data, dict):
+        problems.append(
+            Problem(
+                "the file holds no mapping" if file.data is not None else "the file is empty",
+                file.path,
+                1,
+                'Start it with "workflow:" and, below it, "name:".',
+            )
+        )
+        return None
+    try:
+        return WorkflowConfig.model_validate(file.data)
+    except ValidationError as error:
+        for detail in error.errors():
+            problems.append(_in_words(file, detail))
+        return None
+
+
+def _in_words(file: YamlFile, detail: Any) -> Problem:
+    """One of pydantic's errors, as a sentence with a line and a way out."""
+    # Union members put their class's name into the location; files have no such key.
+    location: Location = tuple(
+        part
+        for index, part in enumerate(detail["loc"])
+        if not (isinstance(part, str) and part in {"IngestionSource", "str"} and index)
+    )
+    shown = ".".join(str(part) for part in location)
+    kind = detail["type"]
+    if kind == "extra_forbidden":
+        allowed = (
+            StageSection.model_fields if location[0] == "stages" else WorkflowSection.model_fields
+        )
+        hint = nearest(str(location[-1]), allowed)
+        return file.problem(f"`{shown}` is not a key that is known here", location, hint)
+    if kind == "missing":
+        hint = f"Add `{location[-1]}:`."
+        return file.problem(f"`{shown}` is missing", location[:-1] or location, hint)
+    given = detail["input"]
+    if isinstance(given, (dict, list, BaseModel)):
+        given = type(given).__name__
+    return file.problem(f"`{shown}`: {detail['msg']}, not {given!r}", location, None)
+
+
+def _schedule_problems(file: YamlFile, workflow: WorkflowSection) -> list[Problem]:
+    problems = []
+    if workflow.schedule is not None and (reason := _cron_problem(workflow.schedule)):
+        problems.append(
+            file.problem(
+                f"`{workflow.schedule}` is not a cron schedule: {reason}",
+                ("workflow", "schedule"),
+                'Five fields: minute hour day month weekday; "0 6 * * *" is every day at 6:00.',
+            )
+        )
+    from zoneinfo import ZoneInfo
+
+    try:
+        ZoneInfo(workflow.timezone)
+    except (KeyError, ValueError, OSError):
+        problems.append(
+            file.problem(
+                f"`{workflow.timezone}` is not a time zone",
+                ("workflow", "timezone"),
+                'Use a name like "UTC" or "Europe/Berlin".',
+            )
+        )
+    return problems
+
+
+def _cron_problem(schedule: str) -> str | None:
+    """Why Dagster would not take `schedule`, without the seconds that importing Dagster takes."""
+    from croniter import CroniterError, croniter
+
+    fields = schedule.split()
+    if len(fields) > 5:  # croniter knows a sixth field, seconds; Dagster does not
+        return f"it has {len(fields)} fields, not 5"
+    try:
+        croniter.expand(schedule)
+    except CroniterError as error:
+        return str(error)
+    return None
+
+
+def _stages(
+    folder: Path, file: YamlFile, config: WorkflowConfig, problems: list[Problem]
+) -> list[Stage]:
+    """The stages in an order in which each comes after what it depends on."""
+    sections = config.stages
+    if sections is None:
+        found = sorted(folder.glob("*.ipynb"))
+        sections = [StageSection(notebook=path.name) for path in found]
+    names = [Path(section.notebook).stem for section in sections]
+    stages: list[Stage] = []
+    for index, section in enumerate(sections):
+        location: Location = ("stages", index)
+        name = names[index]
+        problems += _notebook_problems(folder, file, section, location)
+        if name in names[:index]:
+            problems.append(
+                file.problem(f"stage `{name}` is given twice", location, "Keep one of the two.")
+            )
+        after = section.after
+        if after is None:
+            after = names[index - 1 : index] if index else []
+        for other in after:
+            if other not in names or other == name:
+                reason = "itself" if other == name else f"`{other}`, which is not a stage"
+                hint = nearest(other, [n for n in names if n != name])
+                problems.append(
+                    file.problem(f"stage `{name}` comes after {reason}", (*location, "after"), hint)
+                )
+        writes = []
+        for number, table in enumerate(section.writes):
+            if not TABLE.match(table):
+                problems.append(
+                    file.problem(
+                        f"`{table}` is not a table's name",
+                        (*location, "writes", number),
+                        "Use `table` or `schema.table`, in small letters, digits and _.",
+                    )
+                )
+            schema, _, bare = table.rpartition(".")
+            writes.append((schema or f"{folder.name}_raw", bare))
+        stages.append(
+            Stage(
+                folder.name,
+                name,
+                folder / section.notebook,
+                section.parameters,
+                tuple(writes),
+                tuple(after),
+                section.timeout,
+                section.retries,
+            )
+        )
+    problems += _table_problems(file, stages)
+    return _in_order(file, stages, problems)
+
+
+def _notebook_problems(
+    folder: Path, file: YamlFile, section: StageSection, location: Location
+) -> list[Problem]:
+    where = (*location, "notebook")
+    notebook = folder / section.notebook
+    if notebook.suffix != ".ipynb" or notebook.parent != folder:
+        hint = "Name a file like `ingest.ipynb` in the workflow's own folder."
+        return [file.problem(f"`{section.notebook}` is not a notebook here", where, hint)]
+    if not notebook.is_file():
+        hint = nearest(section.notebook, [path.name for path in folder.glob("*.ipynb")])
+        return [file.problem(f"there is no notebook `{section.notebook}`", where, hint)]
+    if not IDENTIFIER_STEM.match(notebook.stem):
+        hint = "Rename the file: its name becomes the stage's name, in Dagster too."
+        return [
+            file.problem(f"`{notebook.stem}` is not a name of letters, digits and _", where, hint)
+        ]
+    return []
+
+
+IDENTIFIER_STEM = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+def _table_problems(file: YamlFile, stages: list[Stage]) -> list[Problem]:
+    owners: dict[tuple[str, str], str] = {}
+    problems = []
+    for index, stage in enumerate(stages):
+        for table in stage.writes:
+            if table in owners:
+                shown = ".".join(table)
+                problems.append(
+                    file.problem(
+                        f"table `{shown}` is written by `{owners[table]}` and `{stage.name}`",
+                        ("stages", index, "writes"),
+                        "One table has one stage that makes it.",
+                    )
+                )
+            owners[table] = stage.name
+    return problems
+
+
+def _in_order(file: YamlFile, stages: list[Stage], problems: list[Problem]) -> list[Stage]:
+    by_name = {stage.name: stage for stage in stages}
+    sorter: TopologicalSorter[str] = TopologicalSorter()
+    for stage in stages:
+        sorter.add(stage.name, *(name for name in stage.after if name in by_name))
+    try:
+        return [by_name[name] for name in sorter.static_order()]
+    except CycleError as error:
+        circle = " → ".join(reversed(error.args[1]))
+        problems.append(
+            file.problem(
+                f"the stages wait for each other: {circle}", ("stages",), "Break the circle."
+            )
+        )
+        return stages

@@ -1,0 +1,163 @@
+"""What `config.yaml` may say, and the workflow and stages it becomes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+class _Strict(BaseModel):
+    """Unknown keys are errors: a misspelt key must never be ignored in silence."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class _Open(BaseModel):
+    """The keys we know are checked, the author may add more for the notebooks to read."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class WorkflowSection(_Strict):
+    """`workflow:` who and when."""
+
+    name: Text
+    description: str = ""
+    schedule: str | None = None
+    timezone: str = "UTC"
+    owner: str | None = None
+    tags: list[str] = Field(default_factory=list)
+
+
+class IngestionSource(_Open):
+    """`ingestion.source:` where data comes from."""
+
+    type: str | None = None
+    url: str | None = None
+    auth_type: str | None = None
+
+
+class Ingestion(_Open):
+    """`ingestion:` read by notebooks through `load_config`."""
+
+    source: IngestionSource | str | None = None
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class TransformationStage(_Open):
+    """One of `transformation.stages`."""
+
+    name: Text
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Transformation(_Open):
+    """`transformation:` read by notebooks through `load_config`."""
+
+    stages: list[TransformationStage] = Field(default_factory=list)
+
+
+class StageSection(_Strict):
+    """One of `stages:` a notebook and how it runs."""
+
+    notebook: Text
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    writes: list[Text] = Field(default_factory=list)
+    after: list[Text] | None = None
+    timeout: Annotated[float, Field(gt=0)] | None = None
+    retries: Annotated[int, Field(ge=0, le=20)] = 0
+
+
+class WorkflowConfig(_Open):
+    """The whole of `config.yaml`."""
+
+    workflow: WorkflowSection
+    ingestion: Ingestion | None = None
+    transformation: Transformation | None = None
+    stages: list[StageSection] | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One notebook of a workflow.
+
+    Args:
+        workflow_id: the workflow it belongs to.
+        name: the notebook's file name without its ending.
+        notebook: the notebook.
+        parameters: values from config.yaml, over the notebook's own defaults;
+            `${VAR}` not yet resolved.
+        writes: the tables it makes, as (schema, table).
+        after: names of the stages that must have succeeded before.
+        timeout: seconds for the whole notebook; None for no limit.
+        retries: how often a failed execution is tried again.
+    """
+
+    workflow_id: str
+    name: str
+    notebook: Path
+    parameters: dict[str, Any] = field(default_factory=dict)
+    writes: tuple[tuple[str, str], ...] = ()
+    after: tuple[str, ...] = ()
+    timeout: float | None = None
+    retries: int = 0
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """A folder below `notebooks/` with its configuration and stages.
+
+    Args:
+        id: the folder's name.
+        folder: the folder.
+        config: the validated configuration.
+        stages: its stages, each after those it depends on.
+    """
+
+    id: str
+    folder: Path
+    config: WorkflowConfig
+    stages: tuple[Stage, ...]
+
+    @property
+    def name(self) -> str:
+        """The name shown to people."""
+        return self.config.workflow.name
+
+    @property
+    def slug(self) -> str:
+        """The workflow's part of its dashboard's address."""
+        return self.id.replace("_", "-")
+
+    @property
+    def raw_schema(self) -> str:
+        """The schema the stages write to unless they name another."""
+        return f"{self.id}_raw"
+
+    @property
+    def schemas(self) -> tuple[str, ...]:
+        """Every schema the workflow owns: raw tables, staging views, marts, and those declared."""
+        declared = [schema for stage in self.stages for schema, _ in stage.writes]
+        return tuple(dict.fromkeys([self.raw_schema, f"{self.id}_staging", self.id, *declared]))
+
+    def stage(self, name: str) -> Stage:
+        """The stage called `name`.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise KeyError(name)
+
+    @property
+    def last_stages(self) -> tuple[Stage, ...]:
+        """The stages no other stage waits for."""
+        waited_for = {name for stage in self.stages for name in stage.after}
+        return tuple(stage for stage in self.stages if stage.name not in waited_for)

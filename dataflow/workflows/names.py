@@ -1,0 +1,46 @@
+"""Names: which are allowed, and the nearest right one to a wrong one."""
+
+from __future__ import annotations
+
+import difflib
+import keyword
+import re
+from collections.abc import Iterable
+
+IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*\Z")
+
+# Catalogs and schemas that DuckDB or this project already uses; a workflow's id becomes a schema.
+RESERVED = {
+    "main", "dataflow", "temp", "system", "information_schema", "pg_catalog", "memory",
+    "published", "notebooks", "dashboard", "runs",
+}  # fmt: skip
+
+
+def workflow_id_problem(workflow_id: str) -> str | None:
+    """Why `workflow_id` cannot be a workflow's id, or None when it can.
+
+    It becomes a schema, a Python package and a part of addresses, so it has to be an
+    identifier of small letters.
+    """
+    if workflow_id in RESERVED:
+        return f"`{workflow_id}` is a name that the project or DuckDB uses itself"
+    if keyword.iskeyword(workflow_id):
+        return f"`{workflow_id}` is a word of Python's own"
+    if not IDENTIFIER.match(workflow_id):
+        return (
+            f"`{workflow_id}` is not a name of small letters, digits and _, starting with a letter"
+        )
+    if len(workflow_id) > 60:
+        return f"`{workflow_id}` is longer than 60 characters"
+    return None
+
+
+def nearest(wrong: str, right: Iterable[str]) -> str | None:
+    """A hint that names what was probably meant by `wrong`, or lists what is allowed."""
+    choices = sorted(right)
+    close = difflib.get_close_matches(wrong, choices, n=1, cutoff=0.6)
+    if close:
+        return f"Did you mean `{close[0]}`?"
+    if not choices:
+        return None
+    return "Use one of: " + ", ".join(f"`{choice}`" for choice in choices) + "."

@@ -1,0 +1,77 @@
+"""Which workflows the project has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dataflow.errors import ConfigurationError, Problem, WorkflowNotFound
+from dataflow.project import Project
+from dataflow.workflows.load import load_workflow
+from dataflow.workflows.model import Workflow
+from dataflow.workflows.names import nearest
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A workflow's folder and what came of reading it.
+
+    Args:
+        id: the folder's name.
+        folder: the folder.
+        workflow: the workflow, None when its configuration is not valid.
+        problems: what is wrong with it.
+    """
+
+    id: str
+    folder: Path
+    workflow: Workflow | None
+    problems: list[Problem] = field(default_factory=list)
+
+
+def workflow_folders(project: Project) -> list[Path]:
+    """The folders below `notebooks/` that hold a `config.yaml`, in name order."""
+    if not project.notebooks.is_dir():
+        return []
+    return sorted(path.parent for path in project.notebooks.glob("*/config.yaml"))
+
+
+def read_workflows(project: Project) -> list[Registered]:
+    """Every workflow of the project, the broken ones with their problems."""
+    registered = []
+    for folder in workflow_folders(project):
+        workflow, problems = load_workflow(folder)
+        registered.append(Registered(folder.name, folder, workflow, problems))
+    return registered
+
+
+def find_workflow_folder(project: Project, workflow_id: str) -> Path:
+    """The folder of workflow `workflow_id`; dashes count as underscores.
+
+    Raises:
+        WorkflowNotFound: there is none; the hint has the nearest name.
+    """
+    folders = {folder.name: folder for folder in workflow_folders(project)}
+    folder = folders.get(workflow_id) or folders.get(workflow_id.replace("-", "_"))
+    if folder is None:
+        raise WorkflowNotFound(
+            f"there is no workflow `{workflow_id}`",
+            hint=nearest(workflow_id, folders) or "notebooks/ has no folder with a config.yaml.",
+        )
+    return folder
+
+
+def get_workflow(project: Project, workflow_id: str) -> Workflow:
+    """Read workflow `workflow_id`.
+
+    Raises:
+        WorkflowNotFound: there is none.
+        ConfigurationError: its configuration is not valid; carries every problem.
+    """
+    folder = find_workflow_folder(project, workflow_id)
+    workflow, problems = load_workflow(folder)
+    if workflow is None:
+        raise ConfigurationError(
+            f"workflow {folder.name} is not valid", problems=problems, root=project.root
+        )
+    return workflow

@@ -1,0 +1,104 @@
+"""YAML that remembers lines, so that every complaint can name one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dataflow.errors import Problem
+
+Location = tuple[str | int, ...]
+
+
+@dataclass
+class YamlFile:
+    """A parsed YAML file.
+
+    Args:
+        path: the file.
+        data: its content as plain Python values.
+        lines: the line (from 1) of every key and list item, by its location, such as
+            `("stages", 0, "notebook")`.
+        problems: what is wrong with the YAML itself: syntax, keys given twice.
+    """
+
+    path: Path
+    data: Any = None
+    lines: dict[Location, int] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def line(self, location: Location) -> int | None:
+        """The line of `location`, or of the nearest thing around it that has one."""
+        for end in range(len(location), 0, -1):
+            if location[:end] in self.lines:
+                return self.lines[location[:end]]
+        return 1 if self.lines else None
+
+    def problem(self, message: str, location: Location, hint: str | None = None) -> Problem:
+        """A problem at `location` in this file."""
+        return Problem(message, self.path, self.line(location), hint)
+
+
+def read_yaml(path: Path) -> YamlFile:
+    """Read `path`; what is wrong with it is in the result's `problems`, never raised."""
+    file = YamlFile(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        file.problems.append(Problem("the file does not exist", path, hint="Create it."))
+        return file
+    except (OSError, UnicodeDecodeError) as error:
+        file.problems.append(Problem(f"the file cannot be read: {error}", path))
+        return file
+    try:
+        loader = yaml.SafeLoader(text)
+        try:
+            node = loader.get_single_node()
+            if node is not None:
+                _walk(node, (), file)
+                file.data = loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        file.problems.append(
+            Problem(
+                f"not valid YAML: {error.problem or error.context}",
+                path,
+                mark.line + 1 if mark else None,
+                "Check the indentation and the quotes around this line.",
+            )
+        )
+    except (yaml.YAMLError, ValueError) as error:
+        file.problems.append(Problem(f"not valid YAML: {error}", path))
+    return file
+
+
+def _walk(node: yaml.Node, location: Location, file: YamlFile) -> None:
+    """Note the line of everything below `node`, and every key that is given twice."""
+    if location:
+        file.lines.setdefault(location, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
+        for key_node, value_node in node.value:
+            key = str(getattr(key_node, "value", key_node))
+            line = key_node.start_mark.line + 1
+            if key in seen:
+                file.problems.append(
+                    Problem(
+                        f"`{key}` is given twice, first in line {seen[key]}",
+                        file.path,
+                        line,
+                        "Keep one of the two.",
+                    )
+                )
+            seen[key] = line
+            file.lines[(*location, key)] = line
+            _walk(value_node, (*location, key), file)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            file.lines[(*location, index)] = item.start_mark.line + 1
+            _walk(item, (*location, index), file)
