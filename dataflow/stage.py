@@ -1,0 +1,76 @@
+"""What a stage says about its own result: figures, checks, and that there was nothing to do.
+
+By hand, in JupyterLab, each call shows a small box. In a run the same display travels in the
+executed notebook, from which DATAFLOW reads it (see `dataflow.stages.result`): the notebook
+itself is the record, no second channel can disagree with it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from dataflow.stages.display import MIME as MIME
+from dataflow.stages.display import Result, StageSkipped, show
+
+
+def record(table: str | None = None, rows: int | None = None, **metadata: Any) -> None:
+    """Record figures about the stage, or about a table it wrote.
+
+    They become metadata of the table's asset and of the run.
+
+    Args:
+        table: the table the figures are about, `table` or `schema.table`; without it they
+            are about the stage.
+        rows: how many rows were written.
+        metadata: more figures, by name: numbers, text, dates, small lists and dicts.
+    """
+    figures = dict(metadata)
+    if rows is not None:
+        figures = {"rows": int(rows), **figures}
+    show(Result("record", table=table, metadata=figures))
+
+
+def check(
+    name: str,
+    passed: Any,
+    *,
+    severity: Literal["error", "warn"] = "error",
+    table: str | None = None,
+    **metadata: Any,
+) -> bool:
+    """Check something about the data; it becomes an asset check of the same name.
+
+    A failed check of severity "error" stops what comes after the stage, a warning does not.
+
+    Args:
+        name: what is true when all is well, such as "no negative depths". A plain string,
+            not computed: it is read from the notebook before it runs.
+        passed: whether it holds (`bool(passed)` counts; numpy's booleans are fine).
+        severity: "error" or "warn".
+        table: the table it is about; without it the stage's first table.
+        metadata: figures that explain the result, by name.
+
+    Returns:
+        Whether it passed.
+
+    Raises:
+        ValueError: another severity.
+    """
+    if severity not in ("error", "warn"):
+        raise ValueError(f'severity is "error" or "warn", not {severity!r}')
+    ok = bool(passed)
+    show(Result("check", name=name, passed=ok, severity=severity, table=table, metadata=metadata))
+    return ok
+
+
+def skip(reason: str) -> None:
+    """End the stage here, as a success: there is nothing to do.
+
+    The cells that follow are not run; what depends on the stage runs with the tables as
+    they are. By hand it shows the reason and stops "Run all" at this cell.
+
+    Args:
+        reason: why, for the reader of the run.
+    """
+    show(Result("skip", name=reason))
+    raise StageSkipped(reason)

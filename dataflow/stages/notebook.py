@@ -1,0 +1,141 @@
+"""A stage's notebook: reading it, and preparing it for a run as papermill does."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dataflow.errors import ConfigurationError
+from dataflow.shared.variables import variables_in
+from dataflow.stages.parameters import INJECTED_TAG, Declaration, Parameter, read_declaration
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+MERGE_MARKS = ("<<<<<<< ", ">>>>>>> ")
+
+
+def read_notebook(path: Path) -> NotebookNode:
+    """Read the notebook at `path`, upgraded to the current format.
+
+    Raises:
+        ConfigurationError: it is not there, not JSON, or not a notebook.
+    """
+    import nbformat
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigurationError("there is no such notebook", where=str(path)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot be read: {error}", where=str(path)) from None
+    try:
+        return nbformat.reads(text, as_version=4)
+    except Exception as error:  # nbformat raises half a dozen kinds, by what is wrong
+        if any(line.startswith(MERGE_MARKS) for line in text.splitlines()):
+            raise ConfigurationError(
+                "the notebook holds unresolved merge marks",
+                where=str(path),
+                hint="Resolve the merge; `nbdime mergetool` shows both sides.",
+            ) from None
+        reason = str(error).strip().splitlines()[0][:200]
+        raise ConfigurationError(
+            f"not a valid notebook: {reason}",
+            where=str(path),
+            hint="Open and save it in JupyterLab.",
+        ) from None
+
+
+def declared_parameters(path: Path) -> Declaration:
+    """The parameters declared by the notebook at `path`.
+
+    Raises:
+        ConfigurationError: it is not a notebook.
+    """
+    return read_declaration(path, read_notebook(path).cells)
+
+
+def prepare_notebook(
+    notebook: NotebookNode, declaration: Declaration, values: Mapping[str, Any]
+) -> NotebookNode:
+    """A copy of `notebook` with `values` in a cell after the parameters cell, outputs cleared.
+
+    The defaults stay where they are. A value with `${VAR}` is injected as a call that
+    resolves it in the kernel, so the value is never in the file.
+    """
+    prepared = copy.deepcopy(notebook)
+    prepared.cells = [
+        cell for cell in prepared.cells if INJECTED_TAG not in cell.metadata.get("tags", [])
+    ]
+    for cell in prepared.cells:
+        if cell.cell_type == "code":
+            cell.outputs = []
+            cell.execution_count = None
+    papermill = prepared.metadata.setdefault("papermill", {})
+    papermill["default_parameters"] = {}
+    papermill["environment_variables"] = {}
+    papermill["parameters"] = {
+        name: value if isinstance(value, (str, int, float, bool, list, dict)) or value is None
+        else str(value)
+        for name, value in values.items()
+    }  # fmt: skip
+    papermill["version"] = _papermill_version()
+    if values and declaration.cell is not None:
+        import nbformat
+
+        cell = nbformat.v4.new_code_cell(source=injected_source(declaration, values))
+        cell.metadata["tags"] = [INJECTED_TAG]
+        # The same id every run: executed notebooks of two runs can be compared cell by cell.
+        cell["id"] = "injected-parameters"
+        prepared.cells.insert(_position_of(prepared, notebook, declaration.cell) + 1, cell)
+    return prepared
+
+
+def _position_of(prepared: NotebookNode, notebook: NotebookNode, index: int) -> int:
+    """Where cell `index` of `notebook` is in `prepared`, from which injected cells were taken."""
+    before = notebook.cells[:index]
+    return index - sum(INJECTED_TAG in cell.metadata.get("tags", []) for cell in before)
+
+
+def injected_source(declaration: Declaration, values: Mapping[str, Any]) -> str:
+    """The source of the injected cell: papermill's own format, one assignment a line."""
+    # Called directly: dagstermill, once imported, replaces papermill's registered translator.
+    from papermill.translators import PythonTranslator
+
+    lines = ["# Parameters of this run"]
+    if any(next(variables_in(value), None) for value in values.values()):
+        lines.append("from dataflow.shared.config import resolve")
+    for name, value in values.items():
+        lines.append(
+            f"{name} = {_expression(declaration.parameters[name], value, PythonTranslator)}"
+        )
+    return "\n".join(lines)
+
+
+def _expression(parameter: Parameter, value: Any, translator: Any) -> str:
+    if next(variables_in(value), None):
+        call = f"resolve({translator.translate(value)})"
+        return call if parameter.type in (str, Any) else f"{_caster(parameter)}({call})"
+    if isinstance(value, (datetime.date, datetime.datetime)):
+        # Named as in the annotation: that name is there wherever the annotation works.
+        dotted = "datetime." in parameter.annotation
+        text = repr(value)  # datetime.date(2018, 2, 5)
+        return text if dotted else text.replace("datetime.", "", 1)
+    return str(translator.translate(value))
+
+
+def _caster(parameter: Parameter) -> str:
+    """The function that makes the parameter's type of resolved text."""
+    for kind in (int, float, bool):
+        if parameter.type is kind or kind in getattr(parameter.type, "__args__", ()):
+            return kind.__name__
+    return "" if parameter.type is str else "str"
+
+
+def _papermill_version() -> str:
+    import papermill.version
+
+    return str(papermill.version.version)

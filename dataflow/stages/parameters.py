@@ -1,0 +1,414 @@
+"""The parameters of a stage: what its notebook declares, and values checked against that.
+
+A notebook declares its parameters in one code cell tagged `parameters`, which holds nothing
+but assignments of literals::
+
+    min_magnitude: float | None = None  # drop weaker events; None keeps all
+    source: Literal["file", "api"] = "file"
+    since: date                         # no value: has to be given
+
+The annotation is the type, the value the default, the comment the help text.
+"""
+
+from __future__ import annotations
+
+import ast
+import datetime
+import io
+import tokenize
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dataflow.errors import ParameterError, Problem
+from dataflow.shared.variables import unset_variables, variables_in
+from dataflow.workflows.names import nearest
+
+TAG = "parameters"
+INJECTED_TAG = "injected-parameters"
+
+
+class _Required:
+    """Stands for "no default": the parameter has to be given."""
+
+    def __repr__(self) -> str:
+        return "required"
+
+
+REQUIRED = _Required()
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One declared parameter.
+
+    Args:
+        name: the variable.
+        type: the type values are checked against, as `typing` has it.
+        annotation: the type as the author wrote it; "" when there is none.
+        default: the value in the cell, or `REQUIRED`.
+        help: the comment beside or above the assignment.
+        line: the line within the cell, from 1.
+    """
+
+    name: str
+    type: Any
+    annotation: str
+    default: Any
+    help: str = ""
+    line: int = 1
+
+    @property
+    def required(self) -> bool:
+        """Whether a value has to be given."""
+        return self.default is REQUIRED
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """The parameters a notebook declares.
+
+    Args:
+        notebook: the notebook.
+        cell: the index of the parameters cell, None when the notebook has none.
+        parameters: by name, in the order of the cell.
+        problems: what is wrong with the cell.
+    """
+
+    notebook: Path
+    cell: int | None
+    parameters: dict[str, Parameter]
+    problems: list[Problem]
+
+
+# The names an annotation may use. Anything else is refused: an annotation is evaluated.
+TYPES: dict[str, Any] = {
+    "str": str,
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "list": list,
+    "dict": dict,
+    "date": datetime.date,
+    "datetime": datetime.datetime,
+    "Optional": typing.Optional,
+    "Union": typing.Union,
+    "Literal": typing.Literal,
+    "List": list,
+    "Dict": dict,
+    "Any": Any,
+    "None": None,
+}
+TYPE_HINT = (
+    "Use str, int, float, bool, date, datetime, Literal[...], "
+    "list[...] or dict[...] of these, or `... | None`."
+)
+
+
+def read_declaration(path: Path, cells: list[Any]) -> Declaration:
+    """Read what the notebook at `path`, with these `cells`, declares.
+
+    Everything wrong with its parameters cell is in the result's `problems`.
+    """
+    tagged = [
+        index for index, cell in enumerate(cells) if TAG in cell.get("metadata", {}).get("tags", [])
+    ]
+    if not tagged:
+        problem = Problem(
+            "no cell is tagged `parameters`",
+            path,
+            hint="Tag the code cell with the stage's parameters (JupyterLab: the gear at the "
+            "right, Common Tools, Cell Tags). A stage without parameters needs none.",
+        )
+        return Declaration(path, None, {}, [problem])
+    problems = []
+    cell = cells[tagged[0]]
+    if len(tagged) > 1:
+        shown = ", ".join(str(index + 1) for index in tagged)
+        problems.append(
+            Problem(f"cells {shown} are all tagged `parameters`", path, hint="Keep one of them.")
+        )
+    if cell["cell_type"] != "code":
+        hint = "Tag a code cell."
+        problems.append(
+            Problem(f"cell {tagged[0] + 1}, tagged `parameters`, is not code", path, hint=hint)
+        )
+        return Declaration(path, tagged[0], {}, problems)
+    parameters = _read_cell(path, tagged[0], "".join(cell["source"]), problems)
+    return Declaration(path, tagged[0], parameters, problems)
+
+
+def _read_cell(
+    path: Path, index: int, source: str, problems: list[Problem]
+) -> dict[str, Parameter]:
+    def complain(line: int, message: str, hint: str | None = None) -> None:
+        problems.append(Problem(f"cell {index + 1}, line {line}: {message}", path, hint=hint))
+
+    try:
+        tree = ast.parse(source)
+    except SyntaxError as error:
+        complain(error.lineno or 1, f"not valid Python: {error.msg}", "Mend the parameters cell.")
+        return {}
+    helps = _comments(source)
+    parameters: dict[str, Parameter] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            continue  # a string on its own is a comment
+        target = _target(node)
+        if target is None:
+            complain(
+                node.lineno,
+                f"`{ast.unparse(node).splitlines()[0]}` is not an assignment",
+                "The parameters cell holds assignments only; move everything else to other cells.",
+            )
+            continue
+        name, annotation, value = target
+        try:
+            default = REQUIRED if value is None else literal(value)
+        except ValueError:
+            complain(
+                node.lineno,
+                f"the default of `{name}` is not a literal",
+                "Give a number, string, list, dict, date(…) or datetime(…); compute in later cells.",
+            )
+            continue
+        try:
+            kind = type_of_default(default) if annotation is None else evaluate_type(annotation)
+        except ValueError as error:
+            complain(node.lineno, f"the type of `{name}`: {error}", TYPE_HINT)
+            continue
+        shown = "" if annotation is None else ast.unparse(annotation)
+        parameter = Parameter(name, kind, shown, default, helps.get(node.lineno, ""), node.lineno)
+        if not parameter.required:
+            try:
+                convert(parameter, default)
+            except ValueError as error:
+                complain(node.lineno, f"the default of `{name}` {error}", "Mend one of the two.")
+                continue
+        if name in parameters:
+            first = parameters[name].line
+            complain(node.lineno, f"`{name}` is assigned twice, first in line {first}")
+        parameters[name] = parameter
+    return parameters
+
+
+def _target(node: ast.stmt) -> tuple[str, ast.expr | None, ast.expr | None] | None:
+    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+        return node.target.id, node.annotation, node.value
+    if isinstance(node, ast.Assign) and len(node.targets) == 1:
+        if isinstance(node.targets[0], ast.Name):
+            return node.targets[0].id, None, node.value
+    return None
+
+
+def _comments(source: str) -> dict[int, str]:
+    """The help text of each line: the comment beside it, else the comment lines above it."""
+    beside: dict[int, str] = {}
+    alone: dict[int, str] = {}
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            text = token.string.lstrip("#").strip()
+            line, column = token.start
+            own_line = not token.line[:column].strip()
+            (alone if own_line else beside)[line] = text
+    helps = dict(beside)
+    for line in range(1, source.count("\n") + 2):
+        above = []
+        at = line - 1
+        while at in alone:
+            above.insert(0, alone[at])
+            at -= 1
+        if above and line not in helps:
+            helps[line] = " ".join(above)
+    return helps
+
+
+def literal(node: ast.expr) -> Any:
+    """The value of a literal; `date(…)` and `datetime(…)` of literals count as such.
+
+    Raises:
+        ValueError: `node` is not a literal.
+    """
+    if isinstance(node, ast.Call):
+        name = ast.unparse(node.func)
+        makers: dict[str, Any] = {
+            "date": datetime.date,
+            "datetime.date": datetime.date,
+            "datetime": datetime.datetime,
+            "datetime.datetime": datetime.datetime,
+        }
+        if name in makers and all(keyword.arg for keyword in node.keywords):
+            try:
+                return makers[name](
+                    *(literal(argument) for argument in node.args),
+                    **{str(keyword.arg): literal(keyword.value) for keyword in node.keywords},
+                )
+            except TypeError as error:
+                raise ValueError(str(error)) from None
+    return ast.literal_eval(node)
+
+
+def evaluate_type(annotation: ast.expr) -> Any:
+    """The type an annotation means; only the names in `TYPES` are known.
+
+    Raises:
+        ValueError: it uses anything else.
+    """
+    if isinstance(annotation, ast.Constant):
+        if annotation.value is None:
+            return None
+        if isinstance(annotation.value, str):  # "float | None" in quotes
+            try:
+                return evaluate_type(ast.parse(annotation.value, mode="eval").body)
+            except SyntaxError:
+                raise ValueError(f"`{annotation.value}` is not a type") from None
+    if isinstance(annotation, ast.Name) and annotation.id in TYPES:
+        return TYPES[annotation.id]
+    if isinstance(annotation, ast.Attribute) and isinstance(annotation.value, ast.Name):
+        known = {("datetime", "date"), ("datetime", "datetime")}
+        if (annotation.value.id, annotation.attr) in known or (
+            annotation.value.id in {"typing", "t"} and annotation.attr in TYPES
+        ):
+            return TYPES[annotation.attr]
+    if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
+        return typing.Union[evaluate_type(annotation.left), evaluate_type(annotation.right)]  # noqa: UP007
+    if isinstance(annotation, ast.Subscript):
+        outer = evaluate_type(annotation.value)
+        if outer is typing.Literal:
+            values = literal(annotation.slice)
+            return typing.Literal[values]
+        inner = (
+            tuple(evaluate_type(item) for item in annotation.slice.elts)
+            if isinstance(annotation.slice, ast.Tuple)
+            else evaluate_type(annotation.slice)
+        )
+        try:
+            return outer[inner]
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+    raise ValueError(f"`{ast.unparse(annotation)}` is not a type that parameters can have")
+
+
+def type_of_default(default: Any) -> Any:
+    """The type of a parameter that has no annotation: its default's, with None for "anything"."""
+    return Any if default is None else type(default)
+
+
+def convert(parameter: Parameter, value: Any) -> Any:
+    """`value` as the parameter's type.
+
+    Text is read as a person means it on a command line ("4.5" for a float, "2018-02-05"
+    for a date, "null" for None, "[1, 2]" for a list); a float never becomes an int by
+    cutting it off.
+
+    Raises:
+        ValueError: it is not of that type; the message follows on "the value".
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    adapter = TypeAdapter(parameter.type)
+    candidates = [value]
+    if isinstance(value, str):
+        candidates += _readings(value)
+    elif isinstance(value, (datetime.date, datetime.datetime)):
+        candidates.append(value.isoformat())  # YAML makes dates of text that looks like one
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        candidates.append(str(value))  # `version: 2` for a str
+    failure = ""
+    for strict in (True, False):
+        for candidate in candidates:
+            if isinstance(candidate, bool) and parameter.type in (int, float, str):
+                continue  # pydantic would make 1 of True
+            try:
+                return adapter.validate_python(candidate, strict=strict)
+            except ValidationError as error:
+                failure = failure or error.errors()[0]["msg"]
+                if strict:
+                    failure = ""
+    wanted = parameter.annotation or getattr(parameter.type, "__name__", str(parameter.type))
+    raise ValueError(f"{value!r} is not of type {wanted}" + (f" ({failure})" if failure else ""))
+
+
+def _readings(text: str) -> list[Any]:
+    """What `text` could mean besides itself, as YAML reads it."""
+    import yaml
+
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return []
+    return [] if isinstance(value, str) else [value]
+
+
+def check_values(
+    declaration: Declaration, values: Mapping[str, Any], *, stage: str
+) -> dict[str, Any]:
+    """Check `values` against the declaration, all of them.
+
+    A value with `${VAR}` in it is checked when the kernel resolves it: it stays as it is,
+    so that no secret is in anyone's hands before.
+
+    Returns:
+        The values as their types have it, in the order of the parameters cell.
+
+    Raises:
+        ParameterError: lists every unknown name, wrong type, missing value and unset
+            variable, and what is wrong with the parameters cell.
+    """
+    problems = [] if not _needs_cell(declaration, values) else list(declaration.problems)
+    converted: dict[str, Any] = {}
+    for name, value in values.items():
+        parameter = declaration.parameters.get(name)
+        if parameter is None:
+            if declaration.cell is None:
+                continue  # the missing cell is the one problem
+            problems.append(
+                Problem(
+                    f"stage `{stage}` has no parameter `{name}`",
+                    declaration.notebook,
+                    hint=nearest(name, declaration.parameters)
+                    or "Its parameters cell declares none.",
+                )
+            )
+        elif next(variables_in(value), None):
+            problems += [
+                Problem(
+                    f"parameter `{name}` needs the environment variable {variable}, "
+                    "which is not set",
+                    declaration.notebook,
+                    hint=f"Set {variable} in the environment or in .env.",
+                )
+                for variable in unset_variables(value)
+            ]
+            converted[name] = value
+        else:
+            try:
+                converted[name] = convert(parameter, value)
+            except ValueError as error:
+                problems.append(
+                    Problem(
+                        f"parameter `{name}` of stage `{stage}`: {error}",
+                        declaration.notebook,
+                        hint=f"{name}: {parameter.help}" if parameter.help else None,
+                    )
+                )
+    for parameter in declaration.parameters.values():
+        if parameter.required and parameter.name not in values:
+            problems.append(
+                Problem(
+                    f"parameter `{parameter.name}` of stage `{stage}` has no default and "
+                    "no value was given",
+                    declaration.notebook,
+                    hint=f"Give one: -p {parameter.name} VALUE, or in config.yaml.",
+                )
+            )
+    if problems:
+        raise ParameterError(f"the parameters of stage {stage} are not right", problems=problems)
+    return {name: converted[name] for name in declaration.parameters if name in converted}
+
+
+def _needs_cell(declaration: Declaration, values: Mapping[str, Any]) -> bool:
+    """A notebook without a parameters cell is wrong only when it is given values."""
+    return declaration.cell is not None or bool(values)
