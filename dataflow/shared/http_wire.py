@@ -1,0 +1,90 @@
+"""The last step of a request: the rate limit, the proxy, and the secret for its own host."""
+
+from __future__ import annotations
+
+import threading
+import time
+from urllib.request import getproxies, proxy_bypass
+
+import httpx
+
+from dataflow.shared.http_settings import HttpSettings
+
+
+class Wire(httpx.BaseTransport):
+    """A transport that adds the auth on the way out, below everything that logs or redirects.
+
+    The secret goes to the configured host only. httpx takes `Authorization` off when a
+    redirect leads elsewhere, but not an API key in a header of its own, and an address in a
+    page's "next" link is a new request to it altogether.
+    """
+
+    def __init__(self, settings: HttpSettings) -> None:
+        self._settings = settings
+        self._home = httpx.URL(settings.url) if settings.url else None
+        self._transports: dict[str | None, httpx.HTTPTransport] = {}
+        self._turn = threading.Lock()
+        self._next_turn = 0.0
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Wait for our turn, add the auth, send."""
+        self._wait_for_turn()
+        return self._transport(request.url).handle_request(self._authorized(request))
+
+    def close(self) -> None:
+        """Close every connection."""
+        for transport in self._transports.values():
+            transport.close()
+
+    def _wait_for_turn(self) -> None:
+        if self._settings.rate_limit is None:
+            return
+        with self._turn:
+            now = time.monotonic()
+            start = max(now, self._next_turn)
+            self._next_turn = start + 1 / self._settings.rate_limit
+        time.sleep(start - now)
+
+    def _transport(self, url: httpx.URL) -> httpx.HTTPTransport:
+        """The way to `url`: httpx reads the proxy variables only without a transport of ours."""
+        proxy = None
+        if not proxy_bypass(url.host):
+            proxies = getproxies()
+            proxy = proxies.get(url.scheme) or proxies.get("all")
+        if proxy not in self._transports:
+            self._transports[proxy] = httpx.HTTPTransport(proxy=proxy)
+        return self._transports[proxy]
+
+    def _authorized(self, request: httpx.Request) -> httpx.Request:
+        """A copy of `request` with the auth, when it goes to the configured host."""
+        settings = self._settings
+        if (
+            settings.auth_type is None
+            or self._home is None
+            or not same_host(self._home, request.url)
+        ):
+            return request
+        headers, url = request.headers.copy(), request.url
+        if settings.auth_type == "bearer_token" and settings.token:
+            headers["Authorization"] = f"Bearer {settings.token.get_secret_value()}"
+        elif settings.auth_type == "basic":
+            headers["Authorization"] = f"Basic {settings.basic_credentials()}"
+        elif settings.api_key and settings.api_key_in == "header":
+            headers[settings.api_key_name] = settings.api_key.get_secret_value()
+        elif settings.api_key:
+            url = url.copy_set_param(settings.api_key_name, settings.api_key.get_secret_value())
+        return httpx.Request(
+            request.method,
+            url,
+            headers=headers,
+            stream=request.stream,
+            extensions=request.extensions,
+        )
+
+
+def same_host(home: httpx.URL, url: httpx.URL) -> bool:
+    """Whether `url` may have `home`'s secret: the same origin, or the same host by now on https."""
+    if (home.scheme, home.host, home.port) == (url.scheme, url.host, url.port):
+        return True
+    upgraded = home.scheme == "http" and url.scheme == "https"
+    return upgraded and home.host == url.host and home.port is None and url.port is None
