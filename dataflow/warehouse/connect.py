@@ -1,0 +1,286 @@
+"""Connections to the warehouse: short, under the write lock, and sure of where they are."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import time
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+from dataflow.errors import WarehouseError
+from dataflow.warehouse import failures, lock, versions
+from dataflow.warehouse.layout import Layout
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+    from dataflow.project import Project
+
+Database = Literal["working", "development", "published"]
+
+logger = logging.getLogger(__name__)
+
+
+class _Opened:
+    """What an open connection holds: apart from `Connection`, so that its finalizer can."""
+
+    def __init__(self, path: Path, version: int | None, raw: DuckDBPyConnection) -> None:
+        self.path = path
+        self.version = version
+        self.raw = raw
+        self.release: Callable[[], None] = lambda: None
+
+    def close(self) -> None:
+        try:
+            self.raw.close()
+        finally:
+            self.release()
+
+
+class Connection:
+    """A DuckDB connection to one of the warehouse's databases.
+
+    It opens when first used. As a context manager it is one transaction: commit on success,
+    rollback on an error, then close. Without `with`, every statement commits by itself, and
+    `close()`, the garbage collector or the end of the process closes it. All methods of
+    DuckDB's own connection (`execute`, `sql`, `register`, …) are its methods.
+
+    Args:
+        project: whose warehouse.
+        database: `working`, `development` or `published`.
+        read_only: refuse to write.
+        timeout: seconds to wait for other writers.
+        workflow: the workflow whose schema a bare table name means; None when unknown.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        database: Database,
+        *,
+        read_only: bool = False,
+        timeout: float = lock.DEFAULT_TIMEOUT,
+        workflow: str | None = None,
+        on_wait: Callable[[str], None] | None = None,
+    ) -> None:
+        self.project = project
+        self.database = database
+        self.read_only = read_only or database == "published"
+        self.workflow = workflow
+        self._timeout = timeout
+        self._on_wait = on_wait
+        self._layout = Layout.of(project)
+        self._opened: _Opened | None = None
+        self._finalizer: weakref.finalize[Any, Connection] | None = None
+
+    @property
+    def raw(self) -> DuckDBPyConnection:
+        """DuckDB's own connection, for libraries that insist on its type."""
+        if self._opened is None:
+            self._opened = self._open()
+            self._finalizer = weakref.finalize(self, self._opened.close)
+        return self._opened.raw
+
+    @property
+    def path(self) -> Path:
+        """The database file; for the published database, of the version a reader gets now."""
+        if self._opened is not None:
+            return self._opened.path
+        if self.database == "published":
+            version = versions.current(self._layout)
+            return version.path if version else self._layout.current / self._layout.working.name
+        return self._layout.working if self.database == "working" else self._layout.development
+
+    def close(self) -> None:
+        """Close and free the lock; an unfinished transaction is rolled back."""
+        opened, self._opened = self._opened, None
+        if self._finalizer is not None:
+            self._finalizer.detach()
+            self._finalizer = None
+        if opened is None:
+            return
+        opened.close()
+        _warn_if_still_open(opened)
+
+    def __getattr__(self, name: str) -> Any:
+        # Only reached for what this class lacks. The bound method itself is returned, so that
+        # DuckDB, looking for a data frame by its name, finds the caller's variables.
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.raw, name)
+
+    def __enter__(self) -> Connection:
+        self.raw.execute("BEGIN TRANSACTION READ ONLY" if self.read_only else "BEGIN TRANSACTION")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        path = self.path
+        try:
+            if error is None:
+                self._commit()
+            elif isinstance(error, Exception) and _is_duckdb_error(error):
+                explained = failures.explain(error, path)
+                if explained is not None:
+                    raise explained from error
+        finally:
+            # DuckDB rolls back whatever was not committed.
+            self.close()
+
+    def __repr__(self) -> str:
+        where = self.project.relative(self.path)
+        name = {
+            "working": "working warehouse",
+            "development": "development copy",
+            "published": "published version",
+        }[self.database]
+        if self.database == "published":
+            name += (
+                f" {self.path.parent.name}" if self.path.parent.name.isdigit() else " (none yet)"
+            )
+        return f"<DuckDB connection: {name}, {where}{', read only' if self.read_only else ''}>"
+
+    def _commit(self) -> None:
+        import duckdb
+
+        try:
+            self.raw.commit()
+        except duckdb.TransactionException as error:
+            if "no transaction is active" in str(error):
+                return  # the block has committed or rolled back by itself
+            raise WarehouseError(
+                f"nothing was written: {failures.first_line(error)}",
+                where=str(self.path),
+                hint="A statement in the block failed and its error was caught: let it rise.",
+            ) from error
+        except duckdb.Error as error:
+            raise failures.explain(error, self.path) or error from None
+
+    def _open(self) -> _Opened:
+        if self.database == "published":
+            return self._open_published()
+        if self.database == "development":
+            return self._open_under_lock(self._layout.development, self._prepare_development)
+        return self._open_under_lock(self._layout.working, lambda: None)
+
+    def _open_published(self) -> _Opened:
+        reading = versions.read_current(self._layout)
+        if reading is None:
+            raise WarehouseError(
+                "nothing is published yet",
+                where=str(self._layout.published),
+                hint="Run a workflow: dataflow workflow run NAME.",
+            )
+        try:
+            raw = open_file(reading.version.path, read_only=True, timeout=self._timeout)
+        except BaseException:
+            reading.release()
+            raise
+        opened = _Opened(reading.version.path, reading.version.number, raw)
+        opened.release = reading.release
+        return opened
+
+    def _open_under_lock(self, path: Path, prepare: Callable[[], None]) -> _Opened:
+        started = time.monotonic()
+        held = lock.acquire(path, timeout=self._timeout, on_wait=self._on_wait)
+        try:
+            prepare()
+            left = max(self._timeout - (time.monotonic() - started), 0)
+            raw = open_file(path, timeout=left, on_wait=self._on_wait)
+        except BaseException:
+            held.release()
+            raise
+        opened = _Opened(path, None, raw)
+        opened.release = held.release
+        return opened
+
+    def _prepare_development(self) -> None:
+        from dataflow.warehouse.development import ensure
+
+        ensure(self._layout)
+
+
+def open_file(
+    path: Path,
+    *,
+    read_only: bool = False,
+    timeout: float = 0,
+    on_wait: Callable[[str], None] | None = None,
+) -> DuckDBPyConnection:
+    """Open a database file, waiting while a program outside DATAFLOW has it open.
+
+    Args:
+        path: the file; made when missing, unless `read_only`.
+        read_only: open it for reading.
+        timeout: seconds to wait at most.
+        on_wait: called with a sentence every few seconds of waiting; logged when None.
+
+    Raises:
+        WarehouseLocked: the other program still has it open.
+        WarehouseError: the file cannot be opened; says why.
+    """
+    import duckdb
+
+    started = time.monotonic()
+    next_message = started + lock.FIRST_MESSAGE_AFTER
+    while True:
+        try:
+            connection = duckdb.connect(str(path), read_only=read_only)
+            # Results must not depend on the machine's time zone.
+            connection.execute("SET TimeZone = 'UTC'")
+            return connection
+        except (duckdb.Error, OSError) as error:
+            holder = failures.locked_by(error)
+            now = time.monotonic()
+            if holder is None:
+                raise failures.explain(error, path) or WarehouseError(
+                    f"DuckDB cannot open the file: {failures.first_line(error)}", where=str(path)
+                ) from error
+            if now - started >= timeout:
+                raise failures.locked(path, holder, timeout) from error
+            if now >= next_message:
+                (on_wait or logger.warning)(
+                    f"Waiting for the warehouse, open in {holder[0]} (pid {holder[1]})"
+                )
+                next_message = now + lock.MESSAGE_EVERY
+            time.sleep(min(0.05, max(timeout - (now - started), 0)))
+
+
+def _is_duckdb_error(error: Exception) -> bool:
+    import duckdb
+
+    return isinstance(error, duckdb.Error)
+
+
+def _warn_if_still_open(opened: _Opened) -> None:
+    """Say so when something in this process keeps the file open after `close()`."""
+    if opened.version is not None or not _open_here(opened.path):
+        return
+    gc.collect()
+    if _open_here(opened.path) and lock.read_holder(opened.path) is None:
+        logger.warning(
+            "%s stays open: a relation or Arrow reader of a closed connection was not read to "
+            "its end. Others cannot write until it is deleted.",
+            opened.path,
+        )
+
+
+def _open_here(path: Path) -> bool:
+    folder = Path("/proc/self/fd")
+    if not folder.is_dir():
+        return False
+    for entry in os.listdir(folder):  # noqa: PTH208 - hot path
+        with contextlib.suppress(OSError):
+            if os.readlink(folder / entry) == str(path):  # noqa: PTH115 - hot path
+                return True
+    return False

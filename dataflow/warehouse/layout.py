@@ -1,0 +1,64 @@
+"""Where the parts of the warehouse lie on disk, all beside the working warehouse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dataflow.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from dataflow.project import Project
+
+# The catalog's name comes from the file's stem, and dbt's views name their catalog: it has
+# to be the same in the working warehouse, the development copy and every published version.
+CATALOG = "dataflow"
+FILE_NAME = f"{CATALOG}.duckdb"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The folder of the warehouse.
+
+    Args:
+        working: the file that runs write to.
+    """
+
+    working: Path
+
+    @classmethod
+    def of(cls, project: Project) -> Layout:
+        """The layout of a project.
+
+        Raises:
+            ConfigurationError: the warehouse's file has a name that no copy could share.
+        """
+        if project.warehouse.name != FILE_NAME:
+            raise ConfigurationError(
+                f"the warehouse's file must be called {FILE_NAME}, because its name is the "
+                "name of the catalog that dbt's views refer to",
+                where=str(project.warehouse),
+                hint=f"Set DATAFLOW_WAREHOUSE to a path that ends in /{FILE_NAME}.",
+            )
+        return cls(project.warehouse)
+
+    @property
+    def folder(self) -> Path:
+        """What holds all of it."""
+        return self.working.parent
+
+    @property
+    def development(self) -> Path:
+        """The copy that notebooks run by hand work on."""
+        return self.folder / "development" / FILE_NAME
+
+    @property
+    def published(self) -> Path:
+        """The published versions: one folder each, and the link `current`."""
+        return self.folder / "published"
+
+    @property
+    def current(self) -> Path:
+        """The link to the current published version's folder."""
+        return self.published / "current"

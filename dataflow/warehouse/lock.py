@@ -1,0 +1,312 @@
+"""The write lock of a database file: one writer at a time, first come, first served.
+
+DuckDB itself lets one process write and fails everybody else at once. Here they wait in a
+queue, learn who holds the lock, and give up with an error after a time limit. The lock
+belongs to the operating system, so a holder that dies (`kill -9` included) frees it.
+
+In the folder `locks/` beside the database::
+
+    write.lock      the lock (an OS lock; the file itself stays)
+    holder.json     who holds it: for people and messages only, never trusted
+    queue/          one ticket per waiter; its name is its place in the queue
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dataflow.errors import WarehouseError, WarehouseLocked
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+    from dataflow.project import Project
+
+DEFAULT_TIMEOUT = 600.0
+"""Seconds to wait for the lock: longer than a usual dbt build."""
+
+FIRST_MESSAGE_AFTER = 1.0
+MESSAGE_EVERY = 5.0
+# A waiter touches its ticket as it polls. One that stopped doing so (suspended with Ctrl-Z,
+# a stopped container) keeps its ticket but must not hold up those behind it.
+STALE_TICKET_AFTER = 10.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock, as written down by the holder.
+
+    Args:
+        name: what it is doing, in words.
+        pid: its process.
+        since: ISO 8601, UTC.
+        run_id, workflow, stage: what it belongs to; None outside a run.
+    """
+
+    name: str
+    pid: int = field(default_factory=os.getpid)
+    since: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    run_id: str | None = None
+    workflow: str | None = None
+    stage: str | None = None
+
+    @classmethod
+    def current(cls, name: str | None = None) -> Holder:
+        """This process, described by the run's environment variables."""
+        run_id = os.environ.get("DATAFLOW_RUN_ID")
+        workflow = os.environ.get("DATAFLOW_WORKFLOW")
+        stage = os.environ.get("DATAFLOW_STAGE")
+        if name is None:
+            name = f"stage {stage} of {workflow}" if stage else "a program"
+        return cls(name, run_id=run_id, workflow=workflow, stage=stage)
+
+    def __str__(self) -> str:
+        parts = [f"run {self.run_id}"] if self.run_id else []
+        parts += [f"pid {self.pid}", f"since {self.since}"]
+        return f"{self.name} ({', '.join(parts)})"
+
+
+class Held:
+    """A lock that is held; `release()` gives it back (once, from any thread)."""
+
+    def __init__(self, lock: FileLock, folder: Path, key: tuple[int, Path]) -> None:
+        self._lock = lock
+        self._folder = folder
+        self._key = key
+        self._depth = 1
+
+    def release(self) -> None:
+        """Give the lock back; with nested holds, the outermost one does."""
+        with _registry_guard:
+            self._depth -= 1
+            if self._depth:
+                return
+            _registry.pop(self._key, None)
+        with contextlib.suppress(OSError):
+            (self._folder / "holder.json").unlink()
+        self._lock.release()
+
+    def nest(self) -> None:
+        """One more hold by the same thread."""
+        self._depth += 1
+
+
+_registry: dict[tuple[int, Path], Held] = {}
+_registry_guard = threading.Lock()
+
+
+def _forget_after_fork() -> None:
+    # A forked child holds nothing: filelock has dropped the child's copy of the lock.
+    global _registry_guard
+    _registry_guard = threading.Lock()
+    _registry.clear()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)
+
+
+@contextlib.contextmanager
+def write_lock(
+    project: Project,
+    holder: str | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+    on_wait: Callable[[str], None] | None = None,
+) -> Iterator[None]:
+    """Hold the write lock of the working warehouse.
+
+    Re-entrant: a thread that holds it may take it again, also through
+    `get_duckdb_connection`.
+
+    Args:
+        project: whose warehouse.
+        holder: what the lock is held for, in words, shown to those who wait.
+        timeout: seconds to wait at most.
+        on_wait: called with a sentence every few seconds of waiting; logged when None.
+
+    Raises:
+        WarehouseLocked: somebody else held it all the time.
+        WarehouseError: the folder of the warehouse cannot be written.
+    """
+    held = acquire(project.warehouse, holder=holder, timeout=timeout, on_wait=on_wait)
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def acquire(
+    database: Path,
+    *,
+    holder: str | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+    on_wait: Callable[[str], None] | None = None,
+) -> Held:
+    """Take the write lock of a database file; the caller releases what is returned.
+
+    Raises:
+        WarehouseLocked: somebody else held it all the time.
+        WarehouseError: the folder of the database cannot be written.
+    """
+    from filelock import FileLock
+
+    folder = lock_folder(database)
+    key = (threading.get_ident(), folder)
+    with _registry_guard:
+        if held := _registry.get(key):
+            held.nest()
+            return held
+    try:
+        (folder / "queue").mkdir(parents=True, exist_ok=True)
+        # Not a singleton, not thread-local: two threads exclude each other, and a connection
+        # may be closed by the garbage collector in a thread that did not open it.
+        lock = FileLock(folder / "write.lock", thread_local=False)
+        _take(lock, folder, timeout, on_wait or logger.warning)
+    except OSError as error:
+        raise WarehouseError(
+            f"cannot write in the warehouse's folder: {error.strerror or error}",
+            where=str(error.filename or folder),
+            hint="Make the folder writable for you, or set DATAFLOW_WAREHOUSE to a file elsewhere.",
+        ) from error
+    _write_holder(folder, Holder.current(holder))
+    held = Held(lock, folder, key)
+    with _registry_guard:
+        _registry[key] = held
+    return held
+
+
+def lock_folder(database: Path) -> Path:
+    """Where the lock of a database file lies."""
+    return database.parent / "locks"
+
+
+def read_holder(database: Path) -> Holder | None:
+    """Who holds the lock of a database file now; None when it is free."""
+    folder = lock_folder(database)
+    try:
+        handle = os.open(folder / "write.lock", os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return _read_holder(folder)
+    else:
+        return None
+    finally:
+        os.close(handle)
+
+
+def _take(lock: FileLock, folder: Path, timeout: float, on_wait: Callable[[str], None]) -> None:
+    """Wait for our turn and take the lock."""
+    if not _first_in_queue(folder) and _try(lock):
+        return
+    started = time.monotonic()
+    next_message = started + FIRST_MESSAGE_AFTER
+    with _ticket(folder) as ticket:
+        while True:
+            now = time.monotonic()
+            ours = _first_in_queue(folder) in (None, ticket.name)
+            if ours and _try(lock):
+                return
+            if now - started >= timeout:
+                raise _locked(folder, timeout)
+            if now >= next_message:
+                on_wait(f"Waiting for the warehouse, held by {_name_holder(folder)}")
+                next_message = now + MESSAGE_EVERY
+                os.utime(ticket)
+            # The first in the queue looks often, so that the hand-over is quick; nobody
+            # spins through a long dbt build.
+            waited = now - started
+            pause = (0.001 if waited < 0.5 else 0.01) if ours else 0.01
+            time.sleep(min(pause if waited < 5 else 0.05, max(timeout - waited, 0)))
+
+
+def _try(lock: FileLock) -> bool:
+    from filelock import Timeout
+
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _ticket(folder: Path) -> Iterator[Path]:
+    """A place in the queue, kept as long as the block runs."""
+    name = f"{time.time_ns():020d}-{os.getpid()}-{threading.get_ident()}"
+    ticket = folder / "queue" / name
+    # Locked before it gets its name: an unlocked ticket counts as left behind by the dead.
+    unnamed = folder / f"ticket-{name}"
+    handle = os.open(unnamed, os.O_CREAT | os.O_RDWR, 0o666)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        unnamed.rename(ticket)
+        yield ticket
+    finally:
+        for path in (unnamed, ticket):
+            path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _first_in_queue(folder: Path) -> str | None:
+    """The name of the first ticket whose owner lives and looks; clears dead ones."""
+    for name in sorted(os.listdir(folder / "queue")):  # noqa: PTH208 - names sort as places
+        path = folder / "queue" / name
+        try:
+            handle = os.open(path, os.O_RDWR)
+        except OSError:
+            continue  # its owner has just left
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink(missing_ok=True)
+        except BlockingIOError:
+            if time.time() - os.fstat(handle).st_mtime < STALE_TICKET_AFTER:
+                return name
+        finally:
+            os.close(handle)
+    return None
+
+
+def _write_holder(folder: Path, holder: Holder) -> None:
+    # For people only: a full disk must not keep anyone from taking the lock.
+    with contextlib.suppress(OSError):
+        draft = folder / f"holder-{os.getpid()}-{threading.get_ident()}.json"
+        draft.write_text(json.dumps(asdict(holder)))
+        draft.replace(folder / "holder.json")
+
+
+def _read_holder(folder: Path) -> Holder | None:
+    try:
+        return Holder(**json.loads((folder / "holder.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _name_holder(folder: Path) -> str:
+    return str(_read_holder(folder) or "another program")
+
+
+def _locked(folder: Path, timeout: float) -> WarehouseLocked:
+    holder = _read_holder(folder)
+    hint = "Wait until it is done and try again"
+    if holder is not None:
+        hint += f", or end it: kill {holder.pid}"
+    return WarehouseLocked(
+        f"the warehouse is held by {holder or 'another program'}; waited {timeout:g} s",
+        where=str(folder.parent),
+        hint=hint + ".",
+    )
