@@ -1,0 +1,84 @@
+"""Processes that end with the one that started them, however that one ends."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+# Loaded before any fork: loading a library between fork and exec can deadlock.
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def die_with_parent(parent: int | None = None) -> None:
+    """Have the kernel send this process SIGKILL when its parent dies, even by kill -9.
+
+    Linux only; elsewhere it does nothing (ipykernel then looks for its parent itself,
+    once a second).
+
+    Args:
+        parent: the parent's process id, when known: a parent that has died before this
+            call is noticed too.
+    """
+    if _libc is None:
+        return
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if parent is not None and os.getppid() != parent:
+        os._exit(1)
+
+
+def child_setup() -> Callable[[], None]:
+    """A `preexec_fn` for subprocesses that must not outlive this process."""
+    parent = os.getpid()
+    return lambda: die_with_parent(parent)
+
+
+def peak_memory(pid: int) -> int | None:
+    """The most memory process `pid` had resident so far, in bytes; None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii") as status:  # noqa: PTH123
+            for line in status:
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    try:
+        import psutil
+
+        return int(psutil.Process(pid).memory_info().rss)
+    except Exception:  # gone, or not ours to look at
+        return None
+
+
+def end_group(pid: int) -> None:
+    """Kill process `pid` and everything it started in its process group, at once."""
+    if pid <= 0 or pid == os.getpid():
+        return
+    try:
+        if os.getpgid(pid) == pid:  # never the group of the caller
+            os.killpg(pid, signal.SIGKILL)
+        else:
+            os.kill(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def in_words(returncode: int | None) -> str:
+    """How a process ended, for people."""
+    if returncode is None:
+        return "ended"
+    if returncode < 0:
+        number = -returncode
+        try:
+            name = signal.Signals(number).name
+        except ValueError:
+            name = "unknown"
+        text = f"was killed by signal {number} ({name})"
+        if number == signal.SIGKILL:
+            text += ", which is what the system does when memory runs out"
+        return text
+    return f"ended itself with exit code {returncode}"

@@ -1,0 +1,159 @@
+"""The state of a notebook while it is executed, and its file on disk."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from papermill.engines import NotebookExecutionManager
+
+from dataflow.stages.scrub import Scrubber
+
+
+class StageManager(NotebookExecutionManager):
+    """papermill's bookkeeping with honest states and whole, clean, timely files.
+
+    Args:
+        nb: the notebook.
+        scrubber: takes secrets out of everything that is saved.
+        kwargs: papermill's own options.
+    """
+
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+
+    def __init__(self, nb: Any, *, scrubber: Scrubber, **kwargs: Any) -> None:
+        super().__init__(nb, **kwargs)
+        self.scrubber = scrubber
+        self.before_save: Callable[[], None] = lambda: None
+        self._every = kwargs.get("autosave_cell_every") or 1.0
+        self._next_save = 0.0
+        self._changed = True
+
+    def notebook_start(self, **kwargs: Any) -> None:
+        """Clear the notebook's marks and put the first file on disk."""
+        self.nb.metadata.setdefault("papermill", {})
+        super().notebook_start(**kwargs)
+        self.save(now=True)
+
+    def save(self, *, now: bool = False, **kwargs: Any) -> None:
+        """Save when it is time to, or `now`.
+
+        papermill saves twice for each cell, which for a notebook of many cells takes
+        longer than the cells do. Here the time between two saves is a second, and at
+        least ten times what the last save took.
+        """
+        self._changed = True
+        if now or time.monotonic() >= self._next_save:
+            self._write()
+
+    def autosave_cell(self, **kwargs: Any) -> None:
+        """Called for every message of the kernel: save when it is time to."""
+        self.save()
+
+    def save_if_due(self) -> None:
+        """Save what has changed since the last save, when it is time to."""
+        if self._changed and time.monotonic() >= self._next_save:
+            self._write()
+
+    def _write(self, *, final: bool = False) -> None:
+        start = time.monotonic()
+        self.before_save()
+        if final:
+            # What follows (papermill's own last save, the archive) sees clean content only.
+            self.scrubber.tree(self.nb)
+        if self.output_path:
+            if Path(self.output_path).exists() or "://" not in str(self.output_path):
+                write_notebook(self._clean(final), Path(self.output_path))
+            else:  # a store that papermill has a handler for, such as s3://
+                from papermill.iorw import write_ipynb
+
+                write_ipynb(self._clean(final), self.output_path)
+        self._changed = False
+        took = time.monotonic() - start
+        self._next_save = time.monotonic() + max(self._every, 10 * took)
+
+    def _clean(self, final: bool) -> Any:
+        if final or not self.scrubber:
+            return self.nb
+        return self.scrubber.tree(copy.deepcopy(self.nb))
+
+    def cell_exception(self, cell: Any, cell_index: int | None = None, **kwargs: Any) -> None:
+        """Mark `cell` as the one that failed."""
+        super().cell_exception(cell, cell_index, **kwargs)
+        self._end = self.FAILED
+
+    def cell_failed(self, cell: Any, ename: str, evalue: str, *, cancelled: bool = False) -> None:
+        """Mark `cell` as ended from outside, with the reason as its last output.
+
+        Args:
+            cell: the cell that was running.
+            ename: what happened, in the form of an exception's name.
+            evalue: the reason, a sentence.
+            cancelled: whether it was cancelled rather than having failed.
+        """
+        import nbformat
+
+        self.before_save()
+        cell.outputs.append(
+            nbformat.v4.new_output(
+                "error", ename=ename, evalue=evalue, traceback=[f"{ename}: {evalue}"]
+            )
+        )
+        self.cell_exception(cell)
+        if cancelled:
+            cell.metadata.papermill["status"] = self.CANCELLED
+            self._end = self.CANCELLED
+
+    def cell_skipped(self, cell: Any) -> None:
+        """Mark `cell` as the one that ended the stage early, as a success."""
+        self._end = self.SKIPPED
+
+    def cell_complete(self, cell: Any, cell_index: int | None = None, **kwargs: Any) -> None:
+        """Note the cell's end and duration; a failed or cancelled cell stays what it is."""
+        status = cell.metadata.papermill.get("status")
+        super().cell_complete(cell, cell_index, **kwargs)
+        if status in (self.FAILED, self.CANCELLED):
+            cell.metadata.papermill["status"] = status
+
+    def notebook_complete(self, **kwargs: Any) -> None:
+        """Note the notebook's end and save it; cells that never ran stay `pending`."""
+        self.end_time = self.now()
+        metadata = self.nb.metadata.papermill
+        metadata["end_time"] = self.end_time.isoformat()
+        if self.start_time is not None:
+            metadata["duration"] = (self.end_time - self.start_time).total_seconds()
+        metadata["status"] = getattr(self, "_end", self.COMPLETED)
+        self.complete_pbar()
+        self.cleanup_pbar()
+        self._write(final=True)
+
+
+def write_notebook(nb: Any, path: Path) -> None:
+    """Write `nb` to `path`, whole or not at all: a reader never sees half a file."""
+    import nbformat
+
+    text = nbformat.writes(nb)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text + "\n", encoding="utf-8", errors="replace")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(data: Any, path: Path) -> None:
+    """Write `data` as JSON to `path`, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

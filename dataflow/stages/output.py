@@ -1,0 +1,105 @@
+"""What a cell prints and displays, kept within limits.
+
+A cell that prints 50 MB must not make a notebook of 50 MB that no one can open: the first
+and last part are kept, with a note of how much is missing between them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+TEXT_LIMIT = 1_000_000  # characters kept of one cell's stdout, and as many of its stderr
+DISPLAY_LIMIT = 10_000_000  # characters of one display: a table, a plot
+CELL_LIMIT = 30_000_000  # characters of all of a cell's displays together
+
+
+class Stream:
+    """The text of one stream of one cell: its first half and its last half at most.
+
+    Args:
+        limit: characters to keep.
+        margin: characters to leave out at the cut besides; a secret that the cut goes
+            through would not be recognised any more.
+    """
+
+    def __init__(self, limit: int = TEXT_LIMIT, margin: int = 0) -> None:
+        self._half = max(1, limit // 2)
+        self._margin = margin
+        self._head: list[str] = []
+        self._head_size = 0
+        self._tail: deque[str] = deque()
+        self._tail_size = 0
+        self._dropped = 0
+        self._text: str | None = ""
+
+    def write(self, text: str) -> None:
+        """Add `text` at the end."""
+        self._text = None
+        if self._head_size < self._half:
+            part = text[: self._half - self._head_size]
+            self._head.append(part)
+            self._head_size += len(part)
+            text = text[len(part) :]
+        if not text:
+            return
+        self._tail.append(text)
+        self._tail_size += len(text)
+        while self._tail_size - len(self._tail[0]) >= self._half:
+            gone = self._tail.popleft()
+            self._tail_size -= len(gone)
+            self._dropped += len(gone)
+        excess = self._tail_size - self._half
+        if excess > self._half:  # one huge piece: cut it, but not for every small write
+            self._tail[0] = self._tail[0][excess:]
+            self._tail_size -= excess
+            self._dropped += excess
+
+    @property
+    def text(self) -> str:
+        """What is kept, with a note where something is missing."""
+        if self._text is None:
+            head, tail = "".join(self._head), "".join(self._tail)
+            missing = self._dropped + max(0, len(tail) - self._half)
+            if missing:
+                tail = tail[-self._half :]
+                head = head[: len(head) - self._margin]
+                tail = tail[self._margin :]
+                note = note_of(missing + 2 * self._margin)
+                self._text = f"{head}\n{note}\n{tail}"
+            else:
+                self._text = head + tail
+        return self._text
+
+
+def note_of(missing: int) -> str:
+    """The line that stands for what is missing."""
+    return f"[… {missing:,} characters are not kept: the output was longer than the limit …]"
+
+
+def limit_display(data: dict[str, Any], room: int) -> int:
+    """Replace a display that is too large by a note, in place.
+
+    Args:
+        data: the display's representations by MIME type.
+        room: characters that the cell may still show.
+
+    Returns:
+        How many characters it takes now.
+    """
+    size = sum(_size(value) for value in data.values())
+    if size > min(DISPLAY_LIMIT, room):
+        data.clear()
+        data["text/plain"] = note_of(size)
+        return len(data["text/plain"])
+    return size
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(len(str(key)) + _size(item) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return sum(_size(item) for item in value)
+    return 8

@@ -1,0 +1,130 @@
+"""Values for a stage's parameters: read as people mean them, checked against the declaration."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+from dataflow.errors import ParameterError, Problem
+from dataflow.shared.variables import unset_variables, variables_in
+from dataflow.stages.parameters import Declaration, Parameter
+from dataflow.workflows.names import nearest
+
+
+def convert(parameter: Parameter, value: Any) -> Any:
+    """`value` as the parameter's type.
+
+    Text is read as a person means it on a command line ("4.5" for a float, "2018-02-05"
+    for a date, "null" for None, "[1, 2]" for a list); a float never becomes an int by
+    cutting it off.
+
+    Raises:
+        ValueError: it is not of that type; the message follows on "the value".
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    adapter = TypeAdapter(parameter.type)
+    candidates = [value]
+    if isinstance(value, str):
+        candidates += _readings(value)
+    elif isinstance(value, (datetime.date, datetime.datetime)):
+        candidates.append(value.isoformat())  # YAML makes dates of text that looks like one
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        candidates.append(str(value))  # `version: 2` for a str
+    failure = ""
+    for strict in (True, False):
+        for candidate in candidates:
+            if isinstance(candidate, bool) and parameter.type in (int, float, str):
+                continue  # pydantic would make 1 of True
+            try:
+                return adapter.validate_python(candidate, strict=strict)
+            except ValidationError as error:
+                failure = failure or error.errors()[0]["msg"]
+                if strict:
+                    failure = ""
+    wanted = parameter.annotation or getattr(parameter.type, "__name__", str(parameter.type))
+    raise ValueError(f"{value!r} is not of type {wanted}" + (f" ({failure})" if failure else ""))
+
+
+def _readings(text: str) -> list[Any]:
+    """What `text` could mean besides itself, as YAML reads it."""
+    import yaml
+
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return []
+    return [] if isinstance(value, str) else [value]
+
+
+def check_values(
+    declaration: Declaration, values: Mapping[str, Any], *, stage: str
+) -> dict[str, Any]:
+    """Check `values` against the declaration, all of them.
+
+    A value with `${VAR}` in it is checked when the kernel resolves it: it stays as it is,
+    so that no secret is in anyone's hands before.
+
+    Returns:
+        The values as their types have it, in the order of the parameters cell.
+
+    Raises:
+        ParameterError: lists every unknown name, wrong type, missing value and unset
+            variable, and what is wrong with the parameters cell.
+    """
+    problems = [] if not _needs_cell(declaration, values) else list(declaration.problems)
+    converted: dict[str, Any] = {}
+    for name, value in values.items():
+        parameter = declaration.parameters.get(name)
+        if parameter is None:
+            if declaration.cell is None:
+                continue  # the missing cell is the one problem
+            problems.append(
+                Problem(
+                    f"stage `{stage}` has no parameter `{name}`",
+                    declaration.notebook,
+                    hint=nearest(name, declaration.parameters)
+                    or "Its parameters cell declares none.",
+                )
+            )
+        elif next(variables_in(value), None):
+            problems += [
+                Problem(
+                    f"parameter `{name}` needs the environment variable {variable}, "
+                    "which is not set",
+                    declaration.notebook,
+                    hint=f"Set {variable} in the environment or in .env.",
+                )
+                for variable in unset_variables(value)
+            ]
+            converted[name] = value
+        else:
+            try:
+                converted[name] = convert(parameter, value)
+            except ValueError as error:
+                problems.append(
+                    Problem(
+                        f"parameter `{name}` of stage `{stage}`: {error}",
+                        declaration.notebook,
+                        hint=f"{name}: {parameter.help}" if parameter.help else None,
+                    )
+                )
+    for parameter in declaration.parameters.values():
+        if parameter.required and parameter.name not in values:
+            problems.append(
+                Problem(
+                    f"parameter `{parameter.name}` of stage `{stage}` has no default and "
+                    "no value was given",
+                    declaration.notebook,
+                    hint=f"Give one: -p {parameter.name} VALUE, or in config.yaml.",
+                )
+            )
+    if problems:
+        raise ParameterError(f"the parameters of stage {stage} are not right", problems=problems)
+    return {name: converted[name] for name in declaration.parameters if name in converted}
+
+
+def _needs_cell(declaration: Declaration, values: Mapping[str, Any]) -> bool:
+    """A notebook without a parameters cell is wrong only when it is given values."""
+    return declaration.cell is not None or bool(values)
