@@ -1,0 +1,141 @@
+"""The archive of runs: `runs/<workflow>/<run_id>/`, one folder a run, kept whatever came of it.
+
+::
+
+    run.json            what ran, when, with which parameters, and how each step ended
+    ingest.ipynb        the executed notebook of each stage, also of those that failed
+    ingest.html         the same to read without JupyterLab
+    ingest.try2.ipynb   the second try, where a stage is tried again
+
+`run.json` is written by every step of the run as it begins and ends, each time whole and
+under a lock: steps may run at the same time, in processes of their own.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dataflow.project import Project
+from dataflow.stages.manager import write_json
+
+FORMAT = 1
+RUN_FILE = "run.json"
+
+
+def now() -> str:
+    """This moment in UTC, as it stands in `run.json`."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+
+
+@dataclass(frozen=True)
+class RunArchive:
+    """The folder of one run.
+
+    Args:
+        project: the project.
+        workflow_id: the workflow.
+        run_id: the run's id, the same as in Dagster.
+    """
+
+    project: Project
+    workflow_id: str
+    run_id: str
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.project.runs / self.workflow_id / self.run_id
+
+    def executed_notebook(
+        self, stage: str, *, attempt: int = 1, partition: str | None = None
+    ) -> Path:
+        """Where the executed notebook of a stage's try goes."""
+        name = stage if partition is None else f"{stage}@{partition.replace('/', '_')}"
+        if attempt > 1:
+            name += f".try{attempt}"
+        return self.folder / f"{name}.ipynb"
+
+    def read(self) -> dict[str, Any]:
+        """The content of `run.json`; empty when there is none yet."""
+        try:
+            return dict(json.loads((self.folder / RUN_FILE).read_text("utf-8")))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return {}
+
+    def begin(self, steps: list[dict[str, Any]], **facts: Any) -> None:
+        """Note that the run begins; the first of its steps does, the others change nothing.
+
+        Args:
+            steps: all steps of the run in order, each with `name` and `kind`.
+            facts: what else is known: `parameters`, `trigger`, `git`.
+        """
+
+        def change(run: dict[str, Any]) -> None:
+            if run:
+                return
+            run.update(
+                format=FORMAT,
+                run_id=self.run_id,
+                workflow=self.workflow_id,
+                started_at=now(),
+                ended_at=None,
+                **facts,
+                steps={step["name"]: {"kind": step["kind"], "status": "pending"} for step in steps},
+            )
+
+        self._change(change)
+
+    def step(self, name: str, **facts: Any) -> None:
+        """Note `facts` about a step: its `status` and whatever belongs to it."""
+
+        def change(run: dict[str, Any]) -> None:
+            step = run.setdefault("steps", {}).setdefault(name, {"kind": "step"})
+            step.update(facts)
+            if "ended_at" in facts:
+                run["ended_at"] = facts["ended_at"]
+
+        self._change(change)
+
+    def step_started(self, name: str, **facts: Any) -> None:
+        """Note that a step is running, in this process."""
+        process = {"pid": os.getpid(), "process_started": _process_start(os.getpid())}
+        self.step(name, status="running", started_at=now(), ended_at=None, process=process, **facts)
+
+    def step_ended(self, name: str, status: str, **facts: Any) -> None:
+        """Note that a step ended as `status`: succeeded, skipped, failed or cancelled."""
+        self.step(name, status=status, ended_at=now(), process=None, **facts)
+
+    def _change(self, change: Callable[[dict[str, Any]], None]) -> None:
+        from filelock import FileLock
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        locks = self.project.state / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(locks / f"run-{self.run_id}.lock", timeout=60):
+            run = self.read()
+            change(run)
+            write_json(run, self.folder / RUN_FILE)
+
+
+def _process_start(pid: int) -> float | None:
+    """When process `pid` started: with the id it names a process for good, ids alone recur."""
+    import psutil
+
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return None
+
+
+def is_alive(process: dict[str, Any] | None) -> bool:
+    """Whether the process that a running step was noted with still runs."""
+    if not process:
+        return False
+    started = _process_start(process["pid"])
+    return started is not None and started == process.get("process_started")

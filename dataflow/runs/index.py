@@ -1,0 +1,124 @@
+"""Which runs there are, read from the archive: the files are the truth, nothing else is kept."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dataflow.errors import ConfigurationError
+from dataflow.project import Project
+from dataflow.runs.archive import RUN_FILE, is_alive
+
+ENDED_WELL = ("succeeded", "skipped")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run as the archive has it.
+
+    Args:
+        folder: its folder.
+        data: the content of `run.json`.
+    """
+
+    folder: Path
+    data: dict[str, Any]
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return str(self.data["run_id"])
+
+    @property
+    def workflow_id(self) -> str:
+        """The workflow that ran."""
+        return str(self.data["workflow"])
+
+    @property
+    def steps(self) -> dict[str, dict[str, Any]]:
+        """The run's steps by name, in order."""
+        return dict(self.data.get("steps", {}))
+
+    @property
+    def status(self) -> str:
+        """How the run stands: running, succeeded, failed, cancelled or killed.
+
+        Worked out from its steps, so that no process has to live long enough to say it.
+        """
+        states = [step.get("status") for step in self.steps.values()]
+        if "cancelled" in states:
+            return "cancelled"
+        running = [step for step in self.steps.values() if step.get("status") == "running"]
+        if any(is_alive(step.get("process")) for step in running):
+            return "running"
+        if running:
+            return "killed"
+        if "failed" in states:
+            return "failed"
+        if states and all(state in ENDED_WELL for state in states):
+            return "succeeded"
+        if self.data.get("selection"):  # only some steps were asked for
+            chosen = [self.steps[name].get("status") for name in self.data["selection"]]
+            return "succeeded" if all(state in ENDED_WELL for state in chosen) else "incomplete"
+        # Nothing runs, nothing failed, something has not begun: between two steps, or ended there.
+        return "running" if is_alive(self.data.get("process")) else "incomplete"
+
+    @property
+    def started_at(self) -> datetime.datetime:
+        """When it started, UTC."""
+        return datetime.datetime.fromisoformat(self.data["started_at"])
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took, None while it runs."""
+        ended = self.data.get("ended_at")
+        if ended is None:
+            return None
+        return (datetime.datetime.fromisoformat(ended) - self.started_at).total_seconds()
+
+    @property
+    def notebooks(self) -> list[Path]:
+        """Its executed notebooks, in the order of the stages."""
+        order = {name: number for number, name in enumerate(self.steps)}
+        return sorted(
+            self.folder.glob("[!.]*.ipynb"),
+            key=lambda path: (order.get(path.name.split(".")[0].split("@")[0], 99), path.name),
+        )
+
+
+def list_runs(project: Project, workflow_id: str | None = None) -> list[Run]:
+    """The archived runs, the newest first; what is no readable `run.json` is left out."""
+    runs = []
+    for path in project.runs.glob(f"{workflow_id or '*'}/*/{RUN_FILE}"):
+        try:
+            data = json.loads(path.read_text("utf-8"))
+            run = Run(path.parent, data)
+            _ = run.started_at, run.run_id, run.workflow_id
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        runs.append(run)
+    return sorted(runs, key=lambda run: run.started_at, reverse=True)
+
+
+def find_run(project: Project, name: str) -> Run:
+    """The run whose id starts with `name`; `last` is the newest.
+
+    Raises:
+        ConfigurationError: there is none, or more than one.
+    """
+    runs = list_runs(project)
+    if name == "last" and runs:
+        return runs[0]
+    found = [run for run in runs if run.run_id.startswith(name)]
+    if not found:
+        hint = "`dataflow runs list` shows them." if runs else "Nothing has run yet."
+        raise ConfigurationError(f"there is no run `{name}`", hint=hint)
+    if len(found) > 1:
+        shown = ", ".join(run.run_id[:12] for run in found[:5])
+        raise ConfigurationError(
+            f"`{name}` could be {len(found)} runs: {shown}", hint="Give more of the id."
+        )
+    return found[0]

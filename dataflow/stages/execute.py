@@ -1,0 +1,204 @@
+"""Executing one stage: from its notebook and values to an executed notebook and an outcome."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dataflow.project import ROOT_VARIABLE, Project
+from dataflow.stages.notebook import prepare_notebook, read_notebook
+from dataflow.stages.parameters import INJECTED_TAG, read_declaration
+from dataflow.stages.result import StageReport, read_report
+from dataflow.stages.scrub import Scrubber
+from dataflow.stages.values import check_values
+from dataflow.workflows.model import Stage
+
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass(frozen=True)
+class CellError:
+    """Why a stage's notebook did not reach its end.
+
+    Args:
+        cell: the cell's number in the executed notebook, from 1.
+        execution_count: the number JupyterLab shows beside it; None when it never began.
+        ename: the exception's name, or KernelDied, Timeout, Cancelled.
+        evalue: its message.
+        source: the cell's source.
+        last_frame: the part of the traceback that shows the author's own last line.
+    """
+
+    cell: int
+    execution_count: int | None
+    ename: str
+    evalue: str
+    source: str
+    last_frame: str = ""
+
+    @property
+    def headline(self) -> str:
+        """One line that says it."""
+        first = self.evalue.strip().splitlines()[0] if self.evalue.strip() else ""
+        return f"cell {self.cell}: {self.ename}{': ' + first if first else ''}"
+
+
+@dataclass(frozen=True)
+class StageOutcome:
+    """What came of executing a stage.
+
+    Args:
+        status: succeeded, skipped, failed or cancelled.
+        notebook: the executed notebook.
+        seconds: wall time, the kernel's start and end included.
+        report: what the stage recorded and checked.
+        error: why it failed.
+        peak_memory_bytes: the most memory the kernel had.
+        cells: for each code cell its number, seconds and status.
+    """
+
+    status: str
+    notebook: Path
+    seconds: float
+    report: StageReport = field(default_factory=StageReport)
+    error: CellError | None = None
+    peak_memory_bytes: int | None = None
+    cells: list[dict[str, Any]] = field(default_factory=list)
+
+
+def execute_stage(
+    project: Project,
+    stage: Stage,
+    values: Mapping[str, Any],
+    *,
+    run_id: str,
+    output: Path,
+    scrubber: Scrubber | None = None,
+    environment: Mapping[str, str] | None = None,
+    on_output: Callable[[str, str], None] | None = None,
+) -> StageOutcome:
+    """Execute `stage` with `values` and keep the executed notebook at `output`.
+
+    Args:
+        project: the project.
+        stage: the stage.
+        values: parameters over the notebook's defaults.
+        run_id: the run it belongs to.
+        output: where the executed notebook goes; written while it runs.
+        scrubber: takes secrets out of the executed notebook and of live output.
+        environment: further environment variables of the kernel.
+        on_output: called with ("stdout" | "stderr" | "display", text) while cells run.
+
+    Raises:
+        ParameterError: the values do not fit the notebook; no kernel was started.
+        ConfigurationError: the notebook is not valid.
+        KeyboardInterrupt: (or what a signal's handler raises) it was cancelled; the
+            executed notebook says so.
+    """
+    # Imported for its effect too: papermill then knows the engine.
+    from papermill.engines import papermill_engines
+    from papermill.utils import nb_kernel_name
+
+    from dataflow.stages.engine import DataflowEngine
+
+    source = read_notebook(stage.notebook)
+    declaration = read_declaration(stage.notebook, source.cells)
+    values = check_values(declaration, values, stage=stage.name)
+    prepared = prepare_notebook(source, declaration, values)
+    # What later readers need to know the notebook by; paths would name the machine.
+    prepared.metadata["dataflow"] = {
+        "workflow": stage.workflow_id,
+        "stage": stage.name,
+        "run_id": run_id,
+        "notebook": project.relative(stage.notebook),
+    }
+    papermill_engines.register("dataflow", DataflowEngine)
+    executed = papermill_engines.execute_notebook_with_engine(
+        "dataflow",
+        prepared,
+        kernel_name=nb_kernel_name(prepared),
+        output_path=str(output),
+        progress_bar=False,
+        cwd=str(stage.notebook.parent),
+        environment=kernel_environment(project, stage, run_id, environment),
+        notebook_timeout=stage.timeout or 0.0,
+        scrubber=scrubber,
+        on_output=on_output,
+    )
+    return outcome_of(executed, output)
+
+
+def kernel_environment(
+    project: Project, stage: Stage, run_id: str, more: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The environment of a stage's kernel: this process's, and which run it is in."""
+    # `import my_workflow.something` and the modules beside the notebook work in a run as
+    # they do by hand.
+    path = [str(project.notebooks), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path),
+        # Breakpoints of debugpy do not apply here, and its start-up warning would be output.
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        ROOT_VARIABLE: str(project.root),
+        "DATAFLOW_WORKFLOW": stage.workflow_id,
+        "DATAFLOW_STAGE": stage.name,
+        "DATAFLOW_RUN_ID": run_id,
+        **(more or {}),
+    }
+    environment.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return environment
+
+
+def outcome_of(executed: Any, output: Path) -> StageOutcome:
+    """Read from an executed notebook what came of it."""
+    marks = executed.metadata.get("papermill", {})
+    failed = marks.get("status") in ("failed", "cancelled")
+    return StageOutcome(
+        status={"completed": "succeeded"}.get(marks.get("status"), marks.get("status")),
+        notebook=output,
+        seconds=marks.get("duration") or 0.0,
+        report=read_report(executed.cells),
+        error=find_error(executed.cells) if failed else None,
+        peak_memory_bytes=executed.metadata.get("dataflow", {}).get("peak_memory_bytes"),
+        cells=[
+            {
+                "cell": number,
+                "seconds": cell.metadata.papermill.get("duration"),
+                "status": cell.metadata.papermill.get("status"),
+            }
+            for number, cell in enumerate(executed.cells, start=1)
+            if cell.cell_type == "code" and INJECTED_TAG not in cell.metadata.get("tags", [])
+        ],
+    )
+
+
+def find_error(cells: Any) -> CellError | None:
+    """The error that ended an executed notebook, None when no cell has one."""
+    for number, cell in enumerate(cells, start=1):
+        if cell.metadata.get("papermill", {}).get("status") not in ("failed", "cancelled"):
+            continue
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                return CellError(
+                    cell=number,
+                    execution_count=cell.get("execution_count"),
+                    ename=output.ename,
+                    evalue=output.evalue,
+                    source=cell.source,
+                    last_frame=last_frame(output.traceback),
+                )
+    return None
+
+
+def last_frame(traceback: list[str]) -> str:
+    """The last frame of an IPython traceback in plain text: where it was raised."""
+    frames = [ANSI.sub("", frame).strip("\n") for frame in traceback]
+    inner = [frame for frame in frames if frame.startswith(("File ", "Cell In", "Input In"))]
+    return inner[-1] if inner else ""
