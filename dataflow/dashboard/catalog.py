@@ -1,0 +1,91 @@
+"""The tables about the project itself that every page can use: source `dataflow`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dataflow.dashboard.paths import dashboard_url, has_dashboard
+from dataflow.dashboard.types import exported, literal
+from dataflow.project import Project
+
+PROJECT_SOURCE = "dataflow"
+
+_COLUMNS = {
+    "id": "VARCHAR",
+    "name": "VARCHAR",
+    "description": "VARCHAR",
+    "owner": "VARCHAR",
+    "schedule": "VARCHAR",
+    "url": "VARCHAR",
+    "has_dashboard": "BOOLEAN",
+    "run_id": "VARCHAR",
+    "run_url": "VARCHAR",
+    "published_at": "TIMESTAMP",
+}
+
+
+def write_workflows(
+    project: Project, workflows: Collection[Mapping[str, Any]], folder: Path
+) -> int:
+    """Write the table `workflows` as Parquet: one row per workflow.
+
+    Args:
+        workflows: dicts with `id` and, where known, `name`, `description`, `owner`,
+            `schedule`, and of the run that was published last `run_id` and `finished_at`
+            (a datetime or ISO text; without a zone it is UTC).
+        folder: where `workflows.parquet` and its schema go.
+
+    Returns:
+        The number of workflows.
+
+    The table's columns: id, name, description, owner, schedule (cron), url (of the dashboard),
+    has_dashboard, run_id, run_url (the executed notebooks), published_at (UTC).
+    """
+    import duckdb
+
+    rows = [_row(project, workflow) for workflow in workflows]
+    columns = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
+    with duckdb.connect() as connection:
+        connection.execute(f"CREATE TABLE workflows ({columns})")
+        if rows:
+            marks = ", ".join("?" for _ in _COLUMNS)
+            connection.executemany(f"INSERT INTO workflows VALUES ({marks})", rows)
+        relation = connection.table("workflows")
+        schema = [
+            {"name": name, "evidenceType": exported(name, kind)[1], "typeFidelity": "precise"}
+            for name, kind in zip(relation.columns, relation.types, strict=True)
+        ]
+        target = literal(str(folder / "workflows.parquet"))
+        connection.execute(f"COPY workflows TO {target} (FORMAT parquet)")
+    (folder / "workflows.schema.json").write_text(json.dumps(schema), encoding="utf-8")
+    return len(rows)
+
+
+def _row(project: Project, workflow: Mapping[str, Any]) -> list[Any]:
+    identity = str(workflow["id"])
+    run = workflow.get("run_id")
+    values = {
+        "id": identity,
+        "name": workflow.get("name") or identity,
+        "description": workflow.get("description"),
+        "owner": workflow.get("owner"),
+        "schedule": workflow.get("schedule"),
+        "url": dashboard_url(identity),
+        "has_dashboard": has_dashboard(project, identity),
+        "run_id": run,
+        "run_url": f"/runs/{identity}/{run}/" if run else None,
+        "published_at": _utc(workflow.get("finished_at")),
+    }
+    return [values[name] for name in _COLUMNS]
+
+
+def _utc(moment: datetime | str | None) -> datetime | None:
+    """`moment` as DuckDB stores it: UTC, without a zone."""
+    if moment is None:
+        return None
+    when = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    return when.astimezone(UTC).replace(tzinfo=None) if when.tzinfo else when

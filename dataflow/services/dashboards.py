@@ -1,0 +1,234 @@
+"""The web server of the dashboards: pages, their data, and the executed notebooks.
+
+`/` the built pages, `/data` the exported tables, `/runs` the archive of runs. Nothing else
+on the machine can be read through it, and it answers only to names of this machine.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dataflow.dashboard.paths import MANIFEST, build_folder, data_folder
+from dataflow.project import Project
+
+PORT = 9000
+HEALTH = "/_dataflow/health"
+# A page of another site must not read the data by pointing its own name at this machine.
+_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+
+_FOREVER = "public, max-age=31536000, immutable"
+_ASK_FIRST = "no-cache"
+# 'unsafe-eval' and blob: are DuckDB's in the browser; nothing may come from another machine.
+_PAGE_POLICY = "; ".join(
+    [
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:",
+        "worker-src 'self' blob:",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "connect-src 'self' data: blob:",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "frame-ancestors 'self'",
+    ]
+)
+_HEADERS = {
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"same-origin",
+    b"x-frame-options": b"SAMEORIGIN",
+    b"cross-origin-resource-policy": b"same-origin",
+}
+
+mimetypes.add_type("application/wasm", ".wasm")
+mimetypes.add_type("application/vnd.apache.parquet", ".parquet")
+mimetypes.add_type("application/x-ipynb+json", ".ipynb")
+
+
+def create_app(project: Project, *, hosts: Sequence[str] = ()) -> Starlette:
+    """The application that serves a project's dashboards.
+
+    The folders are looked at on each request: a build or a run that comes later shows up.
+
+    Args:
+        hosts: further names it answers to, of a proxy in front of it, say.
+    """
+    return Starlette(
+        routes=[
+            Route(HEALTH, _health(project)),
+            Mount("/data", ExportedData(directory=data_folder(project), check_dir=False)),
+            Mount("/runs", routes=runs_routes(project)),
+            Mount("/", Pages(directory=build_folder(project), check_dir=False)),
+        ],
+        middleware=[
+            Middleware(_SafeHeaders),
+            Middleware(TrustedHostMiddleware, allowed_hosts=[*_HOSTS, *hosts]),
+        ],
+    )
+
+
+def serve(
+    project: Project, host: str = "127.0.0.1", port: int = PORT, *, hosts: Sequence[str] = ()
+) -> None:
+    """Serve until stopped (SIGINT, SIGTERM)."""
+    import uvicorn
+
+    app = create_app(project, hosts=hosts)
+    uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=3)
+
+
+def runs_routes(project: Project) -> list[BaseRoute]:
+    """What `/runs` answers: the files of the archive, and plain lists of its folders."""
+    return [Mount("/", RunFiles(directory=project.runs, check_dir=False))]
+
+
+class Pages(StaticFiles):
+    """The built pages; an address without a file is a page that the browser puts together."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """The file, or the single page for everything that looks like a page's address."""
+        if _is_hidden(path):
+            raise HTTPException(404)
+        try:
+            response = await super().get_response(path, scope)
+        except HTTPException as error:
+            if error.status_code != 404 or PurePosixPath(path).suffix or path.startswith("_app"):
+                raise
+            response = await self._index(scope)
+        immutable = path.startswith("_app/immutable/")
+        response.headers["cache-control"] = _FOREVER if immutable else _ASK_FIRST
+        response.headers["content-security-policy"] = _PAGE_POLICY
+        return response
+
+    async def _index(self, scope: Scope) -> Response:
+        try:
+            return await super().get_response("index.html", scope)
+        except HTTPException:
+            return HTMLResponse(_NOT_BUILT, status_code=503, headers={"retry-after": "10"})
+
+
+class ExportedData(StaticFiles):
+    """The exported tables: the manifest is asked for each time, what it names never changes."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """The file, with how long a browser may keep it."""
+        if _is_hidden(path):
+            raise HTTPException(404)
+        if path == MANIFEST and not (Path(str(self.directory)) / MANIFEST).is_file():
+            # The pages ask for it before anything was exported; an error would be in the way.
+            response: Response = JSONResponse({"renderedFiles": {}})
+        else:
+            response = await super().get_response(path, scope)
+        versioned = path.endswith(".parquet")
+        response.headers["cache-control"] = _FOREVER if versioned else _ASK_FIRST
+        return response
+
+
+class RunFiles(StaticFiles):
+    """The archive of executed notebooks; `.ipynb` files are offered for download."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """The file, or a list of the folder."""
+        if _is_hidden(path):
+            raise HTTPException(404)
+        full, stat = self.lookup_path(path)
+        if stat is not None and Path(full).is_dir():
+            if not scope["path"].endswith("/"):
+                return RedirectResponse(scope["path"] + "/")
+            response: Response = HTMLResponse(_folder_page(Path(full), path))
+        else:
+            response = await super().get_response(path, scope)
+        response.headers["cache-control"] = _ASK_FIRST
+        if path.endswith(".ipynb"):
+            name = PurePosixPath(path).name.replace('"', "")
+            response.headers["content-disposition"] = f'attachment; filename="{name}"'
+        return response
+
+
+class _SafeHeaders:
+    """Adds the headers that every answer has."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *_HEADERS.items()]
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+def _health(project: Project) -> Any:
+    def health(request: Request) -> JSONResponse:
+        return JSONResponse(
+            {
+                "service": "evidence",
+                "project": str(project.root),
+                "built": (build_folder(project) / "index.html").is_file(),
+            }
+        )
+
+    return health
+
+
+def _is_hidden(path: str) -> bool:
+    """Whether any part of the path is hidden: unfinished exports, stamps, private files."""
+    return any(part.startswith(".") for part in PurePosixPath(path).parts if part != ".")
+
+
+def _folder_page(folder: Path, path: str) -> str:
+    title = "/runs/" if path in ("", ".") else f"/runs/{path}/"
+    entries = sorted(
+        (entry for entry in folder.iterdir() if not entry.name.startswith(".")),
+        key=lambda entry: (entry.is_file(), entry.name),
+        reverse=False,
+    )
+    items = "".join(
+        f'<li><a href="{escape(_link(entry), quote=True)}">{escape(entry.name)}</a></li>'
+        for entry in entries
+    )
+    up = "" if path in ("", ".") else '<p><a href="../">Up</a></p>'
+    body = f"<h1>{escape(title)}</h1>{up}<ul>{items or '<li>Nothing yet.</li>'}</ul>"
+    return _PAGE.format(title=escape(title), body=body)
+
+
+def _link(entry: Path) -> str:
+    from urllib.parse import quote
+
+    return "./" + quote(entry.name) + ("/" if entry.is_dir() else "")
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 42rem; margin: 12vh auto; padding: 0 1.5rem;
+  color: #1f2937; background: #fff; }}
+h1 {{ font-size: 1.4rem; overflow-wrap: anywhere; }} a {{ color: #1f5f8b; }}
+code {{ background: #f3f4f6; padding: .1em .35em; border-radius: 4px; }}
+@media (prefers-color-scheme: dark) {{ body {{ color: #e5e7eb; background: #111827; }}
+  a {{ color: #7db7e0; }} code {{ background: #1f2937; }} }}
+</style></head><body>{body}</body></html>
+"""
+_NOT_BUILT = _PAGE.format(
+    title="No dashboard yet",
+    body="<h1>No dashboard yet</h1><p>The pages of this project were not built. Run a workflow, "
+    "which builds them at its end: <code>dataflow workflow run NAME</code>, or build them alone: "
+    "<code>make dashboard</code>.</p><p>Then reload this page.</p>",
+)

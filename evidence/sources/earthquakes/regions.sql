@@ -1,0 +1,6 @@
+-- The choices of the region filter, the busiest first.
+select
+    region,
+    events,
+from earthquakes.regions
+order by events desc, region
