@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from dataflow.errors import ConfigurationError
@@ -42,3 +43,11 @@ def load_config(workflow_id: str, project: Project | None = None) -> dict[str, A
             error.message, where=project.relative(file.path), hint=error.hint
         ) from None
     return dict(resolved)
+
+
+def read_variables_of(folder: Path) -> str:
+    """The text of a workflow's config.yaml: every `${VAR}` it names is in there."""
+    try:
+        return (folder / "config.yaml").read_text(encoding="utf-8")
+    except OSError:
+        return ""

@@ -40,7 +40,9 @@ class StageClient(PapermillNotebookClient):
     text_limit = AnyTrait(TEXT_LIMIT)
 
     def __init__(self, nb_man: StageManager, **kwargs: Any) -> None:
-        kwargs.setdefault("coalesce_streams", True)
+        # Streams are put together here, as they come; nbclient's way of doing it at the end
+        # of a cell takes time that grows with the square of the longest line.
+        kwargs.setdefault("coalesce_streams", False)
         # Waiting for the rest of a large output is no reason to fail.
         kwargs.setdefault("iopub_timeout", 600)
         super().__init__(nb_man, **kwargs)
@@ -49,7 +51,7 @@ class StageClient(PapermillNotebookClient):
         self._cell_timeout = kwargs.get("timeout")
         self._deadline: float | None = None
         self._streams: dict[int, dict[str, tuple[Stream, Any]]] = {}
-        self._shown: dict[int, int] = {}
+        self._room: dict[int, int] = {}
         self._pid = 0
         self._peak = 0
         self._returncode: int | None = None
@@ -234,9 +236,10 @@ class StageClient(PapermillNotebookClient):
         if kind == "stream" and not self.output_hook_stack[msg["parent_header"].get("msg_id")]:
             return self._stream(outs, msg["content"], cell_index)
         if kind in ("display_data", "execute_result"):
-            room = CELL_LIMIT - self._shown.get(cell_index, 0)
-            took = limit_display(msg["content"]["data"], room)
-            self._shown[cell_index] = self._shown.get(cell_index, 0) + took
+            room = self._room.get(cell_index, CELL_LIMIT)
+            if room <= 0:
+                return None  # a note already says that displays are missing
+            self._room[cell_index] = room - limit_display(msg["content"]["data"], room)
         out = super().output(outs, msg, display_id, cell_index)
         if out is not None and "data" in out and "text/plain" in out["data"]:
             self._hand_on("display", out["data"]["text/plain"])
@@ -252,8 +255,11 @@ class StageClient(PapermillNotebookClient):
             self.clear_before_next_output = False
         name, text = content["name"], content["text"]
         streams = self._streams.setdefault(cell_index, {})
+        if outs and outs[-1]["output_type"] != "stream":
+            self._settle_streams()
+            streams.clear()  # text after a display belongs below it
         kept = streams.get(name)
-        if kept is None or not any(out is kept[1] for out in outs):
+        if kept is None or not any(out is kept[1] for out in outs[-2:]):
             node = nbformat.v4.new_output("stream", name=name, text="")
             outs.append(node)
             kept = streams[name] = (Stream(self.text_limit, self.scrubber.longest), node)

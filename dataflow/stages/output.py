@@ -69,7 +69,15 @@ class Stream:
                 self._text = f"{head}\n{note}\n{tail}"
             else:
                 self._text = head + tail
+            if "\r" in self._text:
+                self._text = "\n".join(map(_overwritten, self._text.split("\n")))
         return self._text
+
+
+def _overwritten(line: str) -> str:
+    """What a terminal shows of a line that a progress bar wrote over and over."""
+    end = "\r" if line.endswith("\r") else ""
+    return line.rstrip("\r").rpartition("\r")[2] + end
 
 
 def note_of(missing: int) -> str:
@@ -85,13 +93,13 @@ def limit_display(data: dict[str, Any], room: int) -> int:
         room: characters that the cell may still show.
 
     Returns:
-        How many characters it takes now.
+        How many characters of the room it takes; all of it when it does not fit in.
     """
     size = sum(_size(value) for value in data.values())
     if size > min(DISPLAY_LIMIT, room):
         data.clear()
         data["text/plain"] = note_of(size)
-        return len(data["text/plain"])
+        return room if size > room else len(data["text/plain"])
     return size
 
 

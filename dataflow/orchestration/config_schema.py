@@ -1,0 +1,48 @@
+"""A stage's parameters as Dagster's launchpad shows them: typed, with help."""
+
+from __future__ import annotations
+
+import types
+import typing
+from typing import Any
+
+from dataflow.stages.parameters import Parameter
+
+
+def config_schema(parameters: dict[str, Parameter], stage: str) -> dict[str, Any]:
+    """Dagster's config fields for a stage's parameters.
+
+    None has a default value here: a field that is left out takes the value from config.yaml
+    or the notebook, and only what somebody chose for this run is in its configuration.
+    """
+    import dagster as dg
+
+    fields = {}
+    for parameter in parameters.values():
+        default = "required" if parameter.required else f"default: {parameter.default!r}"
+        fields[parameter.name] = dg.Field(
+            _config_type(parameter.type, f"{stage}_{parameter.name}"),
+            is_required=False,  # config.yaml may give it; the stage's own check tells
+            description=". ".join(filter(None, [parameter.help, default])),
+        )
+    return fields
+
+
+def _config_type(kind: Any, name: str) -> Any:
+    import dagster as dg
+
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        inner = [argument for argument in arguments if argument is not type(None)]
+        if len(inner) == 1:
+            return dg.Noneable(_config_type(inner[0], name))
+        return dg.Any
+    if origin is typing.Literal and all(isinstance(argument, str) for argument in arguments):
+        return dg.Enum(name, [dg.EnumValue(argument) for argument in arguments])
+    if kind is list or origin is list:
+        return dg.Array(_config_type(arguments[0], name) if arguments else dg.Any)
+    if kind is dict or origin is dict:
+        return dg.Permissive()
+    scalars = {bool: dg.Bool, int: dg.Int, float: dg.Float}
+    # Text stands for itself, for dates, and for a `${VAR}` that the kernel resolves.
+    return scalars.get(kind, dg.Any if kind is Any else dg.String)

@@ -1,0 +1,65 @@
+"""What a notebook prints while it runs, on the terminal and in Dagster's log."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, TextIO
+
+TERMINAL_VARIABLE = "DATAFLOW_LIVE"
+LOG_EVERY = 2.0  # seconds; every line as an event of its own would take longer than the stage
+LOG_LIMIT = 8_000  # characters of one event
+
+
+class LiveOutput:
+    """Hands a stage's output on as it comes.
+
+    Args:
+        log: Dagster's log of the step.
+        stage: the stage's name, shown before each line on the terminal.
+        terminal: where a person watches, used when `DATAFLOW_LIVE` is set.
+    """
+
+    def __init__(self, log: Any, stage: str, terminal: TextIO) -> None:
+        self._log = log
+        self._stage = stage
+        self._terminal = terminal if os.environ.get(TERMINAL_VARIABLE) else None
+        self._line = ""
+        self._waiting: list[str] = []
+        self._size = 0
+        self._left_out = 0
+        self._last = time.monotonic()
+
+    def write(self, name: str, text: str) -> None:
+        """Take output: `name` is stdout, stderr or display."""
+        self._line += text if text.endswith("\n") or name != "display" else text + "\n"
+        *lines, self._line = self._line.split("\n")
+        for line in lines:
+            self._take(line.rpartition("\r")[2])
+        if self._waiting and time.monotonic() - self._last > LOG_EVERY:
+            self._flush()
+
+    def _take(self, line: str) -> None:
+        if self._terminal is not None:
+            self._terminal.write(f"    {self._stage} │ {line}\n")
+            self._terminal.flush()
+        if self._size + len(line) > LOG_LIMIT:
+            self._left_out += 1
+        else:
+            self._waiting.append(line)
+            self._size += len(line) + 1
+
+    def _flush(self) -> None:
+        if self._left_out:
+            self._waiting.append(f"… {self._left_out:,} more lines in the executed notebook")
+        if self._waiting:
+            self._log.info("\n".join(self._waiting))
+        self._waiting, self._size, self._left_out = [], 0, 0
+        self._last = time.monotonic()
+
+    def close(self) -> None:
+        """Hand on what is left."""
+        if self._line:
+            line, self._line = self._line, ""
+            self._take(line.rpartition("\r")[2])
+        self._flush()

@@ -1,0 +1,122 @@
+"""What came of a stage, in the words of the archive and of Dagster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dataflow.orchestration import names
+from dataflow.project import Project
+from dataflow.runs.archive import RunArchive
+from dataflow.stages.execute import StageOutcome
+from dataflow.stages.result import DeclaredCheck
+from dataflow.workflows.model import Stage
+
+DASHBOARDS_URL = "http://localhost:9000"
+
+
+def stage_facts(outcome: StageOutcome) -> dict[str, Any]:
+    """An outcome as `run.json` keeps it."""
+    facts: dict[str, Any] = {
+        "status": outcome.status,
+        "notebook": outcome.notebook.name,
+        "seconds": round(outcome.seconds, 3),
+        "peak_memory_bytes": outcome.peak_memory_bytes,
+        "rows": outcome.report.rows,
+        "recorded": outcome.report.tables,
+        "checks": outcome.report.checks,
+        "cells": outcome.cells,
+    }
+    if outcome.report.skipped is not None:
+        facts["skipped"] = outcome.report.skipped
+    if outcome.error is not None:
+        error = outcome.error
+        facts["error"] = {
+            "message": error.headline,
+            "cell": error.cell,
+            "ename": error.ename,
+            "evalue": error.evalue,
+            "source": error.source,
+            "last_frame": error.last_frame,
+        }
+    return facts
+
+
+def dagster_metadata(
+    project: Project, archive: RunArchive, outcome: StageOutcome, table: str | None = None
+) -> dict[str, Any]:
+    """An outcome as metadata of a Dagster asset or failure, with links to the notebook.
+
+    Args:
+        project: the project.
+        archive: the run's archive.
+        outcome: what came of the stage.
+        table: the table the metadata is about, `schema.table`; None for the whole stage.
+    """
+    import dagster as dg
+
+    page = outcome.notebook.with_suffix(".html").name
+    metadata: dict[str, Any] = {
+        "executed notebook": dg.MetadataValue.notebook(str(outcome.notebook)),
+        "read it": dg.MetadataValue.url(
+            f"{DASHBOARDS_URL}/runs/{archive.workflow_id}/{archive.run_id}/{page}"
+        ),
+        "file": project.relative(outcome.notebook),
+        "seconds": outcome.seconds,
+    }
+    if outcome.peak_memory_bytes:
+        metadata["peak memory (MB)"] = round(outcome.peak_memory_bytes / 1e6)
+    if outcome.report.skipped is not None:
+        metadata["skipped"] = outcome.report.skipped
+    if table is not None:
+        for name, figures in outcome.report.tables.items():
+            if name in ("", table, table.rpartition(".")[2]):
+                metadata.update({_label(key): _value(value) for key, value in figures.items()})
+    return metadata
+
+
+def _label(key: str) -> str:
+    return "dagster/row_count" if key == "rows" else key
+
+
+def _value(value: Any) -> Any:
+    """A figure as Dagster shows it; it has no type for nothing and for empty text."""
+    return "none" if value is None else value
+
+
+def check_results(
+    stage: Stage, outcome: StageOutcome, declared: list[DeclaredCheck], log: Any
+) -> list[Any]:
+    """The stage's checks as Dagster's; those it could not know of go to the log."""
+    import dagster as dg
+
+    from dataflow.orchestration.stages import key_of
+
+    known = {check.name: check for check in declared}
+    made: dict[str, Any] = {}
+    for check in outcome.report.checks:
+        if check["name"] not in known:
+            log.warning(
+                f"check {check['name']!r} {'passed' if check['passed'] else 'failed'}; its name "
+                "is computed, so Dagster has no asset check for it"
+            )
+            continue
+        severity = dg.AssetCheckSeverity.ERROR
+        if check.get("severity") == "warn":
+            severity = dg.AssetCheckSeverity.WARN
+        made[check["name"]] = dg.AssetCheckResult(
+            asset_key=key_of(stage, known[check["name"]].table),
+            check_name=names.check_name(check["name"]),
+            passed=bool(check["passed"]),
+            severity=severity,
+            metadata={key: _value(value) for key, value in check.get("metadata", {}).items()},
+        )
+    for name, check in known.items():
+        if name not in made:  # the notebook skipped the rest, or did not come by there
+            made[name] = dg.AssetCheckResult(
+                asset_key=key_of(stage, check.table),
+                check_name=names.check_name(name),
+                passed=True,
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata={"not made": "the notebook did not reach this check in this run"},
+            )
+    return list(made.values())

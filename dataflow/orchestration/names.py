@@ -1,0 +1,48 @@
+"""How workflows, stages and tables are called in Dagster."""
+
+from __future__ import annotations
+
+import re
+
+from dataflow.workflows.model import Stage, Workflow
+
+PUBLISH = "publish"
+DASHBOARD = "dashboard"
+DBT = "dbt"
+
+
+def op_name(workflow_id: str, step: str) -> str:
+    """The Dagster step that does `step` of the workflow."""
+    return f"{workflow_id}__{step}"
+
+
+def step_of(op: str) -> str:
+    """The step that Dagster step `op` does; the reverse of `op_name`."""
+    return op.split(".")[-1].split("[")[0].rpartition("__")[2]
+
+
+def table_key(table: tuple[str, str]) -> list[str]:
+    """A table's asset key: schema and table, as one queries it."""
+    return list(table)
+
+
+def stage_keys(stage: Stage) -> list[list[str]]:
+    """The asset keys a stage makes: its tables, or the notebook itself when it writes none."""
+    if stage.writes:
+        return [table_key(table) for table in stage.writes]
+    return [["notebooks", stage.workflow_id, stage.name]]
+
+
+def published_key(workflow: Workflow) -> list[str]:
+    """The asset key of what readers see of the workflow."""
+    return ["published", workflow.id]
+
+
+def dashboard_key(workflow: Workflow) -> list[str]:
+    """The asset key of the workflow's dashboard."""
+    return ["dashboard", workflow.id]
+
+
+def check_name(name: str) -> str:
+    """A check's name as Dagster takes it: letters, digits and underscores."""
+    return re.sub(r"\W+", "_", name.strip()).strip("_").lower() or "check"

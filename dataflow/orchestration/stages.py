@@ -1,0 +1,208 @@
+"""A stage as a Dagster asset: one step that makes the tables the stage writes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from dataflow.errors import DataflowError
+from dataflow.orchestration import names
+from dataflow.orchestration.code_version import code_version
+from dataflow.orchestration.config_schema import config_schema
+from dataflow.orchestration.live import LiveOutput
+from dataflow.orchestration.metadata import check_results, dagster_metadata, stage_facts
+from dataflow.orchestration.step import Step, archived_step
+from dataflow.project import Project
+from dataflow.stages.execute import StageOutcome, execute_stage
+from dataflow.stages.notebook import read_notebook
+from dataflow.stages.parameters import read_declaration
+from dataflow.stages.result import DeclaredCheck, declared_checks
+from dataflow.stages.scrub import Scrubber, secrets_in
+from dataflow.workflows.model import Stage, Workflow
+
+RETRY_DELAY = 5  # seconds before the first retry; doubled for each one after that
+
+
+def stage_asset(project: Project, workflow: Workflow, stage: Stage) -> Any:
+    """The Dagster asset definition of `stage`.
+
+    Its assets are the tables the stage declares in `writes`, or the notebook itself when it
+    declares none; its asset checks are the `stage.check` calls found in the notebook.
+
+    Raises:
+        ConfigurationError: the notebook is not valid.
+    """
+    import dagster as dg
+
+    cells = read_notebook(stage.notebook).cells
+    declaration = read_declaration(stage.notebook, cells)
+    checks = declared_checks(cells)
+    keys = names.stage_keys(stage)
+    upstream = [key for name in stage.after for key in names.stage_keys(workflow.stage(name))]
+    owner = workflow.config.workflow.owner
+
+    @dg.multi_asset(
+        name=names.op_name(workflow.id, stage.name),
+        description=_description(project, stage, cells),
+        specs=[
+            dg.AssetSpec(
+                key,
+                deps=upstream,
+                description=_description(project, stage, cells),
+                group_name=workflow.id,
+                code_version=code_version(cells, stage.parameters, workflow.folder),
+                kinds={"jupyter", "duckdb"} if stage.writes else {"jupyter"},
+                owners=[owner if "@" in owner else f"team:{owner}"] if owner else None,
+                tags=dict.fromkeys(workflow.config.workflow.tags, ""),
+                metadata={"notebook": project.relative(stage.notebook)},
+            )
+            for key in keys
+        ],
+        check_specs=[
+            dg.AssetCheckSpec(
+                names.check_name(check.name),
+                asset=key_of(stage, check.table),
+                description=check.name,
+                blocking=check.severity == "error",
+            )
+            for check in checks
+        ],
+        config_schema=config_schema(declaration.parameters, f"{workflow.id}_{stage.name}") or None,
+        retry_policy=dg.RetryPolicy(
+            max_retries=stage.retries, delay=RETRY_DELAY, backoff=dg.Backoff.EXPONENTIAL
+        )
+        if stage.retries
+        else None,
+    )
+    def run_stage(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        chosen = context.op_execution_context.op_config or {}
+        yield from _run(context, project, workflow, stage, chosen, checks)
+
+    return run_stage
+
+
+def key_of(stage: Stage, table: str | None) -> list[str]:
+    """The asset a check or record about `table` belongs to: the stage's first without one."""
+    if table:
+        schema, _, bare = table.rpartition(".")
+        wanted = (schema or f"{stage.workflow_id}_raw", bare)
+        if wanted in stage.writes:
+            return names.table_key(wanted)
+    return names.stage_keys(stage)[0]
+
+
+def _run(
+    context: Any,
+    project: Project,
+    workflow: Workflow,
+    stage: Stage,
+    chosen: dict[str, Any],
+    checks: list[DeclaredCheck],
+) -> Iterator[Any]:
+    """The body of the step: execute, archive, and tell Dagster what came of it."""
+    import dagster as dg
+
+    values = {**stage.parameters, **chosen}
+    attempt = context.retry_number + 1
+    with archived_step(
+        context, project, workflow, stage.name, attempt=attempt, values=_plain(values)
+    ) as step:
+        try:
+            outcome = _execute(context, project, workflow, stage, values, step, attempt)
+        except DataflowError as error:
+            # Wrong parameters or a broken notebook stay wrong however often one tries.
+            raise dg.Failure(str(error), allow_retries=False) from None
+        step.facts.update(stage_facts(outcome))
+        if outcome.error is not None:
+            raise dg.Failure(
+                failure_text(project, stage, outcome),
+                metadata=dagster_metadata(project, step.archive, outcome),
+            )
+        failed = outcome.report.failed_checks
+        if failed:
+            step.facts["status"] = "failed"
+            step.facts["error"] = {
+                "message": "check failed: " + ", ".join(check["name"] for check in failed)
+            }
+    yield from _events(context, project, stage, outcome, checks, step)
+
+
+def _execute(
+    context: Any,
+    project: Project,
+    workflow: Workflow,
+    stage: Stage,
+    values: dict[str, Any],
+    step: Step,
+    attempt: int,
+) -> StageOutcome:
+    from dataflow.runs.html import write_page_soon
+    from dataflow.shared.config import read_variables_of
+    from dataflow.stages.context import context_file
+
+    scrubber = Scrubber(secrets_in(read_variables_of(workflow.folder), values))
+    notebook = step.archive.executed_notebook(stage.name, attempt=attempt)
+    live = LiveOutput(context.log, stage.name, sys.stderr)
+    try:
+        with context_file(project, context) as environment:
+            return execute_stage(
+                project,
+                stage,
+                values,
+                run_id=context.run_id,
+                output=notebook,
+                scrubber=scrubber,
+                environment=environment,
+                on_output=live.write,
+            )
+    finally:
+        live.close()
+        if notebook.exists():
+            write_page_soon(notebook)
+
+
+def _events(
+    context: Any,
+    project: Project,
+    stage: Stage,
+    outcome: StageOutcome,
+    checks: list[DeclaredCheck],
+    step: Step,
+) -> Iterator[Any]:
+    import dagster as dg
+
+    results = check_results(stage, outcome, checks, context.log)
+    for key in names.stage_keys(stage):
+        yield dg.MaterializeResult(
+            asset_key=key,
+            metadata=dagster_metadata(project, step.archive, outcome, table=".".join(key)),
+            check_results=[result for result in results if list(result.asset_key.path) == key],
+        )
+    declared = {check.name for check in checks}
+    undeclared = [c["name"] for c in outcome.report.failed_checks if c["name"] not in declared]
+    if undeclared:
+        # Dagster cannot show a check it did not know of; it must stop the run all the same.
+        raise dg.Failure(f"check failed: {', '.join(undeclared)}", allow_retries=False)
+
+
+def failure_text(project: Project, stage: Stage, outcome: StageOutcome) -> str:
+    """A failed stage in words: what, where, and the executed notebook to open."""
+    assert outcome.error is not None
+    return (
+        f"stage {stage.name} failed in {outcome.error.headline}. "
+        f"Executed notebook: {project.relative(outcome.notebook)}"
+    )
+
+
+def _description(project: Project, stage: Stage, cells: list[Any]) -> str:
+    """The notebook's first markdown cell: what it does, in its author's words."""
+    first = next((cell for cell in cells if cell.cell_type == "markdown"), None)
+    text = "".join(first.source).strip() if first is not None else ""
+    return text or f"Stage {stage.name}: {project.relative(stage.notebook)}"
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    from dataflow.stages.display import plain
+
+    return {name: plain(value) for name, value in values.items()}

@@ -1,0 +1,113 @@
+"""One step of a run as the archive sees it: begun, ended, with what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from dataflow.project import Project
+from dataflow.runs.archive import RunArchive
+from dataflow.workflows.model import Workflow
+
+
+@dataclass
+class Step:
+    """A step while it runs; what is put into `facts` is archived at its end."""
+
+    archive: RunArchive
+    name: str
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def steps_of(project: Project, workflow: Workflow) -> list[dict[str, str]]:
+    """The steps of a whole run of `workflow`, in order, each with `name` and `kind`."""
+    from dataflow.orchestration.dashboard import has_sources
+    from dataflow.orchestration.dbt import has_models
+    from dataflow.orchestration.names import DASHBOARD, DBT, PUBLISH
+
+    steps = [{"name": stage.name, "kind": "stage"} for stage in workflow.stages]
+    if has_models(project, workflow.id):
+        steps.append({"name": DBT, "kind": "dbt"})
+    steps.append({"name": PUBLISH, "kind": "publish"})
+    if has_sources(project, workflow.id):
+        steps.append({"name": DASHBOARD, "kind": "dashboard"})
+    return steps
+
+
+@contextlib.contextmanager
+def archived_step(
+    context: Any, project: Project, workflow: Workflow, name: str, **facts: Any
+) -> Iterator[Step]:
+    """Archive the step that runs inside the `with` block.
+
+    It ends as its facts say (`status`), as succeeded without that, as failed when an error
+    leaves the block, and as cancelled when a signal does.
+
+    Args:
+        context: Dagster's context of the step.
+        project: the project.
+        workflow: the workflow that runs.
+        name: the step.
+        facts: what is known from the start.
+    """
+    archive = RunArchive(project, workflow.id, context.run_id)
+    archive.begin(
+        steps_of(project, workflow),
+        trigger=_trigger(context.run.tags),
+        parameters=_parameters(context.run.run_config),
+        git=git_state(project),
+    )
+    archive.step_started(name, **facts)
+    step = Step(archive, name)
+    try:
+        yield step
+    except Exception as error:
+        step.facts.setdefault("error", {"message": str(error).strip().split("\n")[0][:500]})
+        archive.step_ended(name, "failed", **_without_status(step.facts))
+        raise
+    except BaseException:
+        archive.step_ended(name, "cancelled", **_without_status(step.facts))
+        raise
+    archive.step_ended(name, step.facts.get("status", "succeeded"), **_without_status(step.facts))
+
+
+def _without_status(facts: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in facts.items() if key != "status"}
+
+
+def _trigger(tags: dict[str, str]) -> str:
+    if "dagster/schedule_name" in tags:
+        return "schedule"
+    return tags.get("dataflow/trigger", "dagster")
+
+
+def _parameters(run_config: Any) -> dict[str, dict[str, Any]]:
+    """What was chosen for this run, by stage: `${VAR}` stays a name here."""
+    from dataflow.orchestration.names import step_of
+
+    ops = (run_config or {}).get("ops", {})
+    return {step_of(op): dict(part["config"]) for op, part in ops.items() if part.get("config")}
+
+
+def git_state(project: Project) -> dict[str, Any] | None:
+    """The commit the project is at and whether files differ from it; None without git."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments],
+            cwd=project.root,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        ).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,67 @@
+"""Dagster's context inside a notebook, on demand.
+
+A notebook in a run may use the variable `context` (log, resources, run, partition) or call
+`dagstermill.get_context()`. Both come from dagstermill, which takes seconds to import and to
+rebuild the job, so nothing of it happens before the first use. What it takes to rebuild the
+context lies in a private file, not in the notebook.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dataflow.project import Project
+
+VARIABLE = "DATAFLOW_CONTEXT"
+
+
+@contextlib.contextmanager
+def context_file(project: Project, context: Any) -> Iterator[dict[str, str]]:
+    """Write down what a kernel needs to rebuild `context`; removed when the block ends.
+
+    Yields:
+        Environment variables for the kernel; none when the job cannot be rebuilt in another
+        process (`dagster.materialize` in a test).
+    """
+    step_context = context.op_execution_context._step_execution_context
+    arguments = rebuild_arguments(step_context, project.state / "contexts" / context.run_id)
+    if arguments is None:
+        yield {}
+        return
+    folder = project.state / "contexts" / context.run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{step_context.step.key.replace('/', '_')}.json"
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(arguments, file)
+    try:
+        yield {VARIABLE: str(path)}
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def rebuild_arguments(step_context: Any, marshal_dir: Path) -> dict[str, Any] | None:
+    """The arguments of dagstermill's `reconstitute_job_context`, as JSON can have them.
+
+    The same as `dagstermill.factory.get_papermill_parameters` makes, without importing
+    dagstermill in the process that runs the step.
+    """
+    from dagster._core.definitions.reconstruct import ReconstructableJob
+    from dagster._serdes import pack_value
+
+    if not isinstance(step_context.job, ReconstructableJob):
+        return None
+    return {
+        "executable_dict": step_context.job.to_dict(),
+        "job_run_dict": pack_value(step_context.dagster_run),
+        "node_handle_kwargs": step_context.node_handle._asdict(),
+        "instance_ref_dict": pack_value(step_context.instance.get_ref()),
+        "step_key": step_context.step.key,
+        "output_log_path": None,
+        "marshal_dir": str(marshal_dir),
+        "run_config": step_context.run_config,
+    }
