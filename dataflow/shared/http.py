@@ -135,17 +135,22 @@ class Client(httpx.Client):
         # A body that is made while it is sent is gone after the first try.
         replayable = isinstance(request.stream, httpx.ByteStream)
         retries = self.settings.max_retries if replayable else 0
-        for attempt in stamina.retry_context(
+        attempts = stamina.retry_context(
             on=self._wait_before_retry,
             attempts=retries + 1,
             timeout=None,
             wait_initial=self.settings.retry_wait,
             wait_max=self.settings.max_retry_wait,
             wait_jitter=self.settings.retry_wait,
-        ):
-            with attempt:
-                response = self._send_once(request, **kwargs)
-        return response
+        )
+        try:
+            for attempt in attempts:
+                with attempt:
+                    return self._send_once(request, **kwargs)
+        except HttpError as error:
+            # The frames of the retries tell the reader of a notebook nothing.
+            raise error.with_traceback(None) from None
+        raise AssertionError("stamina ends with a result or the last error")
 
     def get_json(self, url: httpx.URL | str = "", **kwargs: Any) -> Any:
         """GET `url` and decode its JSON; an empty answer (204) is None.
