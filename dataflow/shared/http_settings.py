@@ -50,7 +50,7 @@ class HttpSettings(BaseModel):
                     f"an HTTP client has no setting {name!r}",
                     hint=f"Did you mean {near[0]!r}?" if near else None,
                 )
-        values = flatten(config or {}) | overrides
+        values = {**flatten(config or {}), **overrides}
         if values.get("auth_type") == "none":
             values["auth_type"] = None
         try:
