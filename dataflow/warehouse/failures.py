@@ -6,7 +6,9 @@ stays DuckDB's own error: it says more to the author than we could.
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from dataflow.errors import WarehouseError, WarehouseLocked
@@ -95,6 +97,21 @@ def explain(error: Exception, path: Path) -> WarehouseError | None:
             hint="Look at the file with dataflow db check.",
         )
     return None
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Raise what DuckDB and the disk raise in the block as `WarehouseError`.
+
+    Args:
+        path: the file or folder it is about.
+    """
+    import duckdb
+
+    try:
+        yield
+    except (duckdb.Error, OSError) as error:
+        raise explain(error, path) or WarehouseError(first_line(error), where=str(path)) from error
 
 
 def locked(path: Path, holder: tuple[str, int], waited: float | None) -> WarehouseLocked:

@@ -62,3 +62,8 @@ class Layout:
     def current(self) -> Path:
         """The link to the current published version's folder."""
         return self.published / "current"
+
+    @property
+    def data(self) -> Path:
+        """Big published tables, one Parquet file each."""
+        return self.published / "data"

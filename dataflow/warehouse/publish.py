@@ -1,18 +1,28 @@
-"""Publish: a workflow's audited schemas enter a new version that readers see at once."""
+"""Publish: a workflow's audited schemas enter a new version that readers see at once.
+
+A version is made aside, from a copy of the last one, and becomes current in one step. Killed
+at any moment, a publish leaves the last version as it was; the next one clears up.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataflow.warehouse import lock, versions
 from dataflow.warehouse.connect import open_file
+from dataflow.warehouse.failures import translated
 from dataflow.warehouse.layout import FILE_NAME, Layout
-from dataflow.warehouse.versions import READERS_LOCK, Version
+from dataflow.warehouse.names import TableName, literal
+from dataflow.warehouse.snapshot import BIG_TABLE_BYTES, SOURCE, copy_schemas, view_of_file
+from dataflow.warehouse.versions import READERS_LOCK, Metadata, Version
 
 if TYPE_CHECKING:
     from dataflow.project import Project
@@ -26,8 +36,8 @@ class Published:
         version: the new version's number.
         path: its database file.
         schemas: the schemas that were taken from the working warehouse.
-        bytes_copied: bytes written for it.
-        seconds: how long it took, waiting for the lock included.
+        bytes_copied: bytes written: the copy of the last version's file, and the schemas.
+        seconds: how long it took, without waiting for the lock.
     """
 
     version: int
@@ -38,81 +48,126 @@ class Published:
 
 
 def published_path(project: Project) -> Path | None:
-    """The current published version's database file; None when nothing is published yet."""
+    """The current published version's database file; None when nothing is published yet.
+
+    Open it soon: a version that nobody has open is removed some time after the next publish.
+    """
     version = versions.current(Layout.of(project))
     return version.path if version else None
+
+
+def schemas_of(workflow_id: str) -> list[str]:
+    """The schemas a workflow owns: its stages' tables, dbt's staging views, its marts."""
+    return [f"{workflow_id}_raw", f"{workflow_id}_staging", workflow_id]
 
 
 def publish(
     project: Project,
     workflow_id: str,
-    schemas: Sequence[str],
+    schemas: Sequence[str] | None = None,
     *,
+    run_id: str | None = None,
     timeout: float = lock.DEFAULT_TIMEOUT,
+    keep_seconds: float = versions.KEEP_SECONDS,
+    big_table_bytes: int = BIG_TABLE_BYTES,
 ) -> Published:
     """Publish a workflow: call it after its checks and dbt tests have passed.
 
     Args:
         project: whose warehouse.
         workflow_id: the workflow.
-        schemas: what it owns; all other schemas stay as they were last published.
+        schemas: what it owns (`schemas_of` when None); all others stay as last published.
+        run_id: the run that made them; the environment's when None.
         timeout: seconds to wait for other writers.
+        keep_seconds: how long a superseded version stays, for those about to open it.
+        big_table_bytes: from which size on disk a table is kept as a file of its own.
 
     Raises:
         WarehouseLocked: another writer held the warehouse all the time.
         WarehouseError: the working warehouse cannot be read, or the version not written.
     """
-    started = time.monotonic()
     layout = Layout.of(project)
-    with lock.write_lock(project, f"publish of {workflow_id}", timeout):
+    wanted = schemas_of(workflow_id) if schemas is None else list(dict.fromkeys(schemas))
+    with (
+        lock.write_lock(project, f"publish of {workflow_id}", timeout),
+        translated(layout.published),
+    ):
+        started = time.monotonic()
+        versions.clean(layout, keep_seconds)
         last = versions.current(layout)
-        number = max([0, *(version.number for version in versions.all_versions(layout))]) + 1
+        numbers = [version.number for version in versions.all_versions(layout)]
+        number = max(numbers, default=0) + 1
+        metadata = _metadata(layout, last, number)
         draft = layout.published / f".draft-{number}"
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        target = draft / FILE_NAME
-        if last is not None:
-            shutil.copyfile(last.path, target)
-        _take_schemas(layout.working, target, schemas)
-        (draft / READERS_LOCK).touch()
-        version = Version(number, layout.published / str(number))
-        draft.rename(version.folder)
+        try:
+            draft.mkdir(parents=True)
+            written = _make(layout, last, draft, metadata, wanted, big_table_bytes, timeout)
+            source = {
+                "workflow": workflow_id,
+                "run_id": run_id or os.environ.get("DATAFLOW_RUN_ID"),
+                "version": number,
+                "published_at": metadata.published_at,
+            }
+            metadata.schemas.update(dict.fromkeys(wanted, source))
+            metadata.write(draft)
+            (draft / READERS_LOCK).touch()
+            versions.sync(draft)
+            version = Version(number, layout.published / str(number))
+            draft.rename(version.folder)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
         versions.make_current(layout, version)
-    return Published(
-        version=number,
-        path=version.path,
-        schemas=list(schemas),
-        bytes_copied=version.path.stat().st_size,
-        seconds=time.monotonic() - started,
-    )
+        versions.clean(layout, keep_seconds)
+        return Published(
+            version=number,
+            path=version.path,
+            schemas=wanted,
+            bytes_copied=written,
+            seconds=time.monotonic() - started,
+        )
 
 
-def _take_schemas(working: Path, target: Path, schemas: Sequence[str]) -> None:
-    open_file(working).close()  # makes it when missing, and writes its log into the file
-    connection = open_file(target)
-    try:
-        connection.execute(f"ATTACH '{working}' AS source (READ_ONLY)")
-        for schema in schemas:
-            connection.execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
-        views = []
-        for schema in schemas:
-            connection.execute(f'CREATE SCHEMA "{schema}"')
-            tables = connection.execute(
-                "SELECT table_name FROM duckdb_tables() "
-                "WHERE database_name = 'source' AND schema_name = ? ORDER BY ALL",
-                [schema],
-            ).fetchall()
-            for (table,) in tables:
-                connection.execute(
-                    f'CREATE TABLE "{schema}"."{table}" AS FROM source."{schema}"."{table}"'
-                )
-            views += connection.execute(
-                "SELECT sql FROM duckdb_views() WHERE database_name = 'source' "
-                "AND schema_name = ? AND NOT internal ORDER BY view_oid",
-                [schema],
-            ).fetchall()
-        connection.execute("DETACH source")
-        for (sql,) in views:
-            connection.execute(sql)
-    finally:
-        connection.close()
+def _metadata(layout: Layout, last: Version | None, number: int) -> Metadata:
+    """The metadata to start from: what the last version has."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    new = Metadata(number, now, str(layout.published))
+    if last is not None and (old := last.metadata) is not None:
+        new.schemas, new.files = dict(old.schemas), dict(old.files)
+    return new
+
+
+def _make(
+    layout: Layout,
+    last: Version | None,
+    draft: Path,
+    metadata: Metadata,
+    schemas: list[str],
+    big_table_bytes: int,
+    timeout: float,
+) -> int:
+    """Write the new version's file; returns the bytes written."""
+    # Opening and closing writes DuckDB's log into the file, and makes a missing file.
+    open_file(layout.working, timeout=timeout).close()
+    target = draft / FILE_NAME
+    written = 0
+    if last is not None:
+        shutil.copyfile(last.path, target)
+        written += target.stat().st_size
+    with contextlib.closing(open_file(target)) as connection:
+        connection.execute(f"ATTACH {literal(str(layout.working))} AS {SOURCE} (READ_ONLY)")
+        kept = {
+            table: file
+            for table, file in metadata.files.items()
+            if table.split(".")[0] not in schemas
+        }
+        copied = copy_schemas(connection, schemas, layout.data, metadata.version, big_table_bytes)
+        metadata.files = kept | copied.files
+        connection.execute(f"DETACH {SOURCE}")
+        if last is not None and (old := last.metadata) and old.folder != metadata.folder:
+            # The project was moved, and a view names its file by the whole path.
+            for table, file in kept.items():
+                connection.execute(view_of_file(TableName(*table.split(".")), layout.data / file))
+    versions.sync(target)
+    target.chmod(0o444)  # nobody changes a version by mistake
+    return written + copied.bytes_written

@@ -7,6 +7,7 @@
       7/dataflow.duckdb     a version; never changed once it is current
       7/version.json        what is in it, and which run published it
       7/readers.lock        shared lock of everyone who has it open
+      data/*.parquet        big tables, shared by all versions that contain them
       .draft-8/             a publish under way, or one that died
 """
 
@@ -14,13 +15,56 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
+import json
 import os
-from dataclasses import dataclass
+import shutil
+import time
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dataflow.warehouse.layout import FILE_NAME, Layout
 
 READERS_LOCK = "readers.lock"
+METADATA = "version.json"
+
+# A program that has asked for the current path may need a moment to open it.
+KEEP_SECONDS = 10.0
+
+
+@dataclass
+class Metadata:
+    """What a version is made of (`version.json`).
+
+    Args:
+        version: its number.
+        published_at: ISO 8601, UTC.
+        folder: where `published/` was then: views on big tables name their files by it.
+        schemas: for each schema the workflow, run, version and time it comes from.
+        files: big tables, as `schema.table` → file name in `data/`.
+    """
+
+    version: int
+    published_at: str
+    folder: str
+    schemas: dict[str, dict[str, Any]] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: Path) -> Metadata | None:
+        """The metadata beside a database file; None when missing or unreadable."""
+        try:
+            return cls(**json.loads((folder / METADATA).read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write(self, folder: Path) -> None:
+        """Write it beside a database file, to the disk."""
+        with (folder / METADATA).open("w") as file:
+            json.dump(asdict(self), file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 @dataclass(frozen=True)
@@ -34,6 +78,11 @@ class Version:
     def path(self) -> Path:
         """The database file."""
         return self.folder / FILE_NAME
+
+    @property
+    def metadata(self) -> Metadata | None:
+        """What it is made of; None when that cannot be read."""
+        return Metadata.read(self.folder)
 
 
 class Reading:
@@ -75,11 +124,11 @@ def read_current(layout: Layout) -> Reading | None:
 
 def make_current(layout: Layout, version: Version) -> None:
     """Point readers at `version`, in one atomic step."""
-    draft = layout.published / f".current-{os.getpid()}"
+    draft = layout.published / ".current"
     draft.unlink(missing_ok=True)
     draft.symlink_to(str(version.number))
     draft.replace(layout.current)
-    sync_folder(layout.published)
+    sync(layout.published)
 
 
 def all_versions(layout: Layout) -> list[Version]:
@@ -89,15 +138,91 @@ def all_versions(layout: Layout) -> list[Version]:
     found = [
         Version(int(folder.name), folder)
         for folder in layout.published.iterdir()
-        if folder.name.isdigit() and (folder / FILE_NAME).exists()
+        if folder.name.isdigit()
     ]
     return sorted(found, key=lambda version: version.number)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make renames in `folder` survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
+def clean(layout: Layout, keep_seconds: float = KEEP_SECONDS) -> list[int]:
+    """Remove what no reader needs: superseded versions, their data, leftovers of the dead.
+
+    The caller holds the write lock, so nobody publishes meanwhile.
+
+    Args:
+        keep_seconds: keep versions that were superseded more recently than that.
+
+    Returns:
+        the numbers of the versions removed.
+    """
+    removed = []
+    found, now = all_versions(layout), current(layout)
+    for version, successor in itertools.zip_longest(found, found[1:]):
+        if now is None or version.number == now.number:
+            continue
+        superseded = successor.folder.stat().st_mtime if successor else 0.0
+        if time.time() - superseded >= keep_seconds and _remove(layout, version):
+            removed.append(version.number)
+    if layout.published.is_dir():
+        for leftover in layout.published.glob(".*-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+    _clean_data(layout)
+    return removed
+
+
+def sync(path: Path) -> None:
+    """Make a file, or the renames in a folder, survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _remove(layout: Layout, version: Version) -> bool:
+    """Remove a version unless somebody has it open."""
+    try:
+        handle = os.open(version.folder / READERS_LOCK, os.O_RDWR | os.O_CREAT)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _open_elsewhere(version.path):
+            return False
+        # Out of sight first: a reader must find a version whole or not at all.
+        trash = layout.published / f".trash-{version.number}"
+        version.folder.rename(trash)
+        shutil.rmtree(trash, ignore_errors=True)
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+
+
+def _open_elsewhere(path: Path) -> bool:
+    """Whether a program that knows nothing of our locks has the file open in DuckDB.
+
+    DuckDB locks the files it opens. The kernel's list is read rather than the lock tried:
+    closing a file gives up every lock this process has on it.
+    """
+    try:
+        inode = f":{path.stat().st_ino} "
+        return any(inode in line for line in Path("/proc/locks").read_text().splitlines())
+    except OSError:
+        return False
+
+
+def _clean_data(layout: Layout) -> None:
+    """Remove data files that neither a version nor the development copy refers to."""
+    if not layout.data.is_dir():
+        return
+    folders = [version.folder for version in all_versions(layout)] + [layout.development.parent]
+    needed: set[str] = set()
+    for folder in folders:
+        if metadata := Metadata.read(folder):
+            needed.update(metadata.files.values())
+        elif (folder / FILE_NAME).exists() and folder != layout.development.parent:
+            return  # a version that cannot say what it needs: keep everything
+    for path in layout.data.iterdir():
+        if path.name not in needed:
+            path.unlink(missing_ok=True)
