@@ -54,3 +54,8 @@ def replace_text(path: Path, text: str) -> None:
     scratch = path.with_name(f".{path.name}.{os.getpid()}.new")
     scratch.write_text(text, encoding="utf-8")
     scratch.replace(path)
+
+
+def has_sources(project: Project, workflow_id: str) -> bool:
+    """Whether the workflow has something to show: queries in `evidence/sources/<workflow>/`."""
+    return any((project.evidence / "sources" / workflow_id).glob("*.sql"))

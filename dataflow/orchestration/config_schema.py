@@ -6,6 +6,8 @@ import types
 import typing
 from typing import Any
 
+import dagster as dg
+
 from dataflow.stages.parameters import Parameter
 
 
@@ -15,8 +17,6 @@ def config_schema(parameters: dict[str, Parameter], stage: str) -> dict[str, Any
     None has a default value here: a field that is left out takes the value from config.yaml
     or the notebook, and only what somebody chose for this run is in its configuration.
     """
-    import dagster as dg
-
     fields = {}
     for parameter in parameters.values():
         default = "required" if parameter.required else f"default: {parameter.default!r}"
@@ -29,8 +29,6 @@ def config_schema(parameters: dict[str, Parameter], stage: str) -> dict[str, Any
 
 
 def _config_type(kind: Any, name: str) -> Any:
-    import dagster as dg
-
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         inner = [argument for argument in arguments if argument is not type(None)]

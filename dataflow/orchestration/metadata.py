@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import dagster as dg
+
 from dataflow.orchestration import names
 from dataflow.project import Project
 from dataflow.runs.archive import RunArchive
@@ -52,8 +54,6 @@ def dagster_metadata(
         outcome: what came of the stage.
         table: the table the metadata is about, `schema.table`; None for the whole stage.
     """
-    import dagster as dg
-
     page = outcome.notebook.with_suffix(".html").name
     metadata: dict[str, Any] = {
         "executed notebook": dg.MetadataValue.notebook(str(outcome.notebook)),
@@ -87,8 +87,6 @@ def check_results(
     stage: Stage, outcome: StageOutcome, declared: list[DeclaredCheck], log: Any
 ) -> list[Any]:
     """The stage's checks as Dagster's; those it could not know of go to the log."""
-    import dagster as dg
-
     from dataflow.orchestration.stages import key_of
 
     known = {check.name: check for check in declared}
@@ -115,7 +113,7 @@ def check_results(
             made[name] = dg.AssetCheckResult(
                 asset_key=key_of(stage, check.table),
                 check_name=names.check_name(name),
-                passed=True,
+                passed=False,  # nobody looked: not a success, and no reason to stop
                 severity=dg.AssetCheckSeverity.WARN,
                 metadata={"not made": "the notebook did not reach this check in this run"},
             )

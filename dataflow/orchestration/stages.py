@@ -1,10 +1,10 @@
 """A stage as a Dagster asset: one step that makes the tables the stage writes."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator
 from typing import Any
+
+import dagster as dg
 
 from dataflow.errors import DataflowError
 from dataflow.orchestration import names
@@ -33,8 +33,6 @@ def stage_asset(project: Project, workflow: Workflow, stage: Stage) -> Any:
     Raises:
         ConfigurationError: the notebook is not valid.
     """
-    import dagster as dg
-
     cells = read_notebook(stage.notebook).cells
     declaration = read_declaration(stage.notebook, cells)
     checks = declared_checks(cells)
@@ -101,8 +99,6 @@ def _run(
     checks: list[DeclaredCheck],
 ) -> Iterator[Any]:
     """The body of the step: execute, archive, and tell Dagster what came of it."""
-    import dagster as dg
-
     values = {**stage.parameters, **chosen}
     attempt = context.retry_number + 1
     with archived_step(
@@ -170,8 +166,6 @@ def _events(
     checks: list[DeclaredCheck],
     step: Step,
 ) -> Iterator[Any]:
-    import dagster as dg
-
     results = check_results(stage, outcome, checks, context.log)
     for key in names.stage_keys(stage):
         yield dg.MaterializeResult(

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from dataflow.dashboard.paths import has_sources
+from dataflow.orchestration.dbt_project import has_models
+from dataflow.orchestration.names import DASHBOARD, DBT, PUBLISH, step_of
 from dataflow.project import Project
 from dataflow.runs.archive import RunArchive
 from dataflow.workflows.model import Workflow
@@ -25,10 +28,6 @@ class Step:
 
 def steps_of(project: Project, workflow: Workflow) -> list[dict[str, str]]:
     """The steps of a whole run of `workflow`, in order, each with `name` and `kind`."""
-    from dataflow.orchestration.dashboard import has_sources
-    from dataflow.orchestration.dbt import has_models
-    from dataflow.orchestration.names import DASHBOARD, DBT, PUBLISH
-
     steps = [{"name": stage.name, "kind": "stage"} for stage in workflow.stages]
     if has_models(project, workflow.id):
         steps.append({"name": DBT, "kind": "dbt"})
@@ -87,8 +86,6 @@ def _trigger(tags: dict[str, str]) -> str:
 
 def _parameters(run_config: Any) -> dict[str, dict[str, Any]]:
     """What was chosen for this run, by stage: `${VAR}` stays a name here."""
-    from dataflow.orchestration.names import step_of
-
     ops = (run_config or {}).get("ops", {})
     return {step_of(op): dict(part["config"]) for op, part in ops.items() if part.get("config")}
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from dataflow.project import Project
-from dataflow.stages.manager import write_json
+from dataflow.stages.files import write_json
 
 FORMAT = 1
 RUN_FILE = "run.json"

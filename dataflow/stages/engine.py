@@ -14,13 +14,17 @@ papermill's own and dagstermill's engine, of whose family it is, it
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from papermill.engines import NBClientEngine
 
-from dataflow.stages.client import StageClient
-from dataflow.stages.manager import StageManager
 from dataflow.stages.scrub import Scrubber
+
+if TYPE_CHECKING:
+    from dataflow.stages.manager import StageManager
+
+# papermill loads this module while it is itself being imported; what needs all of papermill
+# is imported by the functions below.
 
 
 class DataflowEngine(NBClientEngine):
@@ -54,6 +58,8 @@ class DataflowEngine(NBClientEngine):
             KeyboardInterrupt: (or what else a signal's handler raises) it was cancelled;
                 the notebook is complete on disk all the same.
         """
+        from dataflow.stages.manager import StageManager
+
         scrubber = scrubber or Scrubber()
         manager = StageManager(
             nb,
@@ -102,6 +108,8 @@ class DataflowEngine(NBClientEngine):
             kwargs: further options of `StageClient`.
         """
         from papermill.log import logger
+
+        from dataflow.stages.client import StageClient
 
         for unused in ("input_path", "startup_timeout"):
             kwargs.pop(unused, None)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 
 from papermill.engines import NotebookExecutionManager
 
+from dataflow.stages.files import write_notebook
 from dataflow.stages.scrub import Scrubber
 
 
@@ -132,28 +131,3 @@ class StageManager(NotebookExecutionManager):
         self.complete_pbar()
         self.cleanup_pbar()
         self._write(final=True)
-
-
-def write_notebook(nb: Any, path: Path) -> None:
-    """Write `nb` to `path`, whole or not at all: a reader never sees half a file."""
-    import nbformat
-
-    text = nbformat.writes(nb)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text + "\n", encoding="utf-8", errors="replace")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(data: Any, path: Path) -> None:
-    """Write `data` as JSON to `path`, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,0 +1,95 @@
+"""All of the project in Dagster's terms: assets, jobs and schedules of every workflow."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import dagster as dg
+
+from dataflow.dashboard.paths import has_sources
+from dataflow.orchestration.dashboard import dashboard_asset, published_asset
+from dataflow.orchestration.dbt import dbt_assets_of
+from dataflow.orchestration.dbt_project import has_models
+from dataflow.orchestration.stages import stage_asset
+from dataflow.project import Project
+from dataflow.workflows.model import Workflow
+from dataflow.workflows.registry import read_workflows
+
+logger = logging.getLogger("dataflow")
+
+# Steps that run beside each other need processes of their own. They are forked from one that
+# has everything imported: a fresh process would take longer to start than most stages to run.
+PARALLEL = {
+    "max_concurrent": 4,
+    "start_method": {"forkserver": {"preload_modules": ["dataflow.definitions"]}},
+}
+
+
+def build_definitions(project: Project) -> Any:
+    """Dagster's definitions of every valid workflow of `project`.
+
+    A workflow that is not valid is left out, with its problems in the log: it must not take
+    the others' schedules down with it.
+    """
+    assets, jobs, schedules = [], [], []
+    for registered in read_workflows(project):
+        if registered.workflow is None:
+            for problem in registered.problems:
+                logger.error(
+                    "workflow %s is left out: %s: %s",
+                    registered.id,
+                    problem.where(project.root),
+                    problem.message,
+                )
+            continue
+        workflow = registered.workflow
+        assets += workflow_assets(project, workflow)
+        job = workflow_job(workflow)
+        jobs.append(job)
+        if workflow.config.workflow.schedule:
+            schedules.append(
+                dg.ScheduleDefinition(
+                    name=f"{workflow.id}_schedule",
+                    job=job,
+                    cron_schedule=workflow.config.workflow.schedule,
+                    execution_timezone=workflow.config.workflow.timezone,
+                    # Written in config.yaml means meant: nobody has to switch it on again.
+                    default_status=dg.DefaultScheduleStatus.RUNNING,
+                    description=f"{workflow.name}: {workflow.config.workflow.schedule}",
+                )
+            )
+    return dg.Definitions(assets=assets, jobs=jobs, schedules=schedules)
+
+
+def workflow_assets(project: Project, workflow: Workflow) -> list[Any]:
+    """The assets of one workflow, from its notebooks to its dashboard."""
+    assets = [stage_asset(project, workflow, stage) for stage in workflow.stages]
+    if has_models(project, workflow.id):
+        assets.append(dbt_assets_of(project, workflow))
+    assets.append(published_asset(project, workflow))
+    if has_sources(project, workflow.id):
+        assets.append(dashboard_asset(project, workflow))
+    return assets
+
+
+def workflow_job(workflow: Workflow) -> Any:
+    """The job that runs the whole workflow."""
+    return dg.define_asset_job(
+        workflow.id,
+        selection=dg.AssetSelection.groups(workflow.id),
+        description=workflow.config.workflow.description or workflow.name,
+        executor_def=dg.multiprocess_executor.configured(PARALLEL)
+        if is_parallel(workflow)
+        else dg.in_process_executor,
+        tags={"workflow": workflow.id},
+    )
+
+
+def is_parallel(workflow: Workflow) -> bool:
+    """Whether two of the workflow's stages could run at the same time."""
+    return any(
+        len(stage.after) != (1 if number else 0)
+        or (number > 0 and stage.after[0] != workflow.stages[number - 1].name)
+        for number, stage in enumerate(workflow.stages)
+    )

@@ -1,0 +1,144 @@
+"""The last two steps: publish what passed, then show it."""
+
+from typing import Any
+
+import dagster as dg
+
+from dataflow.errors import DashboardError, DataflowError
+from dataflow.orchestration import names
+from dataflow.orchestration.step import archived_step
+from dataflow.project import Project
+from dataflow.workflows.model import Workflow
+
+
+def published_asset(project: Project, workflow: Workflow) -> Any:
+    """The Dagster asset of what readers see: made only when stages, checks and tests passed."""
+    from dataflow.orchestration.dbt_project import has_models, model_keys
+
+    upstream = [key for stage in workflow.last_stages for key in names.stage_keys(stage)]
+    if has_models(project, workflow.id):
+        upstream += model_keys(project, workflow)
+
+    @dg.multi_asset(
+        name=names.op_name(workflow.id, names.PUBLISH),
+        specs=[
+            dg.AssetSpec(
+                names.published_key(workflow),
+                deps=upstream,
+                group_name=workflow.id,
+                kinds={"duckdb"},
+                description=f"The schemas {', '.join(workflow.schemas)} as readers see them.",
+            )
+        ],
+    )
+    def publish(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        from dataflow.warehouse.publish import publish as publish_schemas
+
+        with archived_step(context, project, workflow, names.PUBLISH) as step:
+            try:
+                published = publish_schemas(project, workflow.id, schemas=list(workflow.schemas))
+            except DataflowError as error:
+                raise dg.Failure(str(error)) from None
+            step.facts["version"] = published.version
+        return dg.MaterializeResult(
+            metadata={
+                "version": published.version,
+                "bytes copied": published.bytes_copied,
+                "seconds": published.seconds,
+            }
+        )
+
+    return publish
+
+
+def dashboard_asset(project: Project, workflow: Workflow) -> Any:
+    """The Dagster asset of the workflow's dashboard: fresh data, and pages if they changed."""
+
+    @dg.multi_asset(
+        name=names.op_name(workflow.id, names.DASHBOARD),
+        specs=[
+            dg.AssetSpec(
+                names.dashboard_key(workflow),
+                deps=[names.published_key(workflow)],
+                group_name=workflow.id,
+                kinds={"evidence"},
+                description=f"http://localhost:9000/{workflow.slug}",
+            )
+        ],
+    )
+    def show(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        with archived_step(context, project, workflow, names.DASHBOARD) as step:
+            try:
+                metadata = refresh_dashboard(project, workflow, context)
+            except DataflowError as error:
+                raise dg.Failure(str(error)) from None
+            step.facts.update(metadata)
+        return dg.MaterializeResult(
+            metadata={"dashboard": dg.MetadataValue.url(f"http://localhost:9000/{workflow.slug}")}
+            | {key: value for key, value in metadata.items() if key != "rows"}
+        )
+
+    return show
+
+
+def refresh_dashboard(project: Project, workflow: Workflow, context: Any) -> dict[str, Any]:
+    """Export the published tables for the dashboard, check its pages, build them if need be.
+
+    Raises:
+        DashboardError: a source query or a page's query fails, or the build does.
+    """
+    from dataflow.dashboard.build import build_pages
+    from dataflow.dashboard.check import check_pages
+    from dataflow.dashboard.export import export_sources
+
+    exported = export_sources(
+        project, [workflow.id], workflows=workflows_for_pages(project, workflow, context.run_id)
+    )
+    problems = check_pages(project)
+    if problems:
+        first = problems[0]
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise DashboardError(first.message + more, where=first.where(project.root), hint=first.hint)
+    built = build_pages(project)
+    return {
+        "rows": exported.tables.get(workflow.id, {}),
+        "bytes": exported.bytes,
+        "export_seconds": round(exported.seconds, 3),
+        "built": built.built,
+        "build_seconds": round(built.seconds, 3) if built.built else 0.0,
+    }
+
+
+def workflows_for_pages(
+    project: Project, current: Workflow | None = None, run_id: str | None = None
+) -> list[dict[str, Any]]:
+    """Every workflow as the pages list it, each with the run its data was published by.
+
+    Args:
+        project: the project.
+        current: the workflow that was published just now, if one was.
+        run_id: the run that did.
+    """
+    from dataflow.runs.archive import now
+    from dataflow.runs.index import list_runs
+    from dataflow.workflows.registry import read_workflows
+
+    published: dict[str, dict[str, Any]] = {}
+    for run in list_runs(project):
+        step = run.steps.get(names.PUBLISH, {})
+        if step.get("status") == "succeeded" and run.workflow_id not in published:
+            published[run.workflow_id] = {"run_id": run.run_id, "finished_at": step["ended_at"]}
+    if current is not None and run_id is not None:
+        published[current.id] = {"run_id": run_id, "finished_at": now()}
+    return [
+        {
+            "id": registered.id,
+            "name": registered.workflow.name,
+            "description": registered.workflow.config.workflow.description,
+            "owner": registered.workflow.config.workflow.owner,
+            "schedule": registered.workflow.config.workflow.schedule,
+            **published.get(registered.id, {}),
+        }
+        for registered in read_workflows(project)
+        if registered.workflow is not None
+    ]

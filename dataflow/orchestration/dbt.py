@@ -1,0 +1,108 @@
+"""dbt models as Dagster assets: one `dbt build` per workflow and run, its tests as checks."""
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import (
+    DagsterDbtTranslator,
+    DagsterDbtTranslatorSettings,
+    DbtCliResource,
+    dbt_assets,
+)
+
+from dataflow.orchestration import names
+from dataflow.orchestration.dbt_project import dbt_environment, read_manifest, workflow_of
+from dataflow.orchestration.dbt_results import failures_in, read_results
+from dataflow.orchestration.step import archived_step
+from dataflow.project import Project
+from dataflow.warehouse.lock import write_lock
+from dataflow.workflows.model import Workflow
+
+
+def dbt_assets_of(project: Project, workflow: Workflow) -> Any:
+    """The Dagster assets of the workflow's dbt models; dbt's tests are their checks."""
+    manifest = read_manifest(project)
+    last = [key for stage in workflow.last_stages for key in names.stage_keys(stage)]
+
+    class Translator(DagsterDbtTranslator):
+        """Keys as one queries the tables; models that read sources wait for all stages."""
+
+        def get_asset_key(self, dbt_resource_props: Any) -> dg.AssetKey:
+            table = dbt_resource_props.get("identifier") or dbt_resource_props["alias"]
+            return dg.AssetKey([dbt_resource_props["schema"], table])
+
+        def get_group_name(self, dbt_resource_props: Any) -> str:
+            return workflow_of(dict(dbt_resource_props))
+
+        def get_asset_spec(self, manifest: Any, unique_id: str, project: Any) -> dg.AssetSpec:
+            spec = super().get_asset_spec(manifest, unique_id, project)
+            props = self.get_resource_props(manifest, unique_id)
+            upstream = props.get("depends_on", {}).get("nodes", [])
+            if props["resource_type"] == "model" and any(
+                name.startswith("source.") for name in upstream
+            ):
+                # A stage without tables that only checks must be able to stop what follows.
+                known = {dep.asset_key for dep in spec.deps}
+                more = [dg.AssetDep(dg.AssetKey(k)) for k in last if dg.AssetKey(k) not in known]
+                spec = spec.replace_attributes(deps=[*spec.deps, *more])
+            return spec
+
+    @dbt_assets(
+        manifest=manifest,
+        # By name, not by path: dbt resolves paths against the working directory.
+        select=f"fqn:{manifest['metadata']['project_name']}.{workflow.id}",
+        name=names.op_name(workflow.id, names.DBT),
+        dagster_dbt_translator=Translator(DagsterDbtTranslatorSettings(enable_asset_checks=True)),
+    )
+    def build_models(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        with archived_step(context, project, workflow, names.DBT) as step:
+            target = project.state / "dbt" / context.run_id
+            target.mkdir(parents=True, exist_ok=True)
+            os.environ.update(dbt_environment(project))  # dagster-dbt hands its own on
+            dbt = DbtCliResource(
+                project_dir=str(project.dbt), profiles_dir=str(project.dbt), dbt_executable=_dbt()
+            )
+            try:
+                yield from _build(context, project, workflow, dbt, target, step)
+            finally:
+                shutil.rmtree(target, ignore_errors=True)
+
+    return build_models
+
+
+def _dbt() -> str:
+    """The dbt beside this Python, whatever the PATH says."""
+    beside = Path(sys.executable).parent / "dbt"
+    return str(beside) if beside.exists() else "dbt"
+
+
+def _build(
+    context: Any, project: Project, workflow: Workflow, dbt: Any, target: Path, step: Any
+) -> Iterator[Any]:
+    with (
+        write_lock(project, holder=f"dbt build of {workflow.id}, run {context.run_id[:8]}"),
+        (step.archive.folder / "dbt.log").open("a", encoding="utf-8") as log,
+        contextlib.redirect_stdout(log),
+    ):
+        invocation = dbt.cli(
+            ["build"],
+            context=context,
+            target_path=target,
+            raise_on_error=False,
+        )
+        invocation.process.args  # noqa: B018 - started here, under the lock
+        yield from invocation.stream()
+    results = read_results(target)
+    step.facts.update(results.facts)
+    step.facts["log"] = "dbt.log"
+    failures = failures_in(results, project)
+    if failures or not invocation.is_successful():
+        message = "\n".join(failures) or "dbt build failed; see dbt.log"
+        step.facts["error"] = {"message": message}
+        raise dg.Failure(message, allow_retries=False)

@@ -1,0 +1,70 @@
+"""Dagster's instance in `.dagster/`: where runs, events and schedules are kept."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from dataflow.project import Project
+
+HOME_VARIABLE = "DAGSTER_HOME"
+
+CONFIGURATION = """\
+# Written by DATAFLOW when it is missing; change it as you like, it is never overwritten.
+telemetry:
+  enabled: false
+# A run whose process was killed is found and ended, and does not hold others up.
+run_monitoring:
+  enabled: true
+  start_timeout_seconds: 300
+  poll_interval_seconds: 20
+  free_slots_after_run_end_seconds: 30
+run_retries:
+  enabled: true
+  max_retries: 1
+  # A stage that failed is retried by its own `retries`, a killed process once by this.
+  retry_on_asset_or_op_failure: false
+# Runs of one project share two cores and one warehouse on most machines.
+concurrency:
+  runs:
+    max_concurrent_runs: 4
+"""
+
+
+def ensure_home(project: Project) -> None:
+    """Make `.dagster/` with its `dagster.yaml`, and point Dagster at it.
+
+    A `DAGSTER_HOME` that is set already wins.
+    """
+    if HOME_VARIABLE not in os.environ:
+        os.environ[HOME_VARIABLE] = str(project.dagster_home)
+        project.dagster_home.mkdir(parents=True, exist_ok=True)
+        configuration = project.dagster_home / "dagster.yaml"
+        if not configuration.exists():
+            configuration.write_text(CONFIGURATION, "utf-8")
+
+
+def open_instance(project: Project, *, quiet: bool = False) -> Any:
+    """Open Dagster's instance of `project`.
+
+    Args:
+        project: the project.
+        quiet: leave this process's standard output and error alone; Dagster otherwise
+            redirects them into files of its own while steps run.
+    """
+    from dagster import DagsterInstance
+    from dagster._serdes import ConfigurableClassData
+
+    ensure_home(project)
+    instance = DagsterInstance.get()
+    if not quiet:
+        return instance
+    reference = instance.get_ref()
+    instance.dispose()
+    return DagsterInstance.from_ref(
+        reference._replace(
+            compute_logs_data=ConfigurableClassData(
+                "dagster._core.storage.noop_compute_log_manager", "NoOpComputeLogManager", "{}\n"
+            )
+        )
+    )
