@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 import subprocess
 import time
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dataflow.dashboard.build_errors import build_error
 from dataflow.dashboard.install import install, packages_hash
 from dataflow.dashboard.node import find_node
 from dataflow.dashboard.paths import (
@@ -24,7 +24,6 @@ from dataflow.dashboard.paths import (
     lock_file,
     work_folder,
 )
-from dataflow.errors import DashboardError
 from dataflow.project import Project
 
 # Raise it when this module builds differently from the same files.
@@ -206,42 +205,7 @@ def _run(project: Project, site: Path, on_line: Callable[[str], None] | None) ->
             process.kill()
             raise
     if process.returncode != 0 or not (site / "build" / "index.html").is_file():
-        raise _error(project, lines, process.returncode)
-
-
-def _error(project: Project, lines: list[str], code: int) -> DashboardError:
-    """Turn the build's output into one error with the page and line as the author knows them."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(lines))
-    log = project.relative(build_log(project))
-    if code in (-9, 137) or "heap out of memory" in text:
-        return DashboardError(
-            "the build of the dashboard's pages ran out of memory",
-            hint="It needs about 3 GB; set NODE_OPTIONS=--max-old-space-size=8192 for more.",
-        )
-    place = re.search(r"src/(pages/\S*?\+page\.md|(?:pages|components)/\S+?\.\w+)(?::(\d+))?", text)
-    message = next(
-        (line.strip() for line in text.splitlines() if re.search(r"error|not defined", line, re.I)),
-        f"vite ended with exit code {code}",
-    )
-    where = None
-    if place:
-        page = _page_of(project, Path(place[1]))
-        line = place[2]
-        where = project.relative(page) + (f":{line}" if line else "")
-    return DashboardError(
-        f"the dashboard's pages do not build: {message}",
-        where=where,
-        hint=f"Mend the page; the dashboard keeps showing the last build. Full output: {log}",
-    )
-
-
-def _page_of(project: Project, route: Path) -> Path:
-    """The author's file behind SvelteKit's `pages/a/+page.md`."""
-    if route.name != "+page.md":
-        return project.evidence / route
-    index = project.evidence / route.parent / "index.md"
-    single = (project.evidence / route.parent).with_suffix(".md")
-    return single if single.is_file() and not index.is_file() else index
+        raise build_error(project, lines, process.returncode)
 
 
 def _swap(new: Path, target: Path) -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from dataflow.dashboard.export import exported_files, source_queries
 from dataflow.dashboard.inputs import placeholder_value
-from dataflow.dashboard.pages import Page, PageQuery, read_pages
-from dataflow.dashboard.source_query import explain
+from dataflow.dashboard.pages import Page, PageQuery, is_usable_name, read_pages
+from dataflow.dashboard.source_query import explain, without_semicolon
 from dataflow.dashboard.types import literal, quoted
 from dataflow.errors import Problem
 from dataflow.project import Project
@@ -93,6 +93,9 @@ def _show_tables(
     if tables:
         connection.execute(f"SET search_path = {literal(','.join(tables))}")
     connection.execute("SET TimeZone = 'UTC'")
+    # As lenient as the older DuckDB in the page.
+    connection.execute("SET old_implicit_casting = true")
+    connection.execute("SET ieee_floating_point_ops = false")
 
 
 def _check(
@@ -104,6 +107,13 @@ def _check(
 ) -> Problem | None:
     import duckdb
 
+    if not is_usable_name(query.name):
+        return Problem(
+            f"Evidence ignores a query called '{query.name}'",
+            query.path,
+            query.line - 1,
+            "Use letters, digits and '_', a letter first, and no programming language's name.",
+        )
     try:
         filled = _fill(query, page, (query.name,))
     except _CannotFill:
@@ -113,13 +123,15 @@ def _check(
             query.line,
             "Break the circle of ${…} references.",
         )
-    select = filled.sql.strip().rstrip(";")
-    if not select:
+    select = without_semicolon(filled.sql)
+    if not select.strip():
         return Problem(f"query {query.name} is empty", query.path, query.line, "Write a SELECT.")
     try:
         # Asked first because its errors name the line.
         connection.execute(f"DESCRIBE {select}")
-        connection.execute(select)
+        for _ in connection.execute(select).to_arrow_reader(10_000):
+            # Rows are only made as they are taken, and some errors only with the rows.
+            pass
     except duckdb.Error as error:
         return _problem(error, page, query, filled, tables, coming)
     return None
@@ -208,7 +220,7 @@ def _fill(query: PageQuery, page: Page, seen: tuple[str, ...]) -> _Filled:
                 raise _CannotFill(expression)
             inner = _fill(others[expression], page, (*seen, expression))
             guessed |= inner.guessed
-            parts.append(f"({inner.sql.strip().rstrip(';')}\n)")
+            parts.append(f"({without_semicolon(inner.sql)}\n)")
         else:
             value = placeholder_value(expression, page.text, "".join(parts))
             guessed |= value.guessed

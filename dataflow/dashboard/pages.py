@@ -26,6 +26,14 @@ _LISTINGS = frozenset(
 )
 
 
+_NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
+
+
+def is_usable_name(name: str) -> bool:
+    """Whether Evidence makes a query of that name; it silently drops those with another."""
+    return bool(_NAME.fullmatch(name)) and name.lower() not in _LISTINGS
+
+
 @dataclass(frozen=True)
 class PageQuery:
     """A query of a page.
@@ -78,9 +86,10 @@ def _own_queries(page: Path, text: str) -> Iterator[PageQuery]:
             if fence:
                 mark, start, body = fence["mark"], number + 1, []
                 language, rest = fence["language"], fence["name"].strip()
-                name = rest if language.lower() == "sql" and rest else language
-                if name.lower() in _LISTINGS:
-                    name = ""
+                if language.lower() == "sql":
+                    name = rest
+                else:
+                    name = "" if language.lower() in _LISTINGS else language
         elif line.strip() and not line.strip().strip(mark[0]) and len(line.strip()) >= len(mark):
             if name:
                 yield PageQuery(name, "\n".join(body), page, start)

