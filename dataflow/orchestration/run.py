@@ -1,0 +1,229 @@
+"""Running a workflow from the command line: the same job that Dagster runs on its schedule."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from dataflow.errors import ParameterError, Problem, RunFailed
+from dataflow.orchestration import names
+from dataflow.orchestration.instance import open_instance
+from dataflow.orchestration.live import TERMINAL_VARIABLE
+from dataflow.project import ROOT_VARIABLE, Project
+from dataflow.runs.archive import RunArchive
+from dataflow.runs.index import Run
+from dataflow.stages.notebook import declared_parameters
+from dataflow.stages.parameters import Declaration
+from dataflow.stages.values import check_values
+from dataflow.workflows.model import Workflow
+from dataflow.workflows.names import nearest
+
+MODULE = "dataflow.definitions"
+
+
+@dataclass(frozen=True)
+class StepEvent:
+    """Something a run's steps did: `kind` is started, succeeded, failed, skipped or retried."""
+
+    kind: str
+    step: str
+    message: str = ""
+
+
+@dataclass
+class RunPlan:
+    """A run that was checked and may begin.
+
+    Args:
+        workflow: the workflow.
+        values: what was chosen, by stage and parameter.
+    """
+
+    workflow: Workflow
+    values: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def plan_run(project: Project, workflow: Workflow, parameters: Mapping[str, Any]) -> RunPlan:
+    """Check `parameters` against every stage, before anything runs.
+
+    Args:
+        project: the project.
+        workflow: the workflow.
+        parameters: values by name; a name goes to every stage that declares it, and
+            `stage.name` to that stage only.
+
+    Raises:
+        ParameterError: lists everything that is wrong, in all stages.
+        ConfigurationError: a notebook is not valid.
+    """
+    declarations = {s.name: declared_parameters(s.notebook) for s in workflow.stages}
+    values, problems = _route(workflow, declarations, parameters)
+    for stage in workflow.stages:
+        try:
+            check_values(
+                declarations[stage.name],
+                {**stage.parameters, **values.get(stage.name, {})},
+                stage=stage.name,
+            )
+        except ParameterError as error:
+            problems += error.problems
+    if problems:
+        raise ParameterError(
+            f"the parameters of workflow {workflow.id} are not right; nothing was run",
+            problems=problems,
+            root=project.root,
+        )
+    return RunPlan(workflow, values)
+
+
+def _route(
+    workflow: Workflow, declarations: dict[str, Declaration], parameters: Mapping[str, Any]
+) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
+    values: dict[str, dict[str, Any]] = {}
+    problems = []
+    for name, value in parameters.items():
+        stage, _, bare = name.rpartition(".")
+        if stage and stage not in declarations:
+            problems.append(
+                Problem(f"there is no stage `{stage}`", hint=nearest(stage, declarations))
+            )
+            continue
+        takers = [
+            other
+            for other, declaration in declarations.items()
+            if bare in declaration.parameters and stage in ("", other)
+        ]
+        if not takers:
+            known = {n for d in declarations.values() for n in d.parameters}
+            where = f"stage `{stage}`" if stage else f"no stage of {workflow.id}"
+            has = "has no" if stage else "has a"
+            problems.append(Problem(f"{where} {has} parameter `{bare}`", hint=nearest(bare, known)))
+        for taker in takers:
+            values.setdefault(taker, {})[bare] = value
+    return values, problems
+
+
+def run_workflow(
+    project: Project,
+    plan: RunPlan,
+    *,
+    on_event: Callable[[StepEvent], None] | None = None,
+    live: bool = False,
+) -> Run:
+    """Run a workflow in this process, recorded in Dagster's instance and in the archive.
+
+    Args:
+        project: the project.
+        plan: what to run, from `plan_run`.
+        on_event: called as steps start and end.
+        live: whether what the notebooks print is shown on standard error.
+
+    Returns:
+        The run as archived, whether it succeeded or not.
+
+    Raises:
+        KeyboardInterrupt: it was cancelled, by Ctrl-C or SIGTERM; the archive says so.
+    """
+    os.environ[ROOT_VARIABLE] = str(project.root)
+    if live:
+        os.environ[TERMINAL_VARIABLE] = "1"
+    instance = open_instance(project, quiet=True)
+    try:
+        with _sigterm_as_interrupt():
+            run_id = _execute(project, plan, instance, on_event or (lambda event: None))
+    finally:
+        instance.dispose()
+    archive = RunArchive(project, plan.workflow.id, run_id)
+    data = archive.read()
+    if not data:
+        raise RunFailed(
+            f"run {run_id} ended before its first step",
+            hint="`dataflow service start dagster` shows its events.",
+        )
+    return Run(archive.folder, data)
+
+
+def _execute(
+    project: Project, plan: RunPlan, instance: Any, on_event: Callable[[StepEvent], None]
+) -> str:
+    from dagster._core.definitions.reconstruct import ReconstructableRepository
+    from dagster._core.execution.api import execute_run_iterator
+
+    repository = ReconstructableRepository.for_module(MODULE, "defs", str(project.root))
+    job = repository.get_reconstructable_job(plan.workflow.id)
+    run = instance.create_run_for_job(
+        job.get_definition(),
+        run_config=run_config(project, plan),
+        tags={"dataflow/trigger": "cli"},
+        job_code_origin=job.get_python_origin(),
+    )
+    for event in execute_run_iterator(job, run, instance):
+        step_event = _in_our_words(event)
+        if step_event is not None:
+            on_event(step_event)
+    return str(run.run_id)
+
+
+def run_config(project: Project, plan: RunPlan) -> dict[str, Any]:
+    """The run's configuration for Dagster: only what was chosen for this run."""
+    ops = {
+        names.op_name(plan.workflow.id, stage): {
+            "config": {name: _as_config(value) for name, value in values.items()}
+        }
+        for stage, values in _converted(plan).items()
+    }
+    return {"ops": ops, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def _converted(plan: RunPlan) -> dict[str, dict[str, Any]]:
+    converted = {}
+    for name, chosen in plan.values.items():
+        stage = plan.workflow.stage(name)
+        checked = check_values(
+            declared_parameters(stage.notebook), {**stage.parameters, **chosen}, stage=name
+        )
+        converted[name] = {key: value for key, value in checked.items() if key in chosen}
+    return converted
+
+
+def _as_config(value: Any) -> Any:
+    from dataflow.stages.display import plain
+
+    return plain(value)
+
+
+def _in_our_words(event: Any) -> StepEvent | None:
+    if event.step_key is None:
+        return None
+    step = names.step_of(event.step_key)
+    kinds = {
+        "STEP_START": "started",
+        "STEP_SUCCESS": "succeeded",
+        "STEP_FAILURE": "failed",
+        "STEP_SKIPPED": "skipped",
+        "STEP_UP_FOR_RETRY": "retried",
+    }
+    kind = kinds.get(event.event_type_value)
+    return StepEvent(kind, step, event.message or "") if kind else None
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end a run as Ctrl-C does, with its state on disk."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread: no signals here
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
