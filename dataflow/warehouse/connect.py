@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from dataflow.errors import WarehouseError
 from dataflow.warehouse import failures, lock, versions
 from dataflow.warehouse.layout import Layout
+from dataflow.warehouse.lock import Held
+from dataflow.warehouse.versions import Reading
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -30,17 +32,18 @@ logger = logging.getLogger(__name__)
 class _Opened:
     """What an open connection holds: apart from `Connection`, so that its finalizer can."""
 
-    def __init__(self, path: Path, version: int | None, raw: DuckDBPyConnection) -> None:
+    def __init__(self, path: Path, raw: DuckDBPyConnection, keeps: Held | Reading) -> None:
         self.path = path
-        self.version = version
         self.raw = raw
-        self.release: Callable[[], None] = lambda: None
+        self._keeps = keeps
 
     def close(self) -> None:
         try:
             self.raw.close()
+            if isinstance(self._keeps, Held) and not self._keeps.is_nested:
+                _warn_if_still_open(self.path)
         finally:
-            self.release()
+            self._keeps.release()
 
 
 class Connection:
@@ -85,6 +88,10 @@ class Connection:
         if self._opened is None:
             self._opened = self._open()
             self._finalizer = weakref.finalize(self, self._opened.close)
+            if self.read_only and self.database != "published":
+                # The file is opened for writing all the same: within one process DuckDB
+                # opens a file in one way only, and a nested connection may have to write.
+                self._opened.raw.execute("BEGIN TRANSACTION READ ONLY")
         return self._opened.raw
 
     @property
@@ -103,10 +110,8 @@ class Connection:
         if self._finalizer is not None:
             self._finalizer.detach()
             self._finalizer = None
-        if opened is None:
-            return
-        opened.close()
-        _warn_if_still_open(opened)
+        if opened is not None:
+            opened.close()
 
     def __getattr__(self, name: str) -> Any:
         # Only reached for what this class lacks. The bound method itself is returned, so that
@@ -116,7 +121,9 @@ class Connection:
         return getattr(self.raw, name)
 
     def __enter__(self) -> Connection:
-        self.raw.execute("BEGIN TRANSACTION READ ONLY" if self.read_only else "BEGIN TRANSACTION")
+        raw = self.raw
+        if not self.read_only:
+            raw.execute("BEGIN TRANSACTION")
         return self
 
     def __exit__(
@@ -182,13 +189,22 @@ class Connection:
                 hint="Run a workflow: dataflow workflow run NAME.",
             )
         try:
+            self._check_not_moved(reading)
             raw = open_file(reading.version.path, read_only=True, timeout=self._timeout)
         except BaseException:
             reading.release()
             raise
-        opened = _Opened(reading.version.path, reading.version.number, raw)
-        opened.release = reading.release
-        return opened
+        return _Opened(reading.version.path, raw, reading)
+
+    def _check_not_moved(self, reading: Reading) -> None:
+        metadata = reading.version.metadata
+        if metadata and metadata.files and metadata.folder != str(self._layout.published):
+            raise WarehouseError(
+                f"the project was moved: the published version {metadata.version} looks for its "
+                f"big tables in {metadata.folder}",
+                where=str(reading.version.path),
+                hint="Publish once more: dataflow db publish.",
+            )
 
     def _open_under_lock(self, path: Path, prepare: Callable[[], None]) -> _Opened:
         started = time.monotonic()
@@ -200,9 +216,7 @@ class Connection:
         except BaseException:
             held.release()
             raise
-        opened = _Opened(path, None, raw)
-        opened.release = held.release
-        return opened
+        return _Opened(path, raw, held)
 
     def _prepare_development(self) -> None:
         from dataflow.warehouse.development import ensure
@@ -262,16 +276,16 @@ def _is_duckdb_error(error: Exception) -> bool:
     return isinstance(error, duckdb.Error)
 
 
-def _warn_if_still_open(opened: _Opened) -> None:
+def _warn_if_still_open(path: Path) -> None:
     """Say so when something in this process keeps the file open after `close()`."""
-    if opened.version is not None or not _open_here(opened.path):
+    if not _open_here(path):
         return
     gc.collect()
-    if _open_here(opened.path) and lock.read_holder(opened.path) is None:
+    if _open_here(path):
         logger.warning(
             "%s stays open: a relation or Arrow reader of a closed connection was not read to "
-            "its end. Others cannot write until it is deleted.",
-            opened.path,
+            "its end. Nobody else can write until it is deleted.",
+            path,
         )
 
 

@@ -3,9 +3,37 @@
 from __future__ import annotations
 
 import shutil
+from typing import TYPE_CHECKING
 
-from dataflow.warehouse import versions
+from dataflow.warehouse import lock, versions
+from dataflow.warehouse.failures import translated
 from dataflow.warehouse.layout import Layout
+from dataflow.warehouse.versions import METADATA
+
+if TYPE_CHECKING:
+    from dataflow.project import Project
+
+
+def reset_development(project: Project, *, timeout: float = 60.0) -> int | None:
+    """Replace the development copy by the published version; what was in it is lost.
+
+    Args:
+        project: whose copy.
+        timeout: seconds to wait for notebooks that have it open.
+
+    Returns:
+        the published version's number; None when nothing is published and it is now empty.
+
+    Raises:
+        WarehouseLocked: a notebook had it open all the time.
+        WarehouseError: it cannot be written.
+    """
+    layout = Layout.of(project)
+    held = lock.acquire(layout.development, holder="reset of the development copy", timeout=timeout)
+    try:
+        return _renew(layout)
+    finally:
+        held.release()
 
 
 def ensure(layout: Layout) -> None:
@@ -14,30 +42,26 @@ def ensure(layout: Layout) -> None:
     With nothing published yet it starts empty. The caller holds the copy's write lock.
     """
     if not layout.development.exists():
-        renew(layout)
+        _renew(layout)
 
 
-def renew(layout: Layout) -> int | None:
-    """Replace the development copy by the published version.
-
-    The caller holds the copy's write lock.
-
-    Returns:
-        the version's number; None when nothing is published and the copy is now empty.
-    """
+def _renew(layout: Layout) -> int | None:
     target = layout.development
-    target.parent.mkdir(parents=True, exist_ok=True)
-    reading = versions.read_current(layout)
-    wal = target.with_name(target.name + ".wal")
-    if reading is None:
-        target.unlink(missing_ok=True)
-        wal.unlink(missing_ok=True)
-        return None
-    try:
-        draft = target.with_name(f"{target.name}.draft")
-        shutil.copyfile(reading.version.path, draft)
-        wal.unlink(missing_ok=True)
-        draft.replace(target)
-        return reading.version.number
-    finally:
-        reading.release()
+    with translated(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        reading = versions.read_current(layout)
+        target.with_name(target.name + ".wal").unlink(missing_ok=True)
+        if reading is None:
+            target.unlink(missing_ok=True)
+            (target.parent / METADATA).unlink(missing_ok=True)
+            return None
+        try:
+            draft = target.with_name(f"{target.name}.draft")
+            shutil.copyfile(reading.version.path, draft)
+            # The metadata first: it keeps the files of big tables from being removed.
+            if metadata := reading.version.metadata:
+                metadata.write(target.parent)
+            draft.replace(target)
+            return reading.version.number
+        finally:
+            reading.release()

@@ -18,6 +18,7 @@ import fcntl
 import json
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataflow.errors import WarehouseError, WarehouseLocked
+from dataflow.warehouse import queue
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -38,10 +40,6 @@ DEFAULT_TIMEOUT = 600.0
 
 FIRST_MESSAGE_AFTER = 1.0
 MESSAGE_EVERY = 5.0
-# A waiter touches its ticket as it polls. One that stopped doing so (suspended with Ctrl-Z,
-# a stopped container) keeps its ticket but must not hold up those behind it.
-STALE_TICKET_AFTER = 10.0
-
 logger = logging.getLogger(__name__)
 
 
@@ -70,7 +68,7 @@ class Holder:
         workflow = os.environ.get("DATAFLOW_WORKFLOW")
         stage = os.environ.get("DATAFLOW_STAGE")
         if name is None:
-            name = f"stage {stage} of {workflow}" if stage else "a program"
+            name = f"stage {stage} of {workflow}" if stage else _program()
         return cls(name, run_id=run_id, workflow=workflow, stage=stage)
 
     def __str__(self) -> str:
@@ -102,6 +100,11 @@ class Held:
     def nest(self) -> None:
         """One more hold by the same thread."""
         self._depth += 1
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether the thread holds the lock more than once."""
+        return self._depth > 1
 
 
 _registry: dict[tuple[int, Path], Held] = {}
@@ -211,14 +214,15 @@ def read_holder(database: Path) -> Holder | None:
 
 def _take(lock: FileLock, folder: Path, timeout: float, on_wait: Callable[[str], None]) -> None:
     """Wait for our turn and take the lock."""
-    if not _first_in_queue(folder) and _try(lock):
+    queue_folder = folder / "queue"
+    if not queue.first(queue_folder) and _try(lock):
         return
     started = time.monotonic()
     next_message = started + FIRST_MESSAGE_AFTER
-    with _ticket(folder) as ticket:
+    with queue.ticket(queue_folder) as ticket:
         while True:
             now = time.monotonic()
-            ours = _first_in_queue(folder) in (None, ticket.name)
+            ours = queue.first(queue_folder) in (None, ticket.name)
             if ours and _try(lock):
                 return
             if now - started >= timeout:
@@ -244,43 +248,6 @@ def _try(lock: FileLock) -> bool:
     return True
 
 
-@contextlib.contextmanager
-def _ticket(folder: Path) -> Iterator[Path]:
-    """A place in the queue, kept as long as the block runs."""
-    name = f"{time.time_ns():020d}-{os.getpid()}-{threading.get_ident()}"
-    ticket = folder / "queue" / name
-    # Locked before it gets its name: an unlocked ticket counts as left behind by the dead.
-    unnamed = folder / f"ticket-{name}"
-    handle = os.open(unnamed, os.O_CREAT | os.O_RDWR, 0o666)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        unnamed.rename(ticket)
-        yield ticket
-    finally:
-        for path in (unnamed, ticket):
-            path.unlink(missing_ok=True)
-        os.close(handle)
-
-
-def _first_in_queue(folder: Path) -> str | None:
-    """The name of the first ticket whose owner lives and looks; clears dead ones."""
-    for name in sorted(os.listdir(folder / "queue")):  # noqa: PTH208 - names sort as places
-        path = folder / "queue" / name
-        try:
-            handle = os.open(path, os.O_RDWR)
-        except OSError:
-            continue  # its owner has just left
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink(missing_ok=True)
-        except BlockingIOError:
-            if time.time() - os.fstat(handle).st_mtime < STALE_TICKET_AFTER:
-                return name
-        finally:
-            os.close(handle)
-    return None
-
-
 def _write_holder(folder: Path, holder: Holder) -> None:
     # For people only: a full disk must not keep anyone from taking the lock.
     with contextlib.suppress(OSError):
@@ -294,6 +261,12 @@ def _read_holder(folder: Path) -> Holder | None:
         return Holder(**json.loads((folder / "holder.json").read_text()))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def _program() -> str:
+    if "ipykernel" in sys.modules:
+        return "a notebook run by hand"
+    return Path(sys.argv[0]).name or "a program"
 
 
 def _name_holder(folder: Path) -> str:

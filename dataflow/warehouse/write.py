@@ -2,54 +2,236 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from dataflow.errors import ConfigurationError
+from dataflow.errors import ConfigurationError, WarehouseError
+from dataflow.warehouse.columns import compare, existing_columns, select
+from dataflow.warehouse.failures import translated
+from dataflow.warehouse.incoming import Incoming, check_key, prepare
+from dataflow.warehouse.names import TableName, quote
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
     from dataflow.warehouse.connect import Connection
 
 Mode = Literal["replace", "append", "upsert", "delete+insert"]
+OnSchemaChange = Literal["fail", "add_columns", "replace"]
 
 
 def write_table(
-    conn: Connection,
+    conn: Connection | DuckDBPyConnection,
     data: Any,
     table: str,
     *,
     mode: Mode = "replace",
-    key: Sequence[str] = (),
-    on_schema_change: str = "fail",
+    key: Sequence[str] | str = (),
+    on_schema_change: OnSchemaChange = "fail",
 ) -> int:
-    """Write `data` as a table and return the number of rows written."""
-    schema, _, name = table.rpartition(".")
-    if not schema:
-        if conn.workflow is None:
-            raise ConfigurationError(
-                f"no workflow is known here, so {table!r} has no schema",
-                hint='Name the schema too: write_table(conn, data, "schema.table").',
-            )
-        schema = f"{conn.workflow}_raw"
-    raw = conn.raw
-    raw.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
-    if isinstance(data, list):
-        import pyarrow
+    """Write data as a table, all or nothing; makes a missing table or schema.
 
-        data = pyarrow.Table.from_pylist(data)
-    incoming = f"incoming_{uuid.uuid4().hex}"
-    raw.register(incoming, data)
-    target = f'"{schema}"."{name}"'
-    try:
+    Part of the connection's transaction when there is one, else a transaction of its own.
+
+    Args:
+        conn: from `get_duckdb_connection()`.
+        data: a pandas DataFrame, an Arrow table or reader, a DuckDB relation, a list of dicts.
+        table: the table; a bare name is in the workflow's own schema `<workflow>_raw`.
+        mode: `replace` all rows; `append`; `upsert`: replace the rows with the same key,
+            insert the others; `delete+insert`: delete every row whose key occurs in the data
+            (a day, say), then insert.
+        key: the columns that identify a row (`upsert`), or the window (`delete+insert`). With
+            `replace` and `append` it is checked to be unique in the data.
+        on_schema_change: what to do when the data has other columns or types than the table:
+            `fail`; `add_columns`: new ones are added, missing ones are left NULL; `replace`
+            the table (with mode `replace` only). A narrower type is no change.
+
+    Returns:
+        the number of rows written.
+
+    Raises:
+        ConfigurationError: a name, mode, key or kind of data that cannot be.
+        WarehouseError: doubled or missing keys, changed columns, a full disk; nothing was written.
+    """
+    workflow = getattr(conn, "workflow", None) if not _is_raw(conn) else None
+    target = TableName.parse(table, workflow)
+    key = [key] if isinstance(key, str) else list(key)
+    _check_call(mode, key, on_schema_change)
+    raw: DuckDBPyConnection = conn if _is_raw(conn) else conn.raw  # type: ignore[union-attr,assignment]
+    if getattr(conn, "read_only", False):
+        raise WarehouseError(
+            f"cannot write {target}: the connection is read only",
+            hint="Open it without read_only=True.",
+        )
+    path = getattr(conn, "path", None) or Path(str(target))
+    with translated(path), prepare(raw, data) as incoming, _transaction(raw):
+        if key:
+            check_key(raw, incoming, key, unique=mode != "delete+insert")
+        raw.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(target.schema)}")
+        there = _existing(raw, target, replaced=mode == "replace")
+        if there is None:
+            return _count(raw, f"CREATE TABLE {target.quoted} AS {select(incoming)}")
+        there = _adapt(raw, target, incoming, there, on_schema_change)
+        if there is None or (mode == "replace" and not _has_constraints(raw, target)):
+            query = _in_order(incoming, there)
+            return _count(raw, f"CREATE OR REPLACE TABLE {target.quoted} AS {query}")
+        if mode == "upsert":
+            return _merge(raw, target, incoming, there, key)
         if mode == "replace":
-            result = raw.execute(f"CREATE OR REPLACE TABLE {target} AS FROM {incoming}")
-        elif mode == "append":
-            raw.execute(f"CREATE TABLE IF NOT EXISTS {target} AS FROM {incoming} LIMIT 0")
-            result = raw.execute(f"INSERT INTO {target} BY NAME FROM {incoming}")
-        else:
-            raise NotImplementedError(mode)
-        row = result.fetchone()
-        return int(row[0]) if row else 0
-    finally:
-        raw.unregister(incoming)
+            raw.execute(f"DELETE FROM {target.quoted}")
+        elif mode == "delete+insert":
+            same = " AND ".join(f"new.{quote(c)} = old.{quote(c)}" for c in key)
+            raw.execute(
+                f"DELETE FROM {target.quoted} AS old "
+                f"WHERE EXISTS (FROM ({select(incoming, there)}) AS new WHERE {same})"
+            )
+        return _count(raw, f"INSERT INTO {target.quoted} BY NAME {select(incoming, there)}")
+
+
+def _check_call(mode: str, key: Sequence[str], on_schema_change: str) -> None:
+    for name, value, allowed in (
+        ("mode", mode, get_args(Mode)),
+        ("on_schema_change", on_schema_change, get_args(OnSchemaChange)),
+    ):
+        if value not in allowed:
+            raise ConfigurationError(
+                f"{name}={value!r} is unknown", hint=f"Use one of: {', '.join(allowed)}."
+            )
+    if mode in ("upsert", "delete+insert") and not key:
+        raise ConfigurationError(
+            f"mode={mode!r} needs a key", hint='Name its columns: key=["event_id"].'
+        )
+    if on_schema_change == "replace" and mode != "replace":
+        raise ConfigurationError(
+            f'on_schema_change="replace" would lose the rows that mode={mode!r} keeps',
+            hint='Use on_schema_change="add_columns", or mode="replace".',
+        )
+
+
+def _existing(
+    raw: DuckDBPyConnection, table: TableName, *, replaced: bool
+) -> dict[str, str] | None:
+    """The table's columns; a big published table in a development copy becomes a real one."""
+    view = raw.execute(
+        "SELECT sql FROM duckdb_views() WHERE database_name = current_catalog() "
+        "AND lower(schema_name) = ? AND lower(view_name) = ?",
+        [table.schema.lower(), table.name.lower()],
+    ).fetchone()
+    columns = existing_columns(raw, table)
+    if view is None:
+        return columns
+    if "read_parquet(" not in view[0]:
+        raise WarehouseError(
+            f"{table} is a view", hint="Write to another table, or drop the view first."
+        )
+    limit = " LIMIT 0" if replaced else ""
+    raw.execute(f"CREATE TEMP TABLE materialized AS FROM {table.quoted}{limit}")
+    raw.execute(f"DROP VIEW {table.quoted}")
+    raw.execute(f"CREATE TABLE {table.quoted} AS FROM temp.main.materialized")
+    raw.execute("DROP TABLE temp.main.materialized")
+    return columns
+
+
+def _adapt(
+    raw: DuckDBPyConnection,
+    table: TableName,
+    incoming: Incoming,
+    there: dict[str, str],
+    on_schema_change: OnSchemaChange,
+) -> dict[str, str] | None:
+    """Deal with changed columns; the table's columns afterwards, None to make it anew."""
+    difference = compare(raw, incoming, there)
+    if not difference:
+        return there
+    if on_schema_change == "replace":
+        return None
+    if on_schema_change == "fail" or difference.changed:
+        listed = "".join(f"\n  {line}" for line in difference.lines())
+        raise WarehouseError(
+            f"the data's columns are not those of {table}; nothing was written:{listed}",
+            hint='Convert the columns, or allow it: on_schema_change="add_columns" for new and '
+            'missing ones, "replace" (with mode="replace") for everything.',
+        )
+    for column, kind in difference.added.items():
+        raw.execute(f"ALTER TABLE {table.quoted} ADD COLUMN {quote(column)} {kind}")
+    return {**there, **difference.added}
+
+
+def _in_order(incoming: Incoming, there: dict[str, str] | None) -> str:
+    """The data with the table's types and order of columns, absent ones being NULL."""
+    if there is None:
+        return select(incoming)
+    given = {column.lower() for column in incoming.columns}
+    columns = ", ".join(
+        f"{quote(name) if name.lower() in given else f'CAST(NULL AS {kind})'} AS {quote(name)}"
+        for name, kind in there.items()
+    )
+    return f"SELECT {columns} FROM ({select(incoming, there)})"
+
+
+def _merge(
+    raw: DuckDBPyConnection,
+    table: TableName,
+    incoming: Incoming,
+    there: dict[str, str],
+    key: Sequence[str],
+) -> int:
+    keys = {column.lower() for column in key}
+    same = " AND ".join(f"old.{quote(c)} = new.{quote(c)}" for c in key)
+    others = [column for column in incoming.columns if column.lower() not in keys]
+    change = ", ".join(f"{quote(c)} = new.{quote(c)}" for c in others)
+    columns = ", ".join(quote(c) for c in incoming.columns)
+    values = ", ".join(f"new.{quote(c)}" for c in incoming.columns)
+    row = raw.execute(f"SELECT count(*) FROM {incoming.name}").fetchone()
+    raw.execute(
+        f"MERGE INTO {table.quoted} AS old USING ({select(incoming, there)}) AS new ON {same} "
+        + (f"WHEN MATCHED THEN UPDATE SET {change} " if change else "")
+        + f"WHEN NOT MATCHED THEN INSERT ({columns}) VALUES ({values})"
+    )
+    return row[0] if row else 0
+
+
+def _has_constraints(raw: DuckDBPyConnection, table: TableName) -> bool:
+    """Whether making the table anew would lose a key or a default."""
+    row = raw.execute(
+        "SELECT (SELECT count(*) FROM duckdb_constraints() WHERE database_name = "
+        "current_catalog() AND schema_name = $1 AND table_name = $2) + (SELECT count(*) FROM "
+        "duckdb_columns() WHERE database_name = current_catalog() AND schema_name = $1 "
+        "AND table_name = $2 AND column_default IS NOT NULL)",
+        [table.schema, table.name],
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def _count(raw: DuckDBPyConnection, statement: str) -> int:
+    row = raw.execute(statement).fetchone()
+    return int(row[0]) if row else 0
+
+
+@contextlib.contextmanager
+def _transaction(raw: DuckDBPyConnection) -> Iterator[None]:
+    """One transaction: the connection's own when it has one."""
+    # Outside a transaction every statement has an id of its own. Trying BEGIN instead would
+    # abort the transaction that is there.
+    first, second = (raw.execute("SELECT txid_current()").fetchone() for _ in range(2))
+    if first == second:
+        yield
+        return
+    raw.begin()
+    try:
+        yield
+    except BaseException:
+        import duckdb
+
+        with contextlib.suppress(duckdb.Error):
+            raw.rollback()
+        raise
+    raw.commit()
+
+
+def _is_raw(conn: Any) -> bool:
+    import duckdb
+
+    return isinstance(conn, duckdb.DuckDBPyConnection)
