@@ -1,0 +1,109 @@
+"""The command `dataflow`: groups of commands, and errors turned into words in one place."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from dataflow.cli import runs, workflow
+from dataflow.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, DataflowError
+
+app = typer.Typer(
+    name="dataflow",
+    help="Workflows whose stages are Jupyter notebooks: run, stored, modelled, shown, reviewed.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.add_typer(workflow.app, name="workflow")
+app.add_typer(runs.app, name="runs")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"dataflow {version('dataflow-notebooks')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Workflows whose stages are Jupyter notebooks."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 ok, 1 it failed, 2 the call or the project is wrong."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line; returns the exit code."""
+    from dataflow.cli.output import messages, print_error
+
+    try:
+        code = app(workflow.join_parameters(list(arguments)), standalone_mode=False)
+        return code if isinstance(code, int) else EXIT_OK
+    except DataflowError as error:
+        print_error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        messages().print("[yellow]cancelled[/]")
+        return EXIT_FAILED
+    except BrokenPipeError:  # `dataflow runs list | head`
+        sys.stderr.close()
+        return EXIT_OK
+    except Exception as error:
+        if hasattr(error, "format_message"):  # what typer says of a wrong call
+            return _usage_error(error)
+        if type(error).__name__ in ("Abort", "Exit"):
+            return int(getattr(error, "exit_code", EXIT_FAILED))
+        return _internal_error(error)
+
+
+def _usage_error(error: Exception) -> int:
+    from rich.markup import escape
+
+    from dataflow.cli.output import messages
+
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "dataflow"
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(context.get_help() if context is not None else str(error))
+        return EXIT_USAGE
+    err = messages()
+    err.print(f"[bold red]error:[/] {escape(error.format_message())}")  # type: ignore[attr-defined]
+    err.print(f"  → See `{path} --help`.", style="cyan")
+    return EXIT_USAGE
+
+
+def _internal_error(error: Exception) -> int:
+    """An error nobody foresaw: say so in a line, keep the traceback for the report of it."""
+    import traceback
+
+    from rich.markup import escape
+
+    from dataflow.cli.output import messages
+    from dataflow.project import Project
+
+    text = "".join(traceback.format_exception(error))
+    err = messages()
+    err.print(f"[bold red]error:[/] {escape(type(error).__name__)}: {escape(str(error))}")
+    try:
+        project = Project.find()
+        path = project.state / "last-error.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+        where = project.relative(path)
+        err.print(f"  → This is a fault of DATAFLOW; {where} has the details.", style="cyan")
+    except Exception:
+        err.print(escape(text))
+    return EXIT_FAILED

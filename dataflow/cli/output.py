@@ -1,0 +1,89 @@
+"""How results look on a terminal: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from dataflow.errors import DataflowError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+def console() -> Console:
+    """Where results go."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def messages() -> Console:
+    """Where progress, hints and errors go."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+
+def print_json(data: Any) -> None:
+    """Print `data` as JSON on standard output, for machines."""
+    json.dump(data, sys.stdout, indent=2, ensure_ascii=False, default=str)
+    sys.stdout.write("\n")
+
+
+def new_table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    """A plain table; the columns named in `right` are aligned to the right."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left")
+    return table
+
+
+def print_error(error: DataflowError) -> None:
+    """Print what went wrong, where, and what to do next."""
+    from rich.markup import escape
+
+    first, *rest = str(error).split("\n")
+    err = messages()
+    err.print(f"[bold red]error:[/] {escape(first)}")
+    for line in rest:
+        style = "cyan" if line.lstrip().startswith("→") else None
+        err.print(escape(line), style=style)
+
+
+STATUS_STYLES = {
+    "succeeded": ("✓", "green"),
+    "skipped": ("↷", "yellow"),
+    "failed": ("✗", "bold red"),
+    "cancelled": ("■", "yellow"),
+    "killed": ("✗", "bold red"),
+    "running": ("●", "blue"),
+    "incomplete": ("…", "yellow"),
+    "pending": ("·", "dim"),
+}
+
+
+def status_text(status: str) -> str:
+    """A status with its sign and colour, as rich's markup."""
+    sign, style = STATUS_STYLES.get(status, ("?", "dim"))
+    return f"[{style}]{sign} {status}[/]"
+
+
+def seconds_text(seconds: float | None) -> str:
+    """A duration as people read it: `3.2 s`, `4 min 10 s`."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+
+
+def is_plain() -> bool:
+    """Whether nobody watches: a pipe, a log, CI."""
+    return not sys.stderr.isatty() or bool(os.environ.get("CI"))

@@ -1,0 +1,229 @@
+"""`dataflow workflow`: list, validate and run workflows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dataflow.errors import EXIT_FAILED, ConfigurationError, RunFailed
+from dataflow.project import Project
+
+if TYPE_CHECKING:
+    from dataflow.orchestration.run import StepEvent
+    from dataflow.runs.index import Run
+    from dataflow.workflows.model import Workflow
+
+app = typer.Typer(help="List, validate and run workflows.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+ASSIGNMENT = re.compile(r"[A-Za-z_][\w.]*=")
+
+
+def join_parameters(arguments: list[str]) -> list[str]:
+    """Make `-p name=value` of `-p name value`: an option takes one value here."""
+    joined: list[str] = []
+    waiting = list(arguments)
+    while waiting:
+        argument = waiting.pop(0)
+        joined.append(argument)
+        if argument == "--":
+            return joined + waiting
+        if argument in ("-p", "--parameter") and waiting:
+            name = waiting.pop(0)
+            if not ASSIGNMENT.match(name) and waiting:
+                name = f"{name}={waiting.pop(0)}"
+            joined.append(name)
+    return joined
+
+
+def _project() -> Project:
+    project = Project.find()
+    project.load_environment()
+    return project
+
+
+@app.command("list")
+def list_workflows(as_json: Json = False) -> None:
+    """List the project's workflows with their schedules and last runs."""
+    from dataflow.cli.output import console, messages, new_table, print_json, status_text
+    from dataflow.runs.index import list_runs
+    from dataflow.workflows.registry import read_workflows
+
+    project = _project()
+    last: dict[str, Any] = {}
+    for run in list_runs(project):
+        last.setdefault(run.workflow_id, run)
+    registered = read_workflows(project)
+    if as_json:
+        print_json([_as_json(entry, last.get(entry.id)) for entry in registered])
+        return
+    table = new_table("Workflow", "Name", "Stages", "Schedule", "Last run")
+    for entry in registered:
+        run = last.get(entry.id)
+        status = f"{status_text(run.status)} {run.started_at:%Y-%m-%d %H:%M}" if run else "never"
+        if entry.workflow is None:
+            table.add_row(entry.id, f"[red]not valid: {len(entry.problems)} problems[/]")
+        else:
+            schedule = entry.workflow.config.workflow.schedule or ""
+            stages = ", ".join(stage.name for stage in entry.workflow.stages)
+            table.add_row(entry.id, entry.workflow.name, stages, schedule, status)
+    console().print(table)
+    if not registered:
+        messages().print("notebooks/ has no workflow yet: a folder with a config.yaml.")
+
+
+def _as_json(entry: Any, run: Run | None) -> dict[str, Any]:
+    workflow = entry.workflow
+    return {
+        "id": entry.id,
+        "valid": workflow is not None,
+        "name": workflow.name if workflow else None,
+        "stages": [stage.name for stage in workflow.stages] if workflow else [],
+        "schedule": workflow.config.workflow.schedule if workflow else None,
+        "last_run": {"run_id": run.run_id, "status": run.status} if run else None,
+    }
+
+
+@app.command()
+def validate(
+    name: Annotated[str | None, typer.Argument(help="The workflow; all without it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check configuration and notebooks; lists everything that is wrong at once."""
+    from dataflow.cli.output import console, print_json
+    from dataflow.workflows.registry import find_workflow_folder, workflow_folders
+    from dataflow.workflows.validate import validate_workflow
+
+    project = _project()
+    folders = [find_workflow_folder(project, name)] if name else workflow_folders(project)
+    found = {folder.name: validate_workflow(project, folder) for folder in folders}
+    problems = [problem for several in found.values() for problem in several]
+    if as_json:
+        print_json(
+            {
+                workflow: [
+                    {"message": p.message, "where": p.where(project.root), "hint": p.hint}
+                    for p in several
+                ]
+                for workflow, several in found.items()
+            }
+        )
+        if problems:
+            raise typer.Exit(ConfigurationError.exit_code)
+        return
+    for workflow, several in found.items():
+        if not several:
+            console().print(f"[green]✓[/] {workflow}")
+    if problems:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise ConfigurationError(f"{count} found", problems=problems, root=project.root)
+
+
+@app.command()
+def run(
+    name: Annotated[str, typer.Argument(help="The workflow: its folder's name.")],
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-p",
+            "--parameter",
+            metavar="NAME VALUE",
+            help="A parameter's value: `-p min_magnitude 4.5`, or `-p ingest.source api` "
+            "for one stage only. Can be given several times.",
+        ),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("-f", "--file", help="A YAML file with parameters' values.")
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Do not show what the notebooks print.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a workflow now: its notebooks, its dbt models, publish, dashboard."""
+    from dataflow.cli import report
+    from dataflow.cli.output import messages, print_json
+    from dataflow.workflows.registry import get_workflow
+
+    project = _project()
+    workflow = get_workflow(project, name)
+    values = _parameters(parameter or [], file)
+    err = messages()
+    err.print(f"[bold]{workflow.name}[/] ({workflow.id})")
+    from dataflow.orchestration.run import plan_run, run_workflow
+
+    plan = plan_run(project, workflow, values)
+    finished = run_workflow(
+        project, plan, on_event=_progress(workflow), live=not quiet and not as_json
+    )
+    if as_json:
+        print_json({**finished.data, "status": finished.status})
+    else:
+        report.print_run(project, workflow, finished)
+    if finished.status != "succeeded":
+        if as_json:
+            raise typer.Exit(EXIT_FAILED)
+        raise report.failure(project, finished) or RunFailed(
+            f"run {finished.run_id[:8]} {finished.status}"
+        )
+
+
+def _parameters(given: list[str], file: Path | None) -> dict[str, Any]:
+    """The values from the file, and over them those from the command line."""
+    from dataflow.workflows.yaml_file import read_yaml
+
+    values: dict[str, Any] = {}
+    if file is not None:
+        read = read_yaml(file)
+        if read.problems:
+            raise ConfigurationError(
+                "the file with parameters is not right", problems=read.problems
+            )
+        if not isinstance(read.data or {}, dict):
+            raise ConfigurationError(
+                "the file with parameters holds no mapping",
+                where=str(file),
+                hint="Write one `name: value` a line.",
+            )
+        values.update({str(key): value for key, value in (read.data or {}).items()})
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ConfigurationError(
+                f"-p {text} has no value", hint="Write `-p name value` or `-p name=value`."
+            )
+        values[name] = value
+    return values
+
+
+def _progress(workflow: Workflow) -> Any:
+    """Prints a line as each step begins and ends."""
+    import time
+
+    from rich.markup import escape
+
+    from dataflow.cli.output import messages, seconds_text
+
+    err = messages()
+    begun: dict[str, float] = {}
+    signs = {
+        "succeeded": "[green]✓[/]",
+        "failed": "[bold red]✗[/]",
+        "skipped": "[yellow]↷[/]",
+        "retried": "[yellow]↻[/]",
+    }
+
+    def show(event: StepEvent) -> None:
+        step = escape(event.step)
+        if event.kind == "started":
+            begun[event.step] = time.monotonic()
+            err.print(f"[blue]▶[/] {step}")
+            return
+        took = time.monotonic() - begun[event.step] if event.step in begun else None
+        words = {"skipped": "not run", "retried": "failed, is tried again"}.get(event.kind, "")
+        err.print(f"{signs[event.kind]} {step}  [dim]{words or seconds_text(took)}[/]")
+
+    return show
