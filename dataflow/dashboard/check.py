@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,8 +42,11 @@ class _CannotFill(Exception):
     """The query refers to itself."""
 
 
-def check_pages(project: Project) -> list[Problem]:
-    """Run every query of every page against the exported tables.
+def check_pages(project: Project, workflow_ids: Iterable[str] | None = None) -> list[Problem]:
+    """Run the queries of the pages against the exported tables.
+
+    Args:
+        workflow_ids: only the pages of these workflows; all pages when None.
 
     Inputs stand at their defaults. A query that only lacks a table that a source is going to
     export is not a problem: its workflow has not been published yet.
@@ -58,7 +61,7 @@ def check_pages(project: Project) -> list[Problem]:
     problems = []
     with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
         _show_tables(connection, tables)
-        for page in read_pages(project):
+        for page in read_pages(project, workflow_ids):
             for query in page.queries:
                 problem = _check(connection, page, query, tables, coming)
                 if problem:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dataflow.dashboard.paths import dashboard_url
 from dataflow.project import Project
 
 _FENCE = re.compile(
@@ -66,10 +67,17 @@ class Page:
     queries: tuple[PageQuery, ...]
 
 
-def read_pages(project: Project) -> Iterator[Page]:
-    """Every page of the project, in the order of their paths."""
-    for path in sorted((project.evidence / "pages").rglob("*.md")):
-        if ".ipynb_checkpoints" in path.parts:
+def read_pages(project: Project, workflow_ids: Iterable[str] | None = None) -> Iterator[Page]:
+    """The project's pages, in the order of their paths.
+
+    Args:
+        workflow_ids: only the pages of these workflows; all when None.
+    """
+    folder = project.evidence / "pages"
+    wanted = None if workflow_ids is None else {dashboard_url(one)[1:] for one in workflow_ids}
+    for path in sorted(folder.rglob("*.md")):
+        first = path.relative_to(folder).parts[0].removesuffix(".md")
+        if ".ipynb_checkpoints" in path.parts or (wanted is not None and first not in wanted):
             continue
         text = path.read_text(encoding="utf-8")
         queries = (*_shared_queries(project, text), *_own_queries(path, text))

@@ -79,6 +79,17 @@ def test_every_failing_query_of_every_page_is_reported(exported):
     ]
 
 
+def test_only_the_pages_of_a_workflow_are_checked_when_asked(exported):
+    write(exported.evidence / "pages" / "my-other.md", "```sql a\nselect x\n```\n")
+    problems(exported, "```sql q\nselect y\n```\n")
+
+    assert [one.path.name for one in check_pages(exported, ["my_other"]) if one.path] == [
+        "my-other.md"
+    ]
+    assert [one.path.name for one in check_pages(exported, ["quakes"]) if one.path] == ["index.md"]
+    assert check_pages(exported, []) == []
+
+
 def test_a_table_that_is_going_to_be_exported_is_no_problem(exported):
     (exported.notebooks / "later").mkdir()
     write(exported.evidence / "sources" / "later" / "rows.sql", "select 1 as one")

@@ -1,0 +1,238 @@
+"""The project's own dashboards, really built, in a real browser, on data with known numbers."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pytest
+from browser import DESKTOP, PHONE, Visit, browser_page, chromium
+from dashboard_helpers import servers, write
+
+from dataflow.dashboard.build import build_pages, built_hash, pages_hash
+from dataflow.dashboard.check import check_pages
+from dataflow.dashboard.export import export_sources
+from dataflow.dashboard.install import installed_hash, packages_hash
+from dataflow.project import Project
+
+REPOSITORY = Project(Path(__file__).parents[2])
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(chromium() is None, reason="there is no chromium on this machine"),
+]
+
+EVENTS = """
+    select
+        'e' || i as event_id,
+        timestamp '2024-03-01 00:00:00' + to_hours(cast(i * 2 as integer)) as occurred_at,
+        cast(timestamp '2024-03-01 00:00:00' + to_hours(cast(i * 2 as integer)) as date) as local_day,
+        cast(i % 6 as double) + 0.5 as magnitude,
+        ['below 1', '1 to 2', '2 to 3', '3 to 4', '4 to 5', '5 and more'][i % 6 + 1] as magnitude_band,
+        'ml' as magnitude_type,
+        'Place ' || i as place,
+        case when i < 40 then 'Alaska' else 'Côte d''Ivoire' end as region,
+        1.0 as latitude, 2.0 as longitude, 10.0 as depth_km, 7 as significance,
+        true as is_reviewed, i = 0 as has_tsunami_flag,
+        'https://example.invalid/' || i as url
+    from range(60) as t(i)
+    where cast(i % 6 as double) + 0.5 >= {least}
+"""
+
+
+@dataclass
+class Site:
+    """A served project and the warehouse it is fed from."""
+
+    project: Project
+    url: str
+    warehouse: Path
+
+    def publish(self, least: float) -> None:
+        """Make the warehouse anew from events of this magnitude on, and export it."""
+        self.warehouse.unlink(missing_ok=True)
+        with duckdb.connect(self.warehouse) as connection:
+            connection.execute("CREATE SCHEMA earthquakes")
+            connection.execute(f"CREATE TABLE earthquakes.events AS {EVENTS.format(least=least)}")
+            connection.execute(
+                "CREATE TABLE earthquakes.regions AS SELECT region, count(*) AS events, "
+                "max(magnitude) AS max_magnitude, avg(magnitude) AS mean_magnitude, "
+                "max(occurred_at) AS last_event_at FROM earthquakes.events GROUP BY region"
+            )
+            connection.execute(
+                "CREATE TABLE earthquakes.daily_events AS SELECT local_day AS day, magnitude_band, "
+                "count(*) AS events, max(magnitude) AS max_magnitude, avg(depth_km) AS mean_depth_km "
+                "FROM earthquakes.events GROUP BY ALL"
+            )
+            connection.execute(
+                "CREATE TABLE earthquakes.largest_events AS SELECT row_number() OVER "
+                "(ORDER BY magnitude DESC, event_id) AS rank, * FROM earthquakes.events"
+            )
+        workflows = [
+            {
+                "id": "earthquakes",
+                "name": "Earthquakes",
+                "description": "Where the earth shook.",
+                "run_id": "run-one",
+                "finished_at": "2024-03-07T12:00:00+00:00",
+            },
+            {"id": "added_later", "name": "Added later"},
+        ]
+        export_sources(self.project, ["earthquakes"], self.warehouse, workflows=workflows)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    root = tmp_path_factory.mktemp("dashboards")
+    write(root / "pyproject.toml", "[tool.dataflow]\n")
+    project = Project(root)
+    shutil.copytree(
+        REPOSITORY.evidence,
+        project.evidence,
+        ignore=shutil.ignore_patterns("node_modules", "build", ".evidence"),
+    )
+    # Packages and pages that are there already are used: both take a minute.
+    if installed_hash(REPOSITORY) == packages_hash(REPOSITORY):
+        (project.evidence / "node_modules").symlink_to(REPOSITORY.evidence / "node_modules")
+    if built_hash(REPOSITORY) == pages_hash(project):
+        shutil.copytree(REPOSITORY.evidence / "build", project.evidence / "build")
+    build_pages(project)
+    write(project.runs / "earthquakes" / "run-one" / "ingest.html", "<h1>Executed ingest</h1>")
+    with servers() as start:
+        ready = Site(project, start(project), root / "warehouse" / "dataflow.duckdb")
+        ready.warehouse.parent.mkdir()
+        ready.publish(least=0)
+        yield ready
+
+
+def number(visit: Visit, title: str) -> str:
+    """What the big value called `title` shows."""
+    match = re.search(rf"^{re.escape(title)}\n+([^\n]+)$", visit.text(), re.MULTILINE)
+    assert match, f"no {title} in {visit.text()[:500]}"
+    return match[1]
+
+
+def wait_for_number(visit: Visit, title: str, value: str) -> None:
+    visit.page.wait_for_function(
+        "([title, value]) => document.body.innerText.replace(/\\n+/g, '\\n')"
+        ".includes(`${title}\\n${value}\\n`)",
+        arg=[title, value],
+        timeout=30_000,
+    )
+
+
+def open_earthquakes(visit: Visit, site: Site) -> None:
+    visit.open(f"{site.url}/earthquakes", "Depth km")
+    visit.page.wait_for_load_state("networkidle")
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_the_dashboard_shows_its_numbers_charts_and_table(site, size):
+    with browser_page(size) as visit:
+        open_earthquakes(visit, site)
+
+        wait_for_number(visit, "Earthquakes", "60")
+        assert number(visit, "Strongest") == "5.5"
+        assert number(visit, "Regions") == "2"
+        assert "from 1 March 2024 to 5 March 2024" in visit.text()
+        assert visit.page.locator("canvas:visible, svg[width]:visible").count() >= 3
+        assert "Place 59" in visit.text()
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= size[0]
+        visit.assert_clean()
+
+
+def test_the_filters_change_every_number(site):
+    with browser_page() as visit:
+        open_earthquakes(visit, site)
+        wait_for_number(visit, "Earthquakes", "60")
+
+        visit.page.get_by_role("button", name="4", exact=True).click()
+        wait_for_number(visit, "Earthquakes", "20")
+        assert "Place 3\n" not in visit.text(), "the table is filtered too"
+
+        visit.page.get_by_role("combobox", name="Region").click()
+        visit.page.get_by_role("option", name="Côte d'Ivoire").click()
+        wait_for_number(visit, "Earthquakes", "8")
+        assert number(visit, "Regions") == "1"
+        assert number(visit, "Tsunami flags") == "0"
+
+        visit.page.get_by_role("button", name="any", exact=True).click()
+        wait_for_number(visit, "Earthquakes", "20")
+        visit.assert_clean()
+
+
+def test_the_table_can_be_searched(site):
+    with browser_page() as visit:
+        open_earthquakes(visit, site)
+        assert "Place 59" in visit.text()
+        visit.page.get_by_role("textbox", name="Search").fill("Place 42")
+        visit.wait_for_text("Place 42")
+        visit.page.wait_for_function("() => !document.body.innerText.includes('Place 59')")
+        visit.assert_clean()
+
+
+def test_new_data_shows_after_a_reload_without_a_rebuild(site):
+    with browser_page() as visit:
+        open_earthquakes(visit, site)
+        wait_for_number(visit, "Earthquakes", "60")
+        before = built_hash(site.project)
+        try:
+            site.publish(least=4.5)
+            visit.page.reload()
+            wait_for_number(visit, "Earthquakes", "20")
+        finally:
+            site.publish(least=0)
+        assert built_hash(site.project) == before
+        visit.assert_clean()
+
+
+def test_days_are_the_same_wherever_the_reader_is(site):
+    """The browser is in New York; midnight in UTC must not become the evening before."""
+    with browser_page() as visit:
+        open_earthquakes(visit, site)
+        rows = visit.page.get_by_role("row")
+        texts = [rows.nth(index).inner_text() for index in range(rows.count())]
+        assert any("Place 59" in text and "5 Mar, 22:00" in text for text in texts), texts[:5]
+        visit.assert_clean()
+
+
+def test_the_first_page_lists_the_workflows_and_leads_to_their_dashboards(site):
+    with browser_page() as visit:
+        visit.open(site.url, "Added later")
+        assert "7 March 2024, 12:00 UTC" in visit.text()
+        assert "not published yet" in visit.text()
+
+        visit.page.get_by_role("link", name="Dashboard", exact=True).click()
+        wait_for_number(visit, "Earthquakes", "60")
+        assert visit.page.url.rstrip("/").endswith("/earthquakes")
+        visit.assert_clean()
+
+
+def test_the_dashboard_leads_to_the_executed_notebooks_it_was_made_from(site):
+    with browser_page() as visit:
+        open_earthquakes(visit, site)
+        visit.page.get_by_role("link", name="run-one").click()
+        visit.wait_for_text("ingest.html")
+        visit.page.get_by_role("link", name="ingest.html").click()
+        visit.wait_for_text("Executed ingest")
+        visit.assert_clean()
+
+
+def test_no_earthquakes_at_all_is_a_dashboard_too(site):
+    with browser_page() as visit:
+        try:
+            site.publish(least=100)
+            visit.open(f"{site.url}/earthquakes", "No earthquake matches these filters")
+            wait_for_number(visit, "Earthquakes", "0")
+        finally:
+            site.publish(least=0)
+        assert visit.left == []
+        assert visit.failed == []
+
+
+def test_the_queries_of_the_projects_own_pages_run(site):
+    assert check_pages(site.project) == []
