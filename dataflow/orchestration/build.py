@@ -9,7 +9,6 @@ import dagster as dg
 
 from dataflow.dashboard.paths import has_sources
 from dataflow.orchestration.dashboard import dashboard_asset, published_asset
-from dataflow.orchestration.dbt import dbt_assets_of
 from dataflow.orchestration.dbt_project import has_models
 from dataflow.orchestration.stages import stage_asset
 from dataflow.project import Project
@@ -66,6 +65,9 @@ def workflow_assets(project: Project, workflow: Workflow) -> list[Any]:
     """The assets of one workflow, from its notebooks to its dashboard."""
     assets = [stage_asset(project, workflow, stage) for stage in workflow.stages]
     if has_models(project, workflow.id):
+        # Importing dagster-dbt takes seconds: only where there is something to build.
+        from dataflow.orchestration.dbt import dbt_assets_of
+
         assets.append(dbt_assets_of(project, workflow))
     assets.append(published_asset(project, workflow))
     if has_sources(project, workflow.id):
