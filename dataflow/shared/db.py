@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from dataflow.warehouse.connect import Connection, Database
 from dataflow.warehouse.lock import DEFAULT_TIMEOUT
+from dataflow.warehouse.store import store_of
 from dataflow.warehouse.write import write_table
 
 if TYPE_CHECKING:
@@ -59,8 +60,7 @@ def get_duckdb_connection(
             database = "working"
         else:
             database = "published" if read_only else "development"
-    return Connection(
-        project,
+    return store_of(project).connect(
         database,
         read_only=read_only,
         timeout=timeout,

@@ -65,7 +65,7 @@ def explain(error: Exception, path: Path) -> WarehouseError | None:
         )
     if any(sign in text for sign in _CORRUPT):
         return WarehouseError(
-            f"the file is damaged or not a DuckDB database ({first_line(error)})",
+            "the file is damaged, or is no DuckDB database",
             where=where,
             hint="Restore a backup: dataflow db restore FILE. Without one, move the file away "
             "and run the workflows again.",

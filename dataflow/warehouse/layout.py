@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 CATALOG = "dataflow"
 FILE_NAME = f"{CATALOG}.duckdb"
 
+BLOCK_BYTES = 262_144
+"""The unit in which DuckDB fills a file."""
+
 
 @dataclass(frozen=True)
 class Layout:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from dataflow.errors import WarehouseError
 from dataflow.warehouse.failures import first_line
+from dataflow.warehouse.layout import BLOCK_BYTES
 from dataflow.warehouse.names import TableName, literal, quote
 from dataflow.warehouse.versions import sync
 
@@ -113,7 +114,7 @@ def _bytes_on_disk(connection: DuckDBPyConnection, table: TableName) -> int:
     row = connection.execute(
         f"SELECT count(DISTINCT block_id) FROM pragma_storage_info({name}) WHERE persistent"
     ).fetchone()
-    return (row[0] if row else 0) * 262_144
+    return (row[0] if row else 0) * BLOCK_BYTES
 
 
 def _fits_parquet(connection: DuckDBPyConnection, table: TableName, data: Path) -> bool:

@@ -1,0 +1,222 @@
+"""`dataflow db`: look at the warehouse, publish, back up, restore."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dataflow.errors import EXIT_FAILED
+
+if TYPE_CHECKING:
+    from dataflow.warehouse.connect import Database
+
+app = typer.Typer(help="The warehouse: tables, queries, publish, backup.", no_args_is_help=True)
+
+
+class DatabaseName(StrEnum):
+    """The warehouse's databases."""
+
+    published = "published"
+    working = "working"
+    development = "development"
+
+
+DatabaseOption = Annotated[
+    DatabaseName,
+    typer.Option(
+        "--database",
+        "-d",
+        help="published: what readers see. working: what runs write. development: your own copy.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def tables(database: DatabaseOption = DatabaseName.published, as_json: JsonOption = False) -> None:
+    """List tables: rows, size, and the last run that wrote each."""
+    from dataclasses import asdict
+
+    from dataflow.project import Project
+    from dataflow.warehouse.inspect import tables as list_tables
+
+    project = Project.find()
+    found = list_tables(project, _name(database))
+    if as_json:
+        print(json.dumps([asdict(table) for table in found], default=str, indent=2))
+        return
+    from rich.filesize import decimal
+
+    rows = [
+        (
+            f"{table.schema}.{table.name}",
+            table.kind,
+            "" if table.rows is None else f"{table.rows:,}",
+            "" if table.bytes is None else decimal(table.bytes),
+            table.run_id or "",
+            table.written_at.strftime("%Y-%m-%d %H:%M") if table.written_at else "",
+        )
+        for table in found
+    ]
+    _print_table(("Table", "Kind", "Rows", "Size", "Last run", "Written (UTC)"), rows, right=(2, 3))
+    _say(f"{len(found)} tables and views in the {database.value} database.")
+
+
+@app.command()
+def shell(database: DatabaseOption = DatabaseName.published) -> None:
+    """Open an SQL prompt; on the published version, which blocks nobody."""
+    from dataflow.project import Project
+    from dataflow.warehouse.shell import run_shell
+
+    run_shell(Project.find(), _name(database))
+
+
+@app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help="One SQL statement.")],
+    database: DatabaseOption = DatabaseName.published,
+    as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with a header.")] = False,
+) -> None:
+    """Run one SQL statement and print its rows."""
+    import sys
+
+    from dataflow.errors import ConfigurationError
+    from dataflow.project import Project
+    from dataflow.warehouse import query as queries
+
+    if as_json and as_csv:
+        raise ConfigurationError("--json and --csv exclude each other", hint="Choose one.")
+    result = queries.run(Project.find(), sql, _name(database))
+    if as_json:
+        queries.write_json(result, sys.stdout)
+    elif as_csv:
+        queries.write_csv(result, sys.stdout)
+    else:
+        rows = [tuple("" if cell is None else str(cell) for cell in row) for row in result.rows]
+        _print_table(result.columns, rows, right=result.numeric)
+        _say(f"{len(rows)} rows")
+
+
+@app.command()
+def publish(
+    workflow: Annotated[str | None, typer.Argument(help="All workflows when left out.")] = None,
+) -> None:
+    """Publish what is in the working warehouse now, without running checks."""
+    from dataflow.project import Project
+    from dataflow.warehouse.publish import publish as publish_workflow
+    from dataflow.workflows.registry import find_workflow_folder, workflow_folders
+
+    project = Project.find()
+    folders = [find_workflow_folder(project, workflow)] if workflow else workflow_folders(project)
+    for folder in folders:
+        done = publish_workflow(project, folder.name)
+        _say(
+            f"Published {folder.name} as version {done.version}: {done.bytes_copied:,} bytes in "
+            f"{done.seconds:.2f} s"
+        )
+    if not folders:
+        _say("There is no workflow to publish.")
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="The file to make.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+) -> None:
+    """Copy the working warehouse into one file, and check the copy."""
+    from dataflow.project import Project
+    from dataflow.warehouse.backup import back_up
+
+    made = back_up(Project.find(), file, overwrite=force)
+    _say(f"Backed up {made.tables} tables, {made.rows:,} rows, {made.bytes:,} bytes to {file}")
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="A file made by `dataflow db backup`.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Make a backup the working warehouse; the one replaced is kept beside it."""
+    from dataflow.project import Project
+    from dataflow.warehouse.backup import restore as restore_file
+
+    project = Project.find()
+    if not yes:
+        typer.confirm(f"Replace {project.relative(project.warehouse)} by {file}?", abort=True)
+    restored = restore_file(project, file)
+    _say(
+        f"Restored {restored.tables} tables, {restored.rows:,} rows. Readers see it after the "
+        "next run, or after: dataflow db publish"
+    )
+
+
+@app.command()
+def check(as_json: JsonOption = False) -> None:
+    """Open and read every database; exit code 1 when something is wrong."""
+    from dataclasses import asdict
+
+    from dataflow.project import Project
+    from dataflow.warehouse.inspect import check as check_all
+
+    findings = check_all(Project.find())
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            print(f"{'✓' if finding.ok else '✗'} {finding.what}: {finding.detail}")
+            if not finding.ok and finding.hint:
+                print(f"  → {finding.hint}")
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command("reset-dev")
+def reset_dev(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Make the development copy anew from the published version."""
+    from dataflow.project import Project
+    from dataflow.warehouse.development import reset_development
+
+    project = Project.find()
+    if not yes:
+        typer.confirm("Everything written by hand to the development copy goes. On?", abort=True)
+    version = reset_development(project)
+    _say(
+        "The development copy is empty: nothing is published yet."
+        if version is None
+        else f"The development copy is published version {version} again."
+    )
+
+
+def _name(database: DatabaseName) -> Database:
+    return database.value
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()
+) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for position, column in enumerate(columns):
+        table.add_column(Text(column), justify="right" if position in right else "left")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console = Console()
+    if not console.is_terminal:
+        # Into a file or a pipe whole lines are wanted, however narrow the terminal would be.
+        console = Console(width=10_000)
+    console.print(table)

@@ -1,0 +1,273 @@
+"""What is in the warehouse, and whether it is sound."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dataflow.errors import WarehouseError
+from dataflow.warehouse import failures, lock, versions
+from dataflow.warehouse.connect import Connection, Database, open_file
+from dataflow.warehouse.layout import BLOCK_BYTES, CATALOG, Layout
+from dataflow.warehouse.names import literal, quote
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+    from dataflow.project import Project
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table or view of the warehouse.
+
+    Args:
+        schema, name: its name.
+        kind: `table` or `view`.
+        rows: how many; None for a view, which would have to be computed.
+        bytes: its size on disk; None for a view.
+        columns: how many.
+        run_id: the last run known to have written it; None when none is archived.
+        written_at: when that was.
+    """
+
+    schema: str
+    name: str
+    kind: str
+    rows: int | None
+    bytes: int | None
+    columns: int
+    run_id: str | None
+    written_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing `check` looked at: what, whether it is sound, and what to do if not."""
+
+    what: str
+    ok: bool
+    detail: str
+    hint: str | None = None
+
+
+def tables(project: Project, database: Database = "published", timeout: float = 60) -> list[Table]:
+    """Every table and view of a database, by schema and name.
+
+    Args:
+        project: whose warehouse.
+        database: which of its databases.
+        timeout: seconds to wait for writers.
+
+    Raises:
+        WarehouseError: it cannot be opened.
+    """
+    writers = last_writers(project)
+    with Connection(
+        project, database, read_only=database != "development", timeout=timeout
+    ) as conn:
+        metadata = versions.Metadata.read(conn.path.parent)
+        files = metadata.files if metadata is not None else {}
+        data = Layout.of(project).data
+        found = conn.execute(
+            "SELECT t.table_schema, t.table_name, t.table_type, count(c.column_name) "
+            "FROM information_schema.tables t LEFT JOIN information_schema.columns c "
+            "USING (table_catalog, table_schema, table_name) "
+            "WHERE t.table_catalog = current_catalog() GROUP BY ALL ORDER BY ALL"
+        ).fetchall()
+        sizes = _sizes(conn.raw, [(row[0], row[1]) for row in found if row[2] != "VIEW"])
+        result = []
+        for schema, name, kind, columns in found:
+            file = files.get(f"{schema}.{name}") if kind == "VIEW" else None
+            rows = size = None
+            if kind != "VIEW" or file is not None:
+                rows = _count(conn.raw, schema, name)
+                size = _size(data / file) if file else sizes[schema, name]
+            run_id, at = writers.get(f"{schema}.{name}", (None, None))
+            is_view = kind == "VIEW" and file is None
+            result.append(
+                Table(schema, name, "view" if is_view else "table", rows, size, columns, run_id, at)
+            )
+    return result
+
+
+def last_writers(project: Project) -> dict[str, tuple[str, datetime]]:
+    """For each `schema.table` the last archived run whose step wrote it, and when."""
+    writers: dict[str, tuple[str, datetime]] = {}
+    for path in project.runs.glob("*/*/run.json"):
+        try:
+            run = json.loads(path.read_text("utf-8"))
+            workflow, run_id = run["workflow"], str(run["run_id"])
+            steps = dict(run["steps"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # a run that is being written, or of another format
+        for name, at in _writes(workflow, steps):
+            if name not in writers or writers[name][1] < at:
+                writers[name] = (run_id, at)
+    return writers
+
+
+def check(project: Project) -> list[Finding]:
+    """Open and read every database, and clear what interrupted publishes left behind.
+
+    Args:
+        project: whose warehouse.
+    """
+    layout = Layout.of(project)
+    findings = []
+    if holder := lock.read_holder(layout.working):
+        findings.append(Finding("write lock", True, f"held by {holder}"))
+    else:
+        findings.append(Finding("write lock", True, "free"))
+    findings.append(_check_working(layout))
+    findings.extend(_check_published(layout))
+    if layout.development.exists():
+        findings.append(_check_file("development copy", layout.development, under_lock=True))
+    return findings
+
+
+def read_everything(connection: DuckDBPyConnection) -> tuple[int, int]:
+    """Read every value of every table and bind every view; returns (tables, rows).
+
+    Reading is what makes DuckDB verify the checksums of its blocks.
+
+    Raises:
+        duckdb.Error: something cannot be read.
+    """
+    rows = 0
+    found = connection.execute(
+        "SELECT table_schema, table_name FROM information_schema.tables "
+        "WHERE table_catalog = current_catalog()"
+    ).fetchall()
+    for schema, name in found:
+        row = connection.execute(
+            f"SELECT count(*), max(hash(t)) FROM {quote(schema)}.{quote(name)} AS t"
+        ).fetchone()
+        rows += row[0] if row else 0
+    return len(found), rows
+
+
+def read_file(path: Path) -> tuple[int, int]:
+    """Read everything in a file of any name; returns (tables, rows).
+
+    Raises:
+        duckdb.Error: it is no database, or something in it cannot be read.
+    """
+    import duckdb
+
+    with contextlib.closing(duckdb.connect()) as connection:
+        # Views name their catalog, which otherwise is called like the file.
+        connection.execute(f"ATTACH {literal(str(path))} AS {CATALOG} (READ_ONLY)")
+        connection.execute(f"USE {CATALOG}")
+        return read_everything(connection)
+
+
+def _check_working(layout: Layout) -> Finding:
+    if not layout.working.exists():
+        return Finding("working warehouse", True, "not made yet: no workflow has run")
+    return _check_file("working warehouse", layout.working, under_lock=True)
+
+
+def _check_published(layout: Layout) -> Iterator[Finding]:
+    what = "published version"
+    reading = versions.read_current(layout)
+    if reading is None:
+        if layout.current.is_symlink():
+            yield Finding(
+                what, False, "the link `current` leads nowhere", "Publish: dataflow db publish."
+            )
+        else:
+            yield Finding(what, True, "nothing is published yet")
+        return
+    try:
+        what = f"published version {reading.version.number}"
+        metadata = reading.version.metadata
+        if metadata is None:
+            yield Finding(
+                what, False, f"{versions.METADATA} is missing", "Publish: dataflow db publish."
+            )
+            return
+        lost = [name for name in metadata.files.values() if not (layout.data / name).exists()]
+        if lost:
+            yield Finding(
+                what, False, f"data files are missing: {', '.join(lost)}",
+                "Run the workflow they belong to, or dataflow db publish.",
+            )  # fmt: skip
+            return
+        yield _check_file(what, reading.version.path, under_lock=False)
+    finally:
+        reading.release()
+
+
+def _check_file(what: str, path: Path, *, under_lock: bool) -> Finding:
+    """Open a database file and read all of it."""
+    import duckdb
+
+    held = None
+    try:
+        held = lock.acquire(path, holder="dataflow db check") if under_lock else None
+        connection = open_file(path, read_only=not under_lock)
+        try:
+            count, rows = read_everything(connection)
+        finally:
+            connection.close()
+    except WarehouseError as error:
+        return Finding(what, False, error.message, error.hint)
+    except (duckdb.Error, OSError) as error:
+        explained = failures.explain(error, path)
+        hint = explained.hint if explained else "Run the workflows again."
+        return Finding(what, False, failures.first_line(error), hint)
+    finally:
+        if held is not None:
+            held.release()
+    return Finding(what, True, f"{count} tables, {rows:,} rows, {path.stat().st_size:,} bytes")
+
+
+def _writes(workflow: str, steps: dict[str, Any]) -> Iterator[tuple[str, datetime]]:
+    """The tables a run's steps wrote. Read loosely: what is missing is not an error."""
+    for step in steps.values():
+        if not isinstance(step, dict) or not step.get("ended_at"):
+            continue
+        at = datetime.fromisoformat(step["ended_at"])
+        for table in (step.get("rows") or {}) if step.get("kind", "stage") == "stage" else ():
+            yield (table if "." in table else f"{workflow}_raw.{table}"), at
+        for model in step.get("models") or {}:
+            name = model.get("name", "") if isinstance(model, dict) else str(model)
+            schema = model.get("schema", workflow) if isinstance(model, dict) else workflow
+            yield (name if "." in name else f"{schema}.{name}"), at
+
+
+def _count(connection: DuckDBPyConnection, schema: str, name: str) -> int:
+    row = connection.execute(f"SELECT count(*) FROM {quote(schema)}.{quote(name)}").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _sizes(
+    connection: DuckDBPyConnection, names: list[tuple[str, str]]
+) -> dict[tuple[str, str], int]:
+    """The bytes of the blocks each table takes, its part only of those shared by several."""
+    blocks = {
+        (schema, name): [
+            row[0]
+            for row in connection.execute(
+                "SELECT DISTINCT block_id FROM pragma_storage_info(?) WHERE persistent",
+                [f"{quote(schema)}.{quote(name)}"],
+            ).fetchall()
+        ]
+        for schema, name in names
+    }
+    users = Counter(block for taken in blocks.values() for block in taken)
+    return {
+        table: round(sum(BLOCK_BYTES / users[block] for block in taken))
+        for table, taken in blocks.items()
+    }
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.exists() else None

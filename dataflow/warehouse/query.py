@@ -1,0 +1,138 @@
+"""Run one SQL statement for a person or a program, and write its rows."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import datetime
+import decimal
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+from dataflow.errors import ConfigurationError
+from dataflow.warehouse import failures
+from dataflow.warehouse.connect import Connection, Database
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+    from dataflow.project import Project
+
+
+@dataclass(frozen=True)
+class Result:
+    """The rows of a statement.
+
+    Args:
+        columns: their names.
+        types: their DuckDB types.
+        rows: the rows; none for a statement without a result.
+    """
+
+    columns: tuple[str, ...]
+    types: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+
+    @property
+    def numeric(self) -> tuple[int, ...]:
+        """The positions of columns with numbers."""
+        return tuple(
+            position
+            for position, kind in enumerate(self.types)
+            if "INT" in kind or kind.startswith(("DECIMAL", "DOUBLE", "FLOAT"))
+        )
+
+
+def run(
+    project: Project, sql: str, database: Database = "published", *, timeout: float = 60
+) -> Result:
+    """Run one statement as a transaction of its own.
+
+    Args:
+        project: whose warehouse.
+        sql: the statement.
+        database: on which of its databases.
+        timeout: seconds to wait for other writers.
+
+    Raises:
+        ConfigurationError: the statement has a mistake.
+        WarehouseError: the database cannot be opened or written.
+    """
+    with Connection(project, database, timeout=timeout) as conn:
+        return execute(conn.raw, sql)
+
+
+def execute(connection: DuckDBPyConnection, sql: str) -> Result:
+    """Run one statement on an open connection.
+
+    Raises:
+        ConfigurationError: the statement has a mistake, or there are several.
+    """
+    import duckdb
+
+    try:
+        statements = connection.extract_statements(sql)
+        if len(statements) != 1:
+            raise ConfigurationError(
+                f"one statement is wanted, here are {len(statements)}",
+                hint="Run them one by one, or use dataflow db shell.",
+            )
+        cursor = connection.execute(statements[0])
+        description = cursor.description or []
+        rows = cursor.fetchall() if description else []
+    except duckdb.Error as error:
+        if "attached in read-only mode" in str(error):
+            raise ConfigurationError(
+                "published data cannot be changed",
+                hint="To try something use --database development; published data comes from runs.",
+            ) from error
+        if explained := failures.explain(error, _path(connection)):
+            raise explained from error
+        raise ConfigurationError(str(error).strip(), hint="Correct the SQL.") from error
+    return Result(
+        tuple(column[0] for column in description),
+        tuple(str(column[1]) for column in description),
+        rows,
+    )
+
+
+def write_json(result: Result, file: TextIO) -> None:
+    """Write the rows as a JSON list of objects, one row a line."""
+    file.write("[")
+    for number, row in enumerate(result.rows):
+        item = dict(zip(result.columns, row, strict=True))
+        file.write(("," if number else "") + "\n" + json.dumps(item, default=_plain))
+    file.write("\n]\n" if result.rows else "]\n")
+
+
+def write_csv(result: Result, file: TextIO) -> None:
+    """Write the rows as CSV with a header; lists and structs as JSON, NULL as nothing."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(result.columns)
+    for row in result.rows:
+        writer.writerow(
+            json.dumps(cell, default=_plain)
+            if isinstance(cell, (list, dict))
+            else (_plain(cell) if isinstance(cell, (bytes, datetime.date)) else cell)
+            for cell in row
+        )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, decimal.Decimal):
+        return float(value)
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return str(value)
+
+
+def _path(connection: DuckDBPyConnection) -> Any:
+    from pathlib import Path
+
+    row = connection.execute(
+        "SELECT path FROM duckdb_databases() WHERE database_name = current_catalog()"
+    ).fetchone()
+    return Path(row[0]) if row and row[0] else Path("dataflow.duckdb")
