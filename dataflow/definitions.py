@@ -1,8 +1,10 @@
 """What Dagster loads: `dagster dev`, `dagster definitions validate` and every run start here."""
 
 from dataflow.orchestration.build import build_definitions
+from dataflow.orchestration.live import quiet_dagster
 from dataflow.project import Project
 
 project = Project.find()
 project.load_environment()
+quiet_dagster()
 defs = build_definitions(project)

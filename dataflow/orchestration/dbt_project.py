@@ -89,6 +89,7 @@ def dbt_environment(project: Project) -> dict[str, str]:
         WAREHOUSE_VARIABLE: str(project.warehouse),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "DO_NOT_TRACK": "1",
+        "DBT_USE_COLORS": "false",
     }
 
 

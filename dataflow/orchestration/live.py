@@ -6,9 +6,22 @@ import os
 import time
 from typing import Any, TextIO
 
-TERMINAL_VARIABLE = "DATAFLOW_LIVE"
+# Set by the command line for its run: "live" or "quiet". Unset, nobody watches a terminal.
+TERMINAL_VARIABLE = "DATAFLOW_TERMINAL"
 LOG_EVERY = 2.0  # seconds; every line as an event of its own would take longer than the stage
 LOG_LIMIT = 8_000  # characters of one event
+
+
+def quiet_dagster() -> None:
+    """Keep Dagster's own lines off a terminal on which the command line shows the run.
+
+    Dagster prints every event of a run to standard error, in the processes of steps too, and
+    has no setting for that.
+    """
+    if TERMINAL_VARIABLE in os.environ:
+        from dagster._core.execution import context_creation_job
+
+        context_creation_job.default_system_loggers = lambda instance: []
 
 
 class LiveOutput:
@@ -17,13 +30,13 @@ class LiveOutput:
     Args:
         log: Dagster's log of the step.
         stage: the stage's name, shown before each line on the terminal.
-        terminal: where a person watches, used when `DATAFLOW_LIVE` is set.
+        terminal: where a person watches, used when `DATAFLOW_TERMINAL` is `live`.
     """
 
     def __init__(self, log: Any, stage: str, terminal: TextIO) -> None:
         self._log = log
         self._stage = stage
-        self._terminal = terminal if os.environ.get(TERMINAL_VARIABLE) else None
+        self._terminal = terminal if os.environ.get(TERMINAL_VARIABLE) == "live" else None
         self._line = ""
         self._waiting: list[str] = []
         self._size = 0

@@ -129,8 +129,7 @@ def run_workflow(
         KeyboardInterrupt: it was cancelled, by Ctrl-C or SIGTERM; the archive says so.
     """
     os.environ[ROOT_VARIABLE] = str(project.root)
-    if live:
-        os.environ[TERMINAL_VARIABLE] = "1"
+    os.environ[TERMINAL_VARIABLE] = "live" if live else "quiet"
     instance = open_instance(project, quiet=True)
     try:
         with _sigterm_as_interrupt():
@@ -176,7 +175,7 @@ def run_config(project: Project, plan: RunPlan) -> dict[str, Any]:
         }
         for stage, values in _converted(plan).items()
     }
-    return {"ops": ops, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    return {"ops": ops} if ops else {}
 
 
 def _converted(plan: RunPlan) -> dict[str, dict[str, Any]]:

@@ -110,6 +110,7 @@ def _run(
             # Wrong parameters or a broken notebook stay wrong however often one tries.
             raise dg.Failure(str(error), allow_retries=False) from None
         step.facts.update(stage_facts(outcome))
+        _report_yielded(context, project)
         if outcome.error is not None:
             raise dg.Failure(
                 failure_text(project, stage, outcome),
@@ -137,11 +138,12 @@ def _execute(
     from dataflow.shared.config import read_variables_of
     from dataflow.stages.context import context_file
 
-    scrubber = Scrubber(secrets_in(read_variables_of(workflow.folder), values))
+    secrets = secrets_in(read_variables_of(workflow.folder), values)
+    scrubber = Scrubber(secrets)
     notebook = step.archive.executed_notebook(stage.name, attempt=attempt)
     live = LiveOutput(context.log, stage.name, sys.stderr)
     try:
-        with context_file(project, context) as environment:
+        with context_file(project, context, secrets) as environment:
             return execute_stage(
                 project,
                 stage,
@@ -156,6 +158,19 @@ def _execute(
         live.close()
         if notebook.exists():
             write_page_soon(notebook)
+
+
+def _report_yielded(context: Any, project: Project) -> None:
+    """Report what the notebook handed over with `dagstermill.yield_event`."""
+    from dataflow.stages.context import yielded_events
+
+    for event in yielded_events(project, context):
+        if isinstance(event, (dg.Failure, dg.RetryRequested)):
+            raise event
+        if isinstance(event, dg.TypeCheck):
+            context.log.info(f"type check: {'passed' if event.success else event.description}")
+        else:
+            context.log_event(event)
 
 
 def _events(

@@ -12,7 +12,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from papermill.clientwrap import PapermillNotebookClient
 from traitlets import Any as AnyTrait
 from traitlets import Callable as CallableTrait
-from traitlets import Float
+from traitlets import Float, Unicode
 
 from dataflow.stages import lifetime
 from dataflow.stages.display import StageSkipped
@@ -32,9 +32,11 @@ class StageClient(PapermillNotebookClient):
         on_output: called with ("stdout" | "stderr" | "display", text) while cells run.
         notebook_timeout: seconds for all cells together; 0 for no limit.
         text_limit: characters kept of one cell's stdout and of its stderr.
+        first_line: Python that an IPython kernel runs before the first cell.
     """
 
     scrubber = AnyTrait()
+    first_line = Unicode("")
     on_output = CallableTrait(default_value=None, allow_none=True)
     notebook_timeout = Float(0.0)
     text_limit = AnyTrait(TEXT_LIMIT)
@@ -91,6 +93,8 @@ class StageClient(PapermillNotebookClient):
         for attempt in range(1, STARTS + 1):
             if self.km is None:
                 self.km = self.create_kernel_manager()
+            if self.first_line and attempt == 1 and getattr(self.km, "ipykernel", False):
+                self.extra_arguments += [f"--IPKernelApp.exec_lines={self.first_line}"]
             try:
                 self.start_new_kernel(**kwargs)
                 self._pid = _pid_of(self.km)

@@ -11,37 +11,70 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from dataflow.project import Project
 
 VARIABLE = "DATAFLOW_CONTEXT"
+SECRETS_VARIABLE = "DATAFLOW_SECRET_NAMES"
+# Loaded into the kernel before the first cell: the variable `context`.
+KERNEL_LINE = "from dataflow.stages.kernel import context"
 
 
 @contextlib.contextmanager
-def context_file(project: Project, context: Any) -> Iterator[dict[str, str]]:
+def context_file(
+    project: Project, context: Any, secrets: Iterable[str] = ()
+) -> Iterator[dict[str, str]]:
     """Write down what a kernel needs to rebuild `context`; removed when the block ends.
+
+    Args:
+        project: the project.
+        context: Dagster's context of the step.
+        secrets: the names of variables whose values must not get into Dagster's log.
 
     Yields:
         Environment variables for the kernel; none when the job cannot be rebuilt in another
         process (`dagster.materialize` in a test).
     """
     step_context = context.op_execution_context._step_execution_context
-    arguments = rebuild_arguments(step_context, project.state / "contexts" / context.run_id)
+    folder = folder_of(project, context)
+    arguments = rebuild_arguments(step_context, folder)
     if arguments is None:
         yield {}
         return
-    folder = project.state / "contexts" / context.run_id
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{step_context.step.key.replace('/', '_')}.json"
+    path = folder / "context.json"
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         json.dump(arguments, file)
     try:
-        yield {VARIABLE: str(path)}
+        yield {VARIABLE: str(path), SECRETS_VARIABLE: ",".join(secrets)}
     finally:
         path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # unless events lie here
+
+
+def folder_of(project: Project, context: Any) -> Path:
+    """The private folder of a step while it runs."""
+    step_context = context.op_execution_context._step_execution_context
+    key = str(step_context.step.key).replace("/", "_")
+    return project.state / "contexts" / f"{context.run_id}-{key}"
+
+
+def yielded_events(project: Project, context: Any) -> list[Any]:
+    """The events that the notebook handed over with `dagstermill.yield_event`, in order."""
+    import pickle
+
+    events = []
+    folder = folder_of(project, context)
+    for path in sorted(folder.glob("event-*")):
+        events.append(pickle.loads(path.read_bytes()))
+        path.unlink()
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+    return events
 
 
 def rebuild_arguments(step_context: Any, marshal_dir: Path) -> dict[str, Any] | None:

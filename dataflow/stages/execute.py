@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dataflow.project import ROOT_VARIABLE, Project
+from dataflow.stages.context import KERNEL_LINE, VARIABLE
 from dataflow.stages.notebook import prepare_notebook, read_notebook
 from dataflow.stages.parameters import INJECTED_TAG, read_declaration
 from dataflow.stages.result import StageReport, read_report
@@ -129,6 +130,7 @@ def execute_stage(
         notebook_timeout=stage.timeout or 0.0,
         scrubber=scrubber,
         on_output=on_output,
+        first_line=KERNEL_LINE if VARIABLE in (environment or {}) else "",
     )
     return outcome_of(executed, output)
 

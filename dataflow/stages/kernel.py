@@ -1,0 +1,131 @@
+"""What a kernel in a run has besides the notebook: the variable `context`, for those who use it.
+
+Loaded into each kernel of a run before the first cell. It must cost nothing: dagstermill takes
+three seconds to import and two to rebuild the job, so all of that waits for the first use.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.util
+import json
+import logging
+import os
+import pickle
+import sys
+import time
+import uuid
+import warnings
+from pathlib import Path
+from typing import Any
+
+from dataflow.stages.context import VARIABLE
+
+MANAGER = "dagstermill.manager"
+
+
+class LazyContext:
+    """Dagster's context of this step; rebuilt when something of it is first asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith(("_repr_", "_ipython_")):
+            raise AttributeError(name)  # displaying it is no use of it
+        import dagstermill
+
+        return getattr(dagstermill.get_context(), name)
+
+    def __repr__(self) -> str:
+        return "<Dagster's context of this stage: log, run_id, resources, partition_key, …>"
+
+
+context = LazyContext()
+
+
+def rebuild(manager: Any) -> None:
+    """Rebuild the run's context in dagstermill's `manager`, once."""
+    if manager.context is not None or VARIABLE not in os.environ:
+        return
+    arguments = json.loads(Path(os.environ[VARIABLE]).read_text("utf-8"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Dagster's own doing, nothing the author could mend
+        manager.reconstitute_job_context(**arguments)
+    manager.context.log.addFilter(_Scrub())
+
+
+class _Scrub(logging.Filter):
+    """Takes secrets out of what a notebook logs: Dagster keeps its log."""
+
+    def __init__(self) -> None:
+        from dataflow.stages.context import SECRETS_VARIABLE
+        from dataflow.stages.scrub import Scrubber
+
+        super().__init__()
+        names = filter(None, os.environ.get(SECRETS_VARIABLE, "").split(","))
+        self._scrubber = Scrubber({name: os.environ[name] for name in names if name in os.environ})
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg = self._scrubber.text(str(record.getMessage()))
+        record.args = ()
+        return True
+
+
+def _get_context(original: Any) -> Any:
+    def get_context(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        """The run's context; by hand, dagstermill's stand-in for one."""
+        rebuild(self)
+        return original(self, *arguments, **keywords)
+
+    return get_context
+
+
+def _yield_event(original: Any) -> Any:
+    def yield_event(self: Any, dagster_event: Any) -> Any:
+        """Hand an event to the step, which reports it to Dagster when the notebook has ended."""
+        rebuild(self)
+        in_job, self.in_job = self.in_job, False
+        try:
+            original(self, dagster_event)  # checks the event's type
+        finally:
+            self.in_job = in_job
+        if in_job and self.marshal_dir:
+            # Not glued into the notebook as dagstermill does: that writes paths of the
+            # machine into it.
+            folder = Path(self.marshal_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            name = f"event-{time.time_ns()}-{uuid.uuid4().hex}"
+            (folder / name).write_bytes(pickle.dumps(dagster_event))
+        return dagster_event
+
+    return yield_event
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Extends dagstermill's manager as soon as something imports it, and not before."""
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        if name != MANAGER:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def exec_module(module: Any) -> None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # "Manager is currently in beta"
+                execute(module)
+            extend(module.Manager)
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+def extend(manager_class: Any) -> None:
+    """Let dagstermill's `get_context` and `yield_event` find the run they are in."""
+    manager_class.get_context = _get_context(manager_class.get_context)
+    manager_class.yield_event = _yield_event(manager_class.yield_event)
+
+
+if VARIABLE in os.environ and MANAGER not in sys.modules:
+    sys.meta_path.insert(0, _Finder())
