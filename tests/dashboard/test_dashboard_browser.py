@@ -17,6 +17,7 @@ from dataflow.dashboard.build import build_pages, built_hash, pages_hash
 from dataflow.dashboard.check import check_pages
 from dataflow.dashboard.export import export_sources
 from dataflow.dashboard.install import installed_hash, packages_hash
+from dataflow.errors import DashboardError
 from dataflow.project import Project
 
 REPOSITORY = Project(Path(__file__).parents[2])
@@ -232,6 +233,22 @@ def test_no_earthquakes_at_all_is_a_dashboard_too(site):
             site.publish(least=0)
         assert visit.left == []
         assert visit.failed == []
+
+
+def test_a_page_that_does_not_compile_leaves_the_served_pages_alone(site):
+    page = write(
+        site.project.evidence / "pages" / "broken.md", "# Broken\n\n<Value data={nothing}/>\n"
+    )
+    before = (site.project.evidence / "build" / "index.html").read_text()
+    try:
+        with pytest.raises(DashboardError, match="'nothing' is not defined") as caught:
+            build_pages(site.project)
+    finally:
+        page.unlink()
+
+    assert caught.value.where == "evidence/pages/broken.md:3"
+    assert (site.project.evidence / "build" / "index.html").read_text() == before
+    assert not build_pages(site.project).built
 
 
 def test_the_queries_of_the_projects_own_pages_run(site):

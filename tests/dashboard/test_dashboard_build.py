@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,9 +12,10 @@ from dashboard_helpers import write
 
 from dataflow.dashboard.build import build_pages, is_stale, pages_hash
 from dataflow.dashboard.build_errors import build_error
+from dataflow.dashboard.dev import dev_command
 from dataflow.dashboard.install import STAMP, install, make_offline, packages_hash
 from dataflow.dashboard.node import find_node
-from dataflow.dashboard.paths import build_folder
+from dataflow.dashboard.paths import build_folder, data_folder
 from dataflow.errors import ConfigurationError, DashboardError
 from dataflow.project import Project
 
@@ -151,6 +154,24 @@ def test_a_failing_npm_is_one_clear_error(site):
         install(site)
     assert caught.value.where == "evidence/package-lock.json"
     assert not (site.evidence / "node_modules" / STAMP).exists()
+
+
+def test_the_development_server_shows_the_exported_tables(site):
+    write(site.evidence / "node_modules" / STAMP, packages_hash(site))
+    old = site.evidence / ".evidence" / "template" / "static" / "data" / "manifest.json"
+    write(old, "made by evidence sources")
+
+    for _ in range(2):
+        command = dev_command(site, 9123)
+
+    write(data_folder(site) / "manifest.json", "exported")
+    assert old.read_text() == "exported"
+    assert command.cwd == site.evidence
+    assert command.argv[-3:] == ["--port", "9123", "--strictPort"]
+    npx = shutil.which("npx", path=command.env["PATH"])
+    assert npx
+    version = subprocess.run([npx, "--version"], env=command.env, capture_output=True, check=True)
+    assert version.stdout.strip()
 
 
 def client_files(modules: Path, *lines: str) -> list[Path]:
