@@ -54,15 +54,16 @@ def export_sources(
     """Run the source queries and put their results in front of the dashboards.
 
     Args:
-        workflow_ids: the sources to export; the others stay as they are. All when None,
-            except those of workflows that never were published.
+        workflow_ids: the sources to export; the others stay as they are, and a workflow
+            without a source folder has nothing to export. All sources when None, except those
+            of workflows that never were published.
         database: the DuckDB file to read instead of the published warehouse. The environment
             variable `EVIDENCE_DUCKDB_PATH` wins over both.
         workflows: every workflow of the project, for the table `dataflow.workflows`; see
             `dataflow.dashboard.catalog.write_workflows` for the keys. None leaves it as it is.
 
     Raises:
-        ConfigurationError: a source of `workflow_ids` does not exist.
+        ConfigurationError: a source has the name of the project's own.
         DashboardError: there is no published warehouse, or a query failed; `where` says the
             file and line. What is shown stays as it was.
     """
