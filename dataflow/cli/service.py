@@ -1,0 +1,253 @@
+"""`dataflow service`: JupyterLab, Dagster and the dashboards, started and stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dataflow.errors import ConfigurationError, ServiceError
+from dataflow.project import Project
+
+if TYPE_CHECKING:
+    from dataflow.services.control import Start, Status
+    from dataflow.services.model import Service
+
+app = typer.Typer(help="Start and stop JupyterLab, Dagster and Evidence.", no_args_is_help=True)
+
+
+class ServiceName(StrEnum):
+    """What can be started."""
+
+    jupyter = "jupyter"
+    dagster = "dagster"
+    evidence = "evidence"
+    all = "all"
+
+
+Name = Annotated[ServiceName, typer.Argument(help="Which one.", show_default=False)]
+NameOrAll = Annotated[ServiceName, typer.Argument(help="Which one.")]
+Port = Annotated[
+    int | None,
+    typer.Option(
+        "--port", min=1, max=65535, help="Instead of 8888, 3000 or 9000.", show_default=False
+    ),
+]
+
+
+@app.command()
+def start(
+    name: Name,
+    detach: Annotated[
+        bool, typer.Option("-d", "--detach", help="In the background, until `service stop`.")
+    ] = False,
+    port: Port = None,
+    dev: Annotated[
+        bool, typer.Option("--dev", help="Evidence's own server: pages change as you write them.")
+    ] = False,
+) -> None:
+    """Start a service; Ctrl-C ends it. With -d it runs in the background."""
+    from dataflow.services import control
+
+    project = Project.find()
+    services = _services(name, port, dev)
+    if not detach:
+        _run_in_foreground(project, services, port, dev)
+        return
+    starts = [control.launch(project, service, port=port, dev=dev) for service in services]
+    _wait_and_print(starts)
+
+
+@app.command()
+def stop(name: Name) -> None:
+    """Stop a service with everything it started."""
+    from dataflow.cli.output import messages
+    from dataflow.services import control
+
+    project = Project.find()
+    for service in _services(name):
+        did = control.stop(project, service)
+        messages().print(f"{service.title} {'stopped' if did else 'was not running'}.")
+
+
+@app.command()
+def restart(name: Name, port: Port = None) -> None:
+    """Stop a service and start it again, in the background."""
+    from dataflow.services import control
+
+    project = Project.find()
+    services = _services(name, port)
+    _wait_and_print([control.restart(project, service, port) for service in services])
+
+
+@app.command()
+def status(
+    name: NameOrAll = ServiceName.all,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
+) -> None:
+    """Show what runs, and where."""
+    from dataclasses import asdict
+
+    from dataflow.cli.output import console, new_table, print_json
+    from dataflow.services import control
+
+    project = Project.find()
+    found = [control.status(project, service) for service in _services(name)]
+    if as_json:
+        print_json(
+            [
+                {"service": s.service, "status": s.status, "processes": s.processes}
+                | ({k: v for k, v in asdict(s.state).items() if k != "mark"} if s.state else {})
+                for s in found
+            ]
+        )
+        return
+    table = new_table("Service", "Status", "Address", "Process", "Since (UTC)")
+    for one in found:
+        table.add_row(*_row(one))
+    console().print(table)
+    _print_what_to_do(found)
+
+
+@app.command()
+def logs(
+    name: Name,
+    lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many.")] = 50,
+    follow: Annotated[
+        bool, typer.Option("-f", "--follow", help="Go on with what is added; Ctrl-C ends it.")
+    ] = False,
+) -> None:
+    """Show what a service printed, since its last start."""
+    import time
+
+    from dataflow.services.logs import Follower, last_lines
+    from dataflow.services.model import services_folder
+
+    project = Project.find()
+    services = _services(name)
+    paths = {s.name: services_folder(project) / f"{s.name}.log" for s in services}
+    present = {service: path for service, path in paths.items() if path.exists()}
+    if not present and not follow:
+        raise ServiceError(
+            "there is no log: it was never started here"
+            if len(services) == 1
+            else "there is no log: no service was ever started here",
+            hint=f"dataflow service start {name.value}",
+        )
+    width = len(services)
+    followers = {service: Follower(path, at_end=True) for service, path in paths.items()}
+    for service, path in present.items():
+        for line in last_lines(path, lines):
+            _print_line(service, line, width)
+    try:
+        while follow:
+            for service, follower in followers.items():
+                for line in follower.lines():
+                    _print_line(service, line, width)
+            time.sleep(0.2)
+    except KeyboardInterrupt:
+        return
+
+
+def _services(name: ServiceName, port: int | None = None, dev: bool = False) -> list[Service]:
+    from dataflow.services.catalog import chosen
+
+    services = chosen(name.value)
+    if port is not None and len(services) > 1:
+        raise ConfigurationError(
+            "--port is for a single service", hint="Start them one by one to choose their ports."
+        )
+    if dev and name is not ServiceName.evidence:
+        raise ConfigurationError("--dev is for evidence", hint="dataflow service start evidence")
+    return services
+
+
+def _run_in_foreground(
+    project: Project, services: Sequence[Service], port: int | None, dev: bool
+) -> None:
+    from dataflow.cli.output import messages
+    from dataflow.services import foreground
+
+    waited = [False]
+
+    def on_start(start: Start) -> None:
+        waited[0] = waited[0] or not start.already
+        _print_start(start)
+        if not start.already:
+            messages().print("[dim]Ctrl-C ends it.[/]")
+
+    foreground.run(
+        project,
+        services,
+        port=port,
+        dev=dev,
+        on_start=on_start,
+        on_line=lambda service, line: _print_line(service, line, len(services)),
+    )
+    if waited[0]:
+        messages().print("Stopped.")
+
+
+def _wait_and_print(starts: Sequence[Start]) -> None:
+    from dataflow.services import control
+
+    for start in starts:
+        if not start.already:
+            control.wait_until_healthy(start)
+        _print_start(start)
+
+
+def _print_start(start: Start) -> None:
+    from rich.markup import escape
+
+    from dataflow.cli.output import console, messages
+
+    runs = "already runs" if start.already else "runs"
+    messages().print(f"[green]✓[/] {start.service.title} {runs} on port {start.state.port}:")
+    console().print(escape(start.state.url), soft_wrap=True)
+    if start.note:
+        messages().print(f"  → {escape(start.note)}", style="cyan")
+
+
+def _print_line(service: str, line: str, how_many: int) -> None:
+    # Flushed, since a pipe may be followed, too.
+    print(f"{service:8} │ {line}" if how_many > 1 else line, flush=True)
+
+
+def _row(one: Status) -> list[str]:
+    from rich.markup import escape
+
+    styles = {"running": "green", "starting": "yellow", "stopped": "dim"}
+    shown = f"[{styles.get(one.status, 'bold red')}]{one.status}[/]"
+    if one.state is None:
+        return [one.service, shown, "", "", ""]
+    runs = one.status in ("running", "starting")
+    since = one.state.started_at[:19].replace("T", " ")
+    return [
+        one.service,
+        shown,
+        escape(one.state.url) if runs else "",
+        str(one.state.pid) if runs else "",
+        since if runs else "",
+    ]
+
+
+def _print_what_to_do(found: Sequence[Status]) -> None:
+    from rich.markup import escape
+
+    from dataflow.cli.output import messages
+
+    for one in found:
+        if one.status == "failed" and one.state is not None:
+            messages().print(
+                f"{one.service}: {escape(one.state.ended or '')}. "
+                f"[cyan]dataflow service logs {one.service}[/]"
+            )
+        if one.status == "killed":
+            left = f" and left {one.processes} processes" if one.processes else ""
+            messages().print(
+                f"{one.service} was killed{left}. [cyan]dataflow service stop {one.service}[/] "
+                "cleans up."
+            )

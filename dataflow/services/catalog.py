@@ -1,0 +1,53 @@
+"""The services of a project: JupyterLab, Dagster, and the dashboards."""
+
+from __future__ import annotations
+
+from dataflow.errors import ConfigurationError
+from dataflow.project import Project
+from dataflow.services.model import Plan, Service
+from dataflow.workflows.names import nearest
+
+ALL = "all"
+
+
+def _jupyter(project: Project, port: int, dev: bool) -> Plan:
+    from dataflow.services.jupyter import prepare
+
+    return prepare(project, port)
+
+
+def _dagster(project: Project, port: int, dev: bool) -> Plan:
+    from dataflow.services.dagster import prepare
+
+    return prepare(project, port)
+
+
+def _evidence(project: Project, port: int, dev: bool) -> Plan:
+    from dataflow.services.evidence import prepare
+
+    return prepare(project, port, dev)
+
+
+SERVICES = {
+    service.name: service
+    for service in (
+        Service("jupyter", "JupyterLab", 8888, _jupyter),
+        Service("dagster", "Dagster", 3000, _dagster),
+        Service("evidence", "Evidence", 9000, _evidence),
+    )
+}
+
+
+def chosen(name: str) -> list[Service]:
+    """The service `name`, or all of them for `all`.
+
+    Raises:
+        ConfigurationError: there is no such service.
+    """
+    if name == ALL:
+        return list(SERVICES.values())
+    if name not in SERVICES:
+        raise ConfigurationError(
+            f"there is no service `{name}`", hint=nearest(name, [*SERVICES, ALL])
+        )
+    return [SERVICES[name]]

@@ -1,0 +1,111 @@
+"""Services in the foreground: their logs on the terminal, and their end with it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dataflow.project import Project
+from dataflow.services import control
+from dataflow.services.control import Start
+from dataflow.services.logs import Follower
+from dataflow.services.model import Service
+
+POLL_SECONDS = 0.2
+
+
+def run(
+    project: Project,
+    services: Sequence[Service],
+    *,
+    port: int | None = None,
+    dev: bool = False,
+    on_start: Callable[[Start], None],
+    on_line: Callable[[str, str], None],
+) -> None:
+    """Run services until Ctrl-C, SIGTERM or SIGHUP; those that run already are left alone.
+
+    However this process ends, the services it started end with it.
+
+    Args:
+        project: the project.
+        services: what to start.
+        port: where, for a single service.
+        dev: start the development server.
+        on_start: called with each service once it answers.
+        on_line: called with a service's name and a line of its log.
+
+    Raises:
+        ServiceError: one could not start, or ended by itself; the others were stopped.
+    """
+    started: list[Start] = []
+    try:
+        with _signals_as_interrupt():
+            try:
+                for service in services:
+                    start = control.launch(project, service, port=port, dev=dev, tied=True)
+                    if start.already:
+                        on_start(start)
+                    else:
+                        started.append(start)
+                if started:
+                    _follow(started, on_start, on_line)
+            except KeyboardInterrupt:
+                pass
+            finally:
+                _stop(project, started)
+    except KeyboardInterrupt:  # a second time, while they were ending
+        for start in started:
+            control.stop_now(start.state, project)
+
+
+def _follow(
+    started: list[Start],
+    on_start: Callable[[Start], None],
+    on_line: Callable[[str, str], None],
+) -> None:
+    followers = [(start, Follower(Path(start.state.log))) for start in started]
+    waiting = list(started)
+    deadline = time.monotonic() + control.HEALTHY_SECONDS
+    while True:
+        for start, follower in followers:
+            for line in follower.lines():
+                on_line(start.service.name, line)
+            control.require_alive(start)
+        for start in list(waiting):
+            if control.is_ready(start):
+                waiting.remove(start)
+                on_start(start)
+            elif time.monotonic() > deadline:
+                raise control.failure(start, "does not answer")
+        time.sleep(POLL_SECONDS)
+
+
+def _stop(project: Project, started: list[Start]) -> None:
+    # All are told before any is waited for.
+    for start in started:
+        if start.process is not None and start.process.stdin is not None:
+            start.process.stdin.close()
+    for start in started:
+        control.stop(project, start.service)
+        if start.process is not None:
+            start.process.wait(timeout=10)
+
+
+@contextmanager
+def _signals_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = {n: signal.signal(n, interrupt) for n in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

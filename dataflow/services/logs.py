@@ -1,0 +1,69 @@
+"""The services' logs: the end of one, what is added to it, and a limit to its size."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import deque
+from pathlib import Path
+
+LIMIT = 10_000_000  # bytes
+
+
+def new_log(path: Path) -> None:
+    """Begin an empty log that only its owner may read; the last start's is kept beside it."""
+    if path.exists():
+        path.replace(previous(path))
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def previous(path: Path) -> Path:
+    """Where the older part of a log is."""
+    return path.with_name(f"{path.name}.1")
+
+
+def limit_log(path: Path, limit: int = LIMIT) -> None:
+    """Start a log over when it is larger than `limit` bytes; what it held is kept beside it.
+
+    The programs hold it open, so it is emptied in place; lines of that instant may be lost.
+    """
+    if path.stat().st_size > limit:
+        shutil.copyfile(path, previous(path))
+        os.truncate(path, 0)
+
+
+def last_lines(path: Path, count: int) -> list[str]:
+    """The last lines of a log; none when there is no log."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return [line.rstrip("\n") for line in deque(file, maxlen=count)]
+    except FileNotFoundError:
+        return []
+
+
+class Follower:
+    """Reads what is added to a log.
+
+    Args:
+        path: the log; it may come later.
+        at_end: whether to leave out what it holds now.
+    """
+
+    def __init__(self, path: Path, *, at_end: bool = False) -> None:
+        self._path = path
+        self._position = path.stat().st_size if at_end and path.exists() else 0
+        self._rest = ""
+
+    def lines(self) -> list[str]:
+        """The whole lines that were added since the last call."""
+        try:
+            with self._path.open("rb") as file:
+                if file.seek(0, os.SEEK_END) < self._position:  # it was started over
+                    self._position = 0
+                file.seek(self._position)
+                added = file.read()
+                self._position += len(added)
+        except FileNotFoundError:
+            return []
+        *lines, self._rest = (self._rest + added.decode("utf-8", "replace")).split("\n")
+        return lines

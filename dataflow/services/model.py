@@ -1,0 +1,87 @@
+"""What a service is: the programs it consists of, and where it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dataflow.project import Project
+
+HOST = "127.0.0.1"  # nothing here has a login worth the name: this machine only
+
+
+@dataclass(frozen=True)
+class Command:
+    """One program of a service.
+
+    Args:
+        name: what people call it, in logs and errors.
+        argv: the command.
+        cwd: the folder it is started in.
+        env: variables over the service's own environment; None takes a variable away.
+        ready_socket: a Unix socket; the next program is started once this one accepts
+            connections there.
+        workers_depth: its descendants so many levels down do the work in hand. They are
+            interrupted, and waited for, before the program itself is told to end. 0: none.
+    """
+
+    name: str
+    argv: list[str]
+    cwd: str
+    env: dict[str, str | None] = field(default_factory=dict)
+    ready_socket: str | None = None
+    workers_depth: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to run a service, made ready by its `prepare`.
+
+    Args:
+        commands: its programs, in the order they are started; they are ended in reverse.
+        url: the address for people.
+        health: the path, below the address, that answers 200 when the service works.
+        remove: a folder of this start's own, removed when the service has ended.
+        note: something a person should know at the start.
+    """
+
+    commands: list[Command]
+    url: str
+    health: str
+    remove: str | None = None
+    note: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The plan as JSON has it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Plan:
+        """The plan that `as_json` wrote."""
+        return cls(**{**data, "commands": [Command(**command) for command in data["commands"]]})
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service of the project.
+
+    Args:
+        name: its name on the command line.
+        title: its name for people.
+        port: where it listens unless told otherwise.
+        prepare: makes it ready for a project and a port; the last argument is `dev`.
+    """
+
+    name: str
+    title: str
+    port: int
+    prepare: Callable[[Project, int, bool], Plan]
+
+
+def services_folder(project: Project) -> Path:
+    """Where the services' states and logs lie; private, since Jupyter's token is in them."""
+    folder = project.state / "services"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder

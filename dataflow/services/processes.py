@@ -1,0 +1,90 @@
+"""The processes of a service: found by a mark in their environment, and ended.
+
+Trees of processes fall apart when one in the middle dies, and process groups are left by
+whoever starts a session of its own (JupyterLab's kernels do). A variable of the environment
+goes down to all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+import psutil
+
+MARK_VARIABLE = "DATAFLOW_SERVICE"
+
+
+def created_at(pid: int) -> float | None:
+    """When process `pid` began, seconds since 1970; None when there is none."""
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+    except psutil.Error:
+        return None
+
+
+def is_alive(pid: int, created: float) -> bool:
+    """Whether the process that had `pid` since `created` still runs."""
+    now = created_at(pid)
+    # The clock that psutil reckons with can be set a little in between.
+    return now is not None and abs(now - created) < 2
+
+
+def marked(mark: str) -> list[psutil.Process]:
+    """The running processes that carry `mark`, this one excepted."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if (
+                process.pid != os.getpid()
+                and process.status() != psutil.STATUS_ZOMBIE
+                and process.environ().get(MARK_VARIABLE) == mark
+            ):
+                found.append(process)
+        except (psutil.Error, OSError):  # gone, or another user's
+            continue
+    return found
+
+
+def wait_until_gone(mark: str, seconds: float) -> bool:
+    """Wait until no process carries `mark`; returns whether that came true in time."""
+    deadline = time.monotonic() + seconds
+    while marked(mark):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def kill_marked(mark: str) -> int:
+    """Kill every process that carries `mark`; returns how many there were."""
+    killed: set[int] = set()
+    deadline = time.monotonic() + 10
+    # One may be starting another just now, so look again until none is left.
+    while (left := marked(mark)) and time.monotonic() < deadline:
+        for process in left:
+            killed.add(process.pid)
+            try:
+                process.kill()
+            except psutil.Error:
+                continue
+        time.sleep(0.05)
+    return len(killed)
+
+
+def descendants_at(pid: int, depth: int) -> list[psutil.Process]:
+    """The processes `depth` levels below process `pid`."""
+    try:
+        level = [psutil.Process(pid)]
+    except psutil.Error:
+        return []
+    for _ in range(depth):
+        below = []
+        for process in level:
+            try:
+                below += process.children()
+            except psutil.Error:
+                continue
+        level = below
+    return level

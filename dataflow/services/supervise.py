@@ -1,0 +1,188 @@
+"""The process that watches over one service: starts its programs, and ends them all together.
+
+`python -m dataflow.services.supervise` reads a `Job` as one line of JSON from its standard
+input. When the job is `tied`, the service also ends when that input is closed: whoever holds
+the other end may die in any way, and nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from dataflow.services.logs import limit_log
+from dataflow.services.model import Command, Plan
+from dataflow.services.ports import answers_on_socket
+from dataflow.services.processes import descendants_at, kill_marked, wait_until_gone
+from dataflow.services.state import forget, note_end
+from dataflow.stages.lifetime import child_setup, in_words
+
+READY_SECONDS = 120.0  # until a program listens
+WORK_SECONDS = 20.0  # for work in hand to end after it was interrupted
+END_SECONDS = 15.0  # for programs to end after they were told to
+LOG_CHECK_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to watch over.
+
+    Args:
+        plan: the service's programs.
+        mark: the mark of all its processes, in the environment already.
+        state: the file of its state.
+        log: the file its programs print to.
+        tied: whether it ends when the standard input is closed.
+    """
+
+    plan: Plan
+    mark: str
+    state: str
+    log: str
+    tied: bool
+
+    def dumps(self) -> str:
+        """The job as one line."""
+        return json.dumps({**asdict(self), "plan": self.plan.as_json()})
+
+    @classmethod
+    def loads(cls, line: str) -> Job:
+        """The job that `dumps` wrote."""
+        data: dict[str, Any] = json.loads(line)
+        return cls(**{**data, "plan": Plan.from_json(data["plan"])})
+
+
+class Supervisor:
+    """Runs a job until it is told to end, or one of the programs ends."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._told_to_end = threading.Event()
+        self._running: list[tuple[Command, subprocess.Popen[bytes]]] = []
+
+    def run(self) -> int:
+        """Run the programs; returns the exit code: 0 told to end, 1 a program ended by itself."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: self._told_to_end.set())
+        if self._job.tied:
+            threading.Thread(target=self._end_with_input, daemon=True).start()
+        why = None
+        try:
+            why = self._start() or self._watch()
+        except OSError as error:
+            why = f"a program could not be started: {error}"
+        finally:
+            if why:
+                self._print(why)
+            self._end()
+            if why:
+                note_end(Path(self._job.state), self._job.mark, why)
+            else:
+                forget(Path(self._job.state), self._job.mark)
+        return 1 if why else 0
+
+    def _end_with_input(self) -> None:
+        while sys.stdin.buffer.read(1024):
+            pass
+        self._told_to_end.set()
+
+    def _start(self) -> str | None:
+        for command in self._job.plan.commands:
+            if self._told_to_end.is_set():
+                return None
+            self._running.append((command, self._spawn(command)))
+            if command.ready_socket and (why := self._wait_for(command, command.ready_socket)):
+                return why
+        return None
+
+    def _spawn(self, command: Command) -> subprocess.Popen[bytes]:
+        environment = {**os.environ, **command.env}
+        with Path(self._job.log).open("ab") as log:
+            return subprocess.Popen(
+                command.argv,
+                cwd=command.cwd,
+                env={name: value for name, value in environment.items() if value is not None},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                preexec_fn=child_setup(),
+            )
+
+    def _wait_for(self, command: Command, socket: str) -> str | None:
+        deadline = time.monotonic() + READY_SECONDS
+        while not self._told_to_end.is_set() and not answers_on_socket(socket):
+            if why := self._who_ended():
+                return why
+            if time.monotonic() > deadline:
+                return f"the {command.name} was not ready within {READY_SECONDS:.0f} seconds"
+            self._told_to_end.wait(0.1)
+        return None
+
+    def _watch(self) -> str | None:
+        next_check = time.monotonic() + LOG_CHECK_SECONDS
+        while not self._told_to_end.wait(0.5):
+            if why := self._who_ended():
+                return why
+            if time.monotonic() > next_check:
+                limit_log(Path(self._job.log))
+                next_check = time.monotonic() + LOG_CHECK_SECONDS
+        return None
+
+    def _who_ended(self) -> str | None:
+        for command, process in self._running:
+            if process.poll() is not None:
+                return f"the {command.name} {in_words(process.returncode)}"
+        return None
+
+    def _end(self) -> None:
+        """End every process of the service, however deep: ask, wait, kill."""
+        for command, process in reversed(self._running):
+            if command.workers_depth:
+                _interrupt(descendants_at(process.pid, command.workers_depth))
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+        deadline = time.monotonic() + END_SECONDS
+        for _, process in self._running:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.1, deadline - time.monotonic()))
+        if not wait_until_gone(self._job.mark, max(0.5, deadline - time.monotonic())):
+            kill_marked(self._job.mark)
+        for _, process in self._running:
+            process.poll()
+        if self._job.plan.remove:
+            shutil.rmtree(self._job.plan.remove, ignore_errors=True)
+
+    def _print(self, line: str) -> None:
+        with Path(self._job.log).open("a", encoding="utf-8") as log:
+            log.write(f"dataflow: {line}\n")
+
+
+def _interrupt(workers: Sequence[psutil.Process]) -> None:
+    """Interrupt work in hand as Ctrl-C does, so that it notes its own end, and wait for it."""
+    for worker in workers:
+        with contextlib.suppress(psutil.Error):
+            worker.send_signal(signal.SIGINT)
+    psutil.wait_procs(list(workers), timeout=WORK_SECONDS)
+
+
+def main() -> int:
+    """Run the job on standard input."""
+    line = sys.stdin.buffer.readline()
+    return Supervisor(Job.loads(line.decode())).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
