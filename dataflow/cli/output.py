@@ -66,6 +66,7 @@ STATUS_STYLES = {
     "running": ("●", "blue"),
     "incomplete": ("…", "yellow"),
     "pending": ("·", "dim"),
+    "left out": ("·", "dim"),
 }
 
 

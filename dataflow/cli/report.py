@@ -46,7 +46,7 @@ def _counts(step: dict[str, Any]) -> tuple[str, str]:
 def failure(project: Project, run: Run) -> DataflowError | None:
     """The error a run ended with, None when it has none of its own."""
     for name, step in run.steps.items():
-        if step.get("status") not in ("failed", "cancelled") or "error" not in step:
+        if step.get("status") not in ("failed", "cancelled") or not step.get("error"):
             continue
         error = step["error"]
         if "cell" not in error:

@@ -138,6 +138,22 @@ def run(
     file: Annotated[
         Path | None, typer.Option("-f", "--file", help="A YAML file with parameters' values.")
     ] = None,
+    only: Annotated[
+        str | None, typer.Option("--only", metavar="STAGE", help="Do this stage and no other.")
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="STAGE",
+            help="Do this stage and what follows. Earlier ones are done only if they did not "
+            "succeed yet with the code and parameters of now.",
+        ),
+    ] = None,
+    changed: Annotated[
+        bool,
+        typer.Option("--changed", help="Do only what changed since it last succeeded."),
+    ] = False,
     quiet: Annotated[
         bool, typer.Option("-q", "--quiet", help="Do not show what the notebooks print.")
     ] = False,
@@ -155,7 +171,10 @@ def run(
     err.print(f"[bold]{workflow.name}[/] ({workflow.id})")
     from dataflow.orchestration.run import plan_run, run_workflow
 
-    plan = plan_run(project, workflow, values)
+    plan = plan_run(project, workflow, values, only=only, start=start, changed=changed)
+    if plan.steps == []:
+        err.print("nothing changed since the last success; nothing was run")
+        return
     finished = run_workflow(
         project, plan, on_event=_progress(workflow), live=not quiet and not as_json
     )

@@ -39,6 +39,16 @@ def code_version(cells: Iterable[Any], parameters: dict[str, Any], folder: Path)
     return digest.hexdigest()[:16]
 
 
+def files_version(folders: Iterable[Path], root: Path) -> str:
+    """Hash every file below `folders`, by its path from `root` and its content."""
+    digest = hashlib.sha256()
+    for path in sorted(path for folder in folders for path in folder.rglob("*")):
+        if path.is_file():
+            digest.update(f"\0{path.relative_to(root).as_posix()}\0".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def _normal(source: str) -> str:
     """`source` without comments and formatting; as it is when it is not plain Python."""
     try:

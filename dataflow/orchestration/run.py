@@ -13,6 +13,7 @@ from dataflow.errors import ParameterError, Problem, RunFailed
 from dataflow.orchestration import names
 from dataflow.orchestration.instance import open_instance
 from dataflow.orchestration.live import TERMINAL_VARIABLE
+from dataflow.orchestration.selection import keys_of, select
 from dataflow.project import ROOT_VARIABLE, Project
 from dataflow.runs.archive import RunArchive
 from dataflow.runs.index import Run
@@ -41,20 +42,33 @@ class RunPlan:
     Args:
         workflow: the workflow.
         values: what was chosen, by stage and parameter.
+        steps: the steps to do; None for all.
     """
 
     workflow: Workflow
     values: dict[str, dict[str, Any]] = field(default_factory=dict)
+    steps: list[str] | None = None
 
 
-def plan_run(project: Project, workflow: Workflow, parameters: Mapping[str, Any]) -> RunPlan:
-    """Check `parameters` against every stage, before anything runs.
+def plan_run(
+    project: Project,
+    workflow: Workflow,
+    parameters: Mapping[str, Any],
+    *,
+    only: str | None = None,
+    start: str | None = None,
+    changed: bool = False,
+) -> RunPlan:
+    """Check `parameters` against every stage and choose the steps, before anything runs.
 
     Args:
         project: the project.
         workflow: the workflow.
         parameters: values by name; a name goes to every stage that declares it, and
             `stage.name` to that stage only.
+        only: do this step and nothing else.
+        start: do this step and what follows; earlier ones only where they are stale.
+        changed: do what is stale and what follows it.
 
     Raises:
         ParameterError: lists everything that is wrong, in all stages.
@@ -77,7 +91,9 @@ def plan_run(project: Project, workflow: Workflow, parameters: Mapping[str, Any]
             problems=problems,
             root=project.root,
         )
-    return RunPlan(workflow, values)
+    plan = RunPlan(workflow, _converted(workflow, values))
+    plan.steps = select(project, workflow, plan.values, only=only, start=start, changed=changed)
+    return plan
 
 
 def _route(
@@ -156,7 +172,8 @@ def _execute(
     job = repository.get_reconstructable_job(plan.workflow.id)
     run = instance.create_run_for_job(
         job.get_definition(),
-        run_config=run_config(project, plan),
+        run_config=run_config(plan),
+        asset_selection=asset_selection(project, plan),
         tags={"dataflow/trigger": "cli"},
         job_code_origin=job.get_python_origin(),
     )
@@ -167,21 +184,34 @@ def _execute(
     return str(run.run_id)
 
 
-def run_config(project: Project, plan: RunPlan) -> dict[str, Any]:
+def run_config(plan: RunPlan) -> dict[str, Any]:
     """The run's configuration for Dagster: only what was chosen for this run."""
+    chosen = {s: v for s, v in plan.values.items() if plan.steps is None or s in plan.steps}
     ops = {
         names.op_name(plan.workflow.id, stage): {
             "config": {name: _as_config(value) for name, value in values.items()}
         }
-        for stage, values in _converted(plan).items()
+        for stage, values in chosen.items()
     }
     return {"ops": ops} if ops else {}
 
 
-def _converted(plan: RunPlan) -> dict[str, dict[str, Any]]:
+def asset_selection(project: Project, plan: RunPlan) -> Any:
+    """The assets of the plan's steps as Dagster's selection; None for all."""
+    if plan.steps is None:
+        return None
+    from dagster import AssetKey
+
+    return frozenset(
+        AssetKey(key) for step in plan.steps for key in keys_of(project, plan.workflow, step)
+    )
+
+
+def _converted(workflow: Workflow, values: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The chosen values as their types have them."""
     converted = {}
-    for name, chosen in plan.values.items():
-        stage = plan.workflow.stage(name)
+    for name, chosen in values.items():
+        stage = workflow.stage(name)
         checked = check_values(
             declared_parameters(stage.notebook), {**stage.parameters, **chosen}, stage=name
         )

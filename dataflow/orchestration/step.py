@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from dataflow.dashboard.paths import has_sources
-from dataflow.orchestration.dbt_project import has_models
-from dataflow.orchestration.names import DASHBOARD, DBT, PUBLISH, step_of
+from dataflow.orchestration.names import step_of
+from dataflow.orchestration.selection import chosen_steps, steps_of, version_of
 from dataflow.project import Project
 from dataflow.runs.archive import RunArchive
 from dataflow.workflows.model import Workflow
@@ -24,17 +23,6 @@ class Step:
     archive: RunArchive
     name: str
     facts: dict[str, Any] = field(default_factory=dict)
-
-
-def steps_of(project: Project, workflow: Workflow) -> list[dict[str, str]]:
-    """The steps of a whole run of `workflow`, in order, each with `name` and `kind`."""
-    steps = [{"name": stage.name, "kind": "stage"} for stage in workflow.stages]
-    if has_models(project, workflow.id):
-        steps.append({"name": DBT, "kind": "dbt"})
-    steps.append({"name": PUBLISH, "kind": "publish"})
-    if has_sources(project, workflow.id):
-        steps.append({"name": DASHBOARD, "kind": "dashboard"})
-    return steps
 
 
 @contextlib.contextmanager
@@ -55,12 +43,13 @@ def archived_step(
     """
     archive = RunArchive(project, workflow.id, context.run_id)
     archive.begin(
-        steps_of(project, workflow),
+        [{"name": step.name, "kind": step.kind} for step in steps_of(project, workflow)],
+        selection=chosen_steps(project, workflow, context.run.asset_selection),
         trigger=_trigger(context.run.tags),
         parameters=_parameters(context.run.run_config),
         git=git_state(project),
     )
-    archive.step_started(name, **facts)
+    archive.step_started(name, code_version=version_of(project, workflow, name), **facts)
     step = Step(archive, name)
     try:
         yield step

@@ -73,7 +73,8 @@ class RunArchive:
 
         Args:
             steps: all steps of the run in order, each with `name` and `kind`.
-            facts: what else is known: `parameters`, `trigger`, `git`.
+            facts: what else is known: `selection` (names of the chosen steps, None for all),
+                `parameters`, `trigger`, `git`.
         """
 
         def change(run: dict[str, Any]) -> None:
@@ -85,6 +86,7 @@ class RunArchive:
                 workflow=self.workflow_id,
                 started_at=now(),
                 ended_at=None,
+                process=this_process(),
                 **facts,
                 steps={step["name"]: {"kind": step["kind"], "status": "pending"} for step in steps},
             )
@@ -104,8 +106,15 @@ class RunArchive:
 
     def step_started(self, name: str, **facts: Any) -> None:
         """Note that a step is running, in this process."""
-        process = {"pid": os.getpid(), "process_started": _process_start(os.getpid())}
-        self.step(name, status="running", started_at=now(), ended_at=None, process=process, **facts)
+        self.step(
+            name,
+            status="running",
+            started_at=now(),
+            ended_at=None,
+            process=this_process(),
+            error=None,  # of an earlier try
+            **facts,
+        )
 
     def step_ended(self, name: str, status: str, **facts: Any) -> None:
         """Note that a step ended as `status`: succeeded, skipped, failed or cancelled."""
@@ -121,6 +130,11 @@ class RunArchive:
             run = self.read()
             change(run)
             write_json(run, self.folder / RUN_FILE)
+
+
+def this_process() -> dict[str, Any]:
+    """This process, so that others can tell later whether it still runs."""
+    return {"pid": os.getpid(), "process_started": _process_start(os.getpid())}
 
 
 def _process_start(pid: int) -> float | None:

@@ -13,6 +13,7 @@ from dataflow.project import Project
 from dataflow.runs.archive import RUN_FILE, is_alive
 
 ENDED_WELL = ("succeeded", "skipped")
+LEFT_OUT = "left out"  # not among the steps that were asked for
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,8 @@ class Run:
             return "killed"
         if "failed" in states:
             return "failed"
-        if states and all(state in ENDED_WELL for state in states):
+        if states and all(state in (*ENDED_WELL, LEFT_OUT) for state in states):
             return "succeeded"
-        if self.data.get("selection"):  # only some steps were asked for
-            chosen = [self.steps[name].get("status") for name in self.data["selection"]]
-            return "succeeded" if all(state in ENDED_WELL for state in chosen) else "incomplete"
         # Nothing runs, nothing failed, something has not begun: between two steps, or ended there.
         return "running" if is_alive(self.data.get("process")) else "incomplete"
 

@@ -1,0 +1,195 @@
+"""Which steps a run does: all, one, from one on, or only what is stale.
+
+A step is *fresh* when it succeeded before with the same code and parameters, and nothing it
+depends on was done again since. What the archive knows decides; nothing else is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dataflow.dashboard.paths import has_sources
+from dataflow.errors import ConfigurationError
+from dataflow.orchestration import names
+from dataflow.orchestration.code_version import code_version, files_version
+from dataflow.orchestration.dbt_project import has_models, model_keys
+from dataflow.project import Project
+from dataflow.runs.index import list_runs
+from dataflow.stages.display import plain
+from dataflow.stages.notebook import read_notebook
+from dataflow.workflows.model import Workflow
+from dataflow.workflows.names import nearest
+
+
+@dataclass(frozen=True)
+class StepInfo:
+    """A step of a workflow.
+
+    Args:
+        name: its name: the stage's, or dbt, publish, dashboard.
+        kind: stage, dbt, publish or dashboard.
+        after: the steps it depends on.
+    """
+
+    name: str
+    kind: str
+    after: tuple[str, ...]
+
+
+def steps_of(project: Project, workflow: Workflow) -> list[StepInfo]:
+    """The steps of a whole run of `workflow`, each after those it depends on."""
+    steps = [StepInfo(stage.name, "stage", stage.after) for stage in workflow.stages]
+    last = tuple(stage.name for stage in workflow.last_stages)
+    if has_models(project, workflow.id):
+        steps.append(StepInfo(names.DBT, "dbt", last))
+        last = (names.DBT,)
+    steps.append(StepInfo(names.PUBLISH, "publish", last))
+    if has_sources(project, workflow.id):
+        steps.append(StepInfo(names.DASHBOARD, "dashboard", (names.PUBLISH,)))
+    return steps
+
+
+def keys_of(project: Project, workflow: Workflow, step: str) -> list[list[str]]:
+    """The asset keys that `step` makes."""
+    if step == names.DBT:
+        return model_keys(project, workflow)
+    if step == names.PUBLISH:
+        return [names.published_key(workflow)]
+    if step == names.DASHBOARD:
+        return [names.dashboard_key(workflow)]
+    return names.stage_keys(workflow.stage(step))
+
+
+def version_of(project: Project, workflow: Workflow, step: str) -> str | None:
+    """What a step's code is: it changes when what the step makes may change."""
+    if step == names.DBT:
+        return files_version(
+            [project.dbt / "models" / workflow.id, project.dbt / "macros"], project.root
+        )
+    if step == names.DASHBOARD:
+        return files_version([project.evidence / "sources" / workflow.id], project.root)
+    if step == names.PUBLISH:
+        return None
+    stage = workflow.stage(step)
+    return code_version(read_notebook(stage.notebook).cells, stage.parameters, workflow.folder)
+
+
+def select(
+    project: Project,
+    workflow: Workflow,
+    values: Mapping[str, Mapping[str, Any]],
+    *,
+    only: str | None = None,
+    start: str | None = None,
+    changed: bool = False,
+) -> list[str] | None:
+    """The steps to do, in order; None means all of them.
+
+    Args:
+        project: the project.
+        workflow: the workflow.
+        values: what was chosen for this run, by stage.
+        only: do this step and nothing else.
+        start: do this step and all that follow it; what comes before it is done too where
+            it is not fresh.
+        changed: do what is not fresh, and all that follows that.
+
+    Raises:
+        ConfigurationError: there is no such step, or more than one of the three was given.
+    """
+    if sum((only is not None, start is not None, changed)) > 1:
+        raise ConfigurationError(
+            "--only, --from and --changed exclude each other", hint="Give one of them."
+        )
+    if only is None and start is None and not changed:
+        return None
+    steps = steps_of(project, workflow)
+    known = {step.name for step in steps}
+    for wanted in (only, start):
+        if wanted is not None and wanted not in known:
+            raise ConfigurationError(
+                f"workflow {workflow.id} has no stage `{wanted}`", hint=nearest(wanted, known)
+            )
+    if only is not None:
+        return [only]
+    stale = stale_steps(project, workflow, steps, values)
+    chosen: set[str] = set()
+    for step in steps:
+        if step.name in stale or step.name == start or chosen.intersection(step.after):
+            chosen.add(step.name)
+    if start is not None:
+        # What neither leads to `start` nor follows from it is left alone.
+        wanted = _before(steps, start) | _behind(steps, start) | {start}
+        chosen &= wanted
+    return [step.name for step in steps if step.name in chosen]
+
+
+def stale_steps(
+    project: Project,
+    workflow: Workflow,
+    steps: list[StepInfo],
+    values: Mapping[str, Mapping[str, Any]],
+) -> set[str]:
+    """The steps that did not succeed yet with the code and parameters of now."""
+    last = last_successes(project, workflow.id)
+    stale: set[str] = set()
+    for step in steps:
+        before = last.get(step.name)
+        if (
+            before is None
+            or before.get("code_version") != version_of(project, workflow, step.name)
+            or (step.kind == "stage" and before.get("values") != _values(workflow, step, values))
+            or stale.intersection(step.after)
+            or any(last[name]["ended_at"] > before["started_at"] for name in step.after)
+        ):
+            stale.add(step.name)
+    return stale
+
+
+def _values(
+    workflow: Workflow, step: StepInfo, values: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    merged = {**workflow.stage(step.name).parameters, **values.get(step.name, {})}
+    return {name: plain(value) for name, value in merged.items()}
+
+
+def last_successes(project: Project, workflow_id: str) -> dict[str, dict[str, Any]]:
+    """For each step what the archive has of its last success."""
+    found: dict[str, dict[str, Any]] = {}
+    for run in list_runs(project, workflow_id):  # the newest first
+        for name, step in run.steps.items():
+            if name not in found and step.get("status") in ("succeeded", "skipped"):
+                found[name] = step
+    return found
+
+
+def _before(steps: list[StepInfo], name: str) -> set[str]:
+    found: set[str] = {name}
+    for step in reversed(steps):
+        if step.name in found:
+            found.update(step.after)
+    return found
+
+
+def _behind(steps: list[StepInfo], name: str) -> set[str]:
+    found = {name}
+    for step in steps:
+        if found.intersection(step.after):
+            found.add(step.name)
+    return found
+
+
+def chosen_steps(project: Project, workflow: Workflow, selection: Any) -> list[str] | None:
+    """The steps that a Dagster run's asset selection means; None when it is all of them."""
+    if not selection:
+        return None
+    keys = {tuple(key.path) for key in selection}
+    steps = [step.name for step in steps_of(project, workflow)]
+    chosen = [
+        step
+        for step in steps
+        if keys.intersection(tuple(key) for key in keys_of(project, workflow, step))
+    ]
+    return None if chosen == steps else chosen
