@@ -94,12 +94,12 @@ def refresh_dashboard(project: Project, workflow: Workflow, context: Any) -> dic
     exported = export_sources(
         project, [workflow.id], workflows=workflows_for_pages(project, workflow, context.run_id)
     )
-    problems = check_pages(project)
+    problems = check_pages(project, [workflow.id])
     if problems:
         first = problems[0]
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise DashboardError(first.message + more, where=first.where(project.root), hint=first.hint)
-    built = build_pages(project)
+    built = build_pages(project, on_line=context.log.debug)
     return {
         "rows": exported.tables.get(workflow.id, {}),
         "bytes": exported.bytes,

@@ -77,6 +77,11 @@ class RunArchive:
                 `parameters`, `trigger`, `git`.
         """
 
+        selection = facts.get("selection")
+
+        def state(name: str) -> str:
+            return "pending" if selection is None or name in selection else "left out"
+
         def change(run: dict[str, Any]) -> None:
             if run:
                 return
@@ -88,7 +93,10 @@ class RunArchive:
                 ended_at=None,
                 process=this_process(),
                 **facts,
-                steps={step["name"]: {"kind": step["kind"], "status": "pending"} for step in steps},
+                steps={
+                    step["name"]: {"kind": step["kind"], "status": state(step["name"])}
+                    for step in steps
+                },
             )
 
         self._change(change)
