@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dataflow.cli import runs, workflow
+from dataflow.cli import db, runs, service, workflow
 from dataflow.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, DataflowError
 
 app = typer.Typer(
@@ -21,6 +21,8 @@ app = typer.Typer(
 )
 app.add_typer(workflow.app, name="workflow")
 app.add_typer(runs.app, name="runs")
+app.add_typer(service.app, name="service")
+app.add_typer(db.app, name="db")
 
 
 def _version(wanted: bool) -> None:
