@@ -17,6 +17,7 @@ from dataflow.errors import WarehouseError
 from dataflow.warehouse import failures, lock, versions
 from dataflow.warehouse.layout import Layout
 from dataflow.warehouse.lock import Held
+from dataflow.warehouse.space import give_back_after
 from dataflow.warehouse.versions import Reading
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class Connection:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        path = self.path
+        path, failure = self.path, error
         try:
             if error is None:
                 self._commit()
@@ -140,9 +141,13 @@ class Connection:
                 explained = failures.explain(error, path)
                 if explained is not None:
                     raise explained from error
+        except WarehouseError as explained:
+            failure = explained
+            raise
         finally:
             # DuckDB rolls back whatever was not committed.
             self.close()
+            give_back_after(failure, path)
 
     def __repr__(self) -> str:
         where = self.project.relative(self.path)
@@ -161,11 +166,13 @@ class Connection:
         import duckdb
 
         try:
+            # DuckDB "commits" an aborted transaction without a word and without its writes.
+            self.raw.execute("SELECT 1")
             self.raw.commit()
         except duckdb.TransactionException as error:
             if "no transaction is active" in str(error):
                 return  # the block has committed or rolled back by itself
-            raise WarehouseError(
+            raise failures.explain(error, self.path) or WarehouseError(
                 f"nothing was written: {failures.first_line(error)}",
                 where=str(self.path),
                 hint="A statement in the block failed and its error was caught: let it rise.",

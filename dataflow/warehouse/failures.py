@@ -45,6 +45,11 @@ def locked_by(error: Exception) -> tuple[str, int] | None:
     return (match["program"], int(match["pid"])) if match else ("another program", 0)
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether `error` is about a full disk."""
+    return any(sign in str(error) for sign in _FULL)
+
+
 def explain(error: Exception, path: Path) -> WarehouseError | None:
     """The `WarehouseError` that says what `error` means; None for mistakes in SQL.
 
@@ -70,7 +75,7 @@ def explain(error: Exception, path: Path) -> WarehouseError | None:
             hint="Restore a backup: dataflow db restore FILE. Without one, move the file away "
             "and run the workflows again.",
         )
-    if any(sign in text for sign in _FULL):
+    if is_full(error):
         return WarehouseError(
             "the disk is full; nothing of this write was kept, earlier data is intact",
             where=where,

@@ -1,0 +1,46 @@
+"""Give back the space that a write took on a full disk before it failed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from dataflow.warehouse import lock
+from dataflow.warehouse.failures import is_full
+
+FILE_HEADER_BYTES = 3 * 4096
+
+
+def give_back_after(error: BaseException | None, path: Path) -> None:
+    """After a write that failed for a full disk, cut the file to what is in it.
+
+    DuckDB leaves the blocks it wrote in vain at the end of the file. They belong to nothing
+    and would be used again, but until then the disk is full: not even its log fits.
+
+    Args:
+        error: what ended the write; nothing is done unless it was a full disk.
+        path: the database file, closed.
+    """
+    while error is not None and not is_full(error):
+        error = error.__cause__
+    if error is None:
+        return
+    import duckdb
+
+    from dataflow.errors import WarehouseError
+    from dataflow.warehouse.connect import open_file
+
+    with contextlib.suppress(WarehouseError, duckdb.Error, OSError):
+        held = lock.acquire(path, holder="cleaning up after a full disk", timeout=5)
+        try:
+            with contextlib.closing(open_file(path)) as connection:
+                row = connection.execute(
+                    "SELECT block_size, total_blocks FROM pragma_database_size()"
+                ).fetchone()
+            if row and not path.with_name(path.name + ".wal").exists():
+                needed = FILE_HEADER_BYTES + row[0] * row[1]
+                if needed < path.stat().st_size:
+                    os.truncate(path, needed)
+        finally:
+            held.release()

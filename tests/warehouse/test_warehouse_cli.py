@@ -1,0 +1,162 @@
+"""`dataflow db …`: thin over the warehouse, exit codes, output for people and programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from dataflow.cli.db import app
+from dataflow.errors import DataflowError
+from dataflow.project import Project
+from dataflow.shared.db import get_duckdb_connection, write_table
+from dataflow.warehouse.publish import publish
+
+
+@pytest.fixture
+def published(project: Project) -> Project:
+    (project.notebooks / "quakes" / "config.yaml").write_text("workflow: {name: Quakes}\n")
+    with get_duckdb_connection(database="working", project=project) as conn:
+        write_table(conn, [{"id": 1, "tags": ["a"]}, {"id": 2, "tags": None}], "quakes_raw.events")
+        conn.execute("CREATE SCHEMA quakes")
+        conn.execute("CREATE VIEW quakes.v AS SELECT id, DATE '2024-01-01' AS day, "
+                     "1.5::DECIMAL(4, 1) AS price FROM quakes_raw.events")  # fmt: skip
+    publish(project, "quakes")
+    return project
+
+
+def run(*arguments: str, stdin: str | None = None):
+    """The command's result; its exit code is the one `dataflow` ends with."""
+    result = CliRunner().invoke(app, list(arguments), input=stdin)
+    if isinstance(result.exception, DataflowError):
+        result.exit_code = result.exception.exit_code
+    elif result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_tables_lists_what_is_published_with_the_run_that_wrote_it(published):
+    folder = published.runs / "quakes" / "r1"
+    folder.mkdir(parents=True)
+    step = {"kind": "stage", "ended_at": "2024-01-02T03:04:05+00:00", "rows": {"events": 2}}
+    run_json = {"workflow": "quakes", "run_id": "r1", "steps": {"ingest": step}}
+    (folder / "run.json").write_text(json.dumps(run_json))
+    (published.runs / "quakes" / "r2").mkdir()
+    (published.runs / "quakes" / "r2" / "run.json").write_text("{half")
+    out = run("tables").stdout
+    line = next(line for line in out.splitlines() if line.startswith("quakes_raw.events"))
+    assert line.split()[:3] == ["quakes_raw.events", "table", "2"]
+    assert "r1" in line
+    assert "2024-01-02 03:04" in line
+    listed = json.loads(run("tables", "--json").stdout)
+    assert [(t["schema"], t["name"], t["kind"], t["rows"], t["run_id"]) for t in listed] == [
+        ("quakes", "v", "view", None, None),
+        ("quakes_raw", "events", "table", 2, "r1"),
+    ]
+
+
+def test_tables_of_a_project_without_a_published_version_says_what_to_do(project):
+    result = run("tables")
+    assert result.exit_code == 1
+    assert "nothing is published yet" in str(result.exception)
+    assert run("tables", "--database", "working").exit_code == 0
+
+
+def test_query_prints_a_table_json_or_csv(published):
+    sql = "SELECT * FROM quakes.v JOIN quakes_raw.events USING (id) ORDER BY id"
+    assert [line.split() for line in run("query", sql).stdout.splitlines()[:2]] == [
+        ["id", "day", "price", "tags"],
+        ["1", "2024-01-01", "1.5", "['a']"],
+    ]
+    assert json.loads(run("query", sql, "--json").stdout) == [
+        {"id": 1, "day": "2024-01-01", "price": 1.5, "tags": ["a"]},
+        {"id": 2, "day": "2024-01-01", "price": 1.5, "tags": None},
+    ]
+    assert list(csv.reader(io.StringIO(run("query", sql, "--csv").stdout))) == [
+        ["id", "day", "price", "tags"],
+        ["1", "2024-01-01", "1.5", '["a"]'],
+        ["2", "2024-01-01", "1.5", ""],
+    ]
+    assert json.loads(run("query", f"SELECT * FROM ({sql}) LIMIT 0", "--json").stdout) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["SELEC 1"], "syntax error"),
+        (["SELECT nothing FROM quakes.v"], "nothing"),
+        (["SELECT 1; SELECT 2"], "one statement is wanted, here are 2"),
+        (["DELETE FROM quakes_raw.events"], "published data cannot be changed"),
+        (["SELECT 1", "--json", "--csv"], "exclude each other"),
+    ],
+)
+def test_a_wrong_query_ends_with_exit_code_2(published, arguments, says):
+    result = run("query", *arguments)
+    assert result.exit_code == 2
+    assert says in str(result.exception)
+
+
+def test_query_on_the_development_copy_may_change_it(published, rows):
+    assert run("query", "DELETE FROM quakes_raw.events", "-d", "development").exit_code == 0
+    assert rows("FROM quakes_raw.events", "development") == []
+    assert len(rows("FROM quakes_raw.events", "working")) == 2
+    assert run("reset-dev", "--yes").exit_code == 0
+    assert len(rows("FROM quakes_raw.events", "development")) == 2
+
+
+def test_publish_takes_one_workflow_or_all(published, rows):
+    with get_duckdb_connection(database="working", project=published) as conn:
+        conn.execute("DELETE FROM quakes_raw.events")
+    assert "Published quakes as version 2" in run("publish").stderr
+    assert rows("FROM quakes_raw.events", "published") == []
+    assert run("publish", "quakes").exit_code == 0
+    assert run("publish", "quaks").exit_code == 2
+
+
+def test_backup_and_restore(published, tmp_path, rows):
+    file = tmp_path / "b.duckdb"
+    assert run("backup", str(file)).exit_code == 0
+    again = run("backup", str(file))
+    assert again.exit_code == 2
+    assert "--force" in str(again.exception)
+    assert run("backup", str(file), "--force").exit_code == 0
+    assert run("restore", str(file), stdin="n\n").exit_code == 1
+    assert run("restore", str(file), "--yes").exit_code == 0
+    assert run("restore", str(tmp_path / "none"), "--yes").exit_code == 2
+    (tmp_path / "text").write_text("no database")
+    assert run("restore", str(tmp_path / "text"), "--yes").exit_code == 1
+    assert len(rows("FROM quakes_raw.events")) == 2
+
+
+def test_check_tells_what_it_looked_at_and_fails_when_something_is_wrong(published):
+    result = run("check")
+    assert result.exit_code == 0
+    assert "✓ working warehouse: 2 tables, 4 rows" in result.stdout
+    assert "✓ published version 1" in result.stdout
+    published.warehouse.write_bytes(b"no database")
+    result = run("check")
+    assert result.exit_code == 1
+    assert "✗ working warehouse" in result.stdout
+    findings = json.loads(run("check", "--json").stdout)
+    assert {f["what"]: f["ok"] for f in findings}["working warehouse"] is False
+
+
+def test_the_shell_reads_statements_and_tells_mistakes_without_leaving(published):
+    result = run("shell", stdin=".tables\nSELECT count(*) AS n\nFROM quakes.v;\nSELEC;\n.quit\n")
+    assert result.exit_code == 0
+    assert "quakes_raw" in result.stdout
+    assert "n" in result.stdout.split()
+    assert "syntax error" in result.stderr
+    result = run("shell", stdin="DELETE FROM quakes_raw.events;\n.schema quakes.v")
+    assert "read-only" in result.stderr
+    assert "price" in result.stdout
+
+
+def test_the_shell_can_work_on_the_development_copy(published, rows):
+    statements = "DELETE FROM quakes_raw.events WHERE id = 1;\nFROM quakes_raw.events;\n"
+    result = run("shell", "--database", "development", stdin=statements)
+    assert result.exit_code == 0
+    assert rows("SELECT id FROM quakes_raw.events", "development") == [(2,)]

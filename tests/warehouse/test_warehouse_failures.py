@@ -1,0 +1,243 @@
+"""When the disk or the file is not as it should be: one clear error that says what to do."""
+
+from __future__ import annotations
+
+import os
+import resource
+import struct
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dataflow.errors import WarehouseError
+from dataflow.project import Project
+from dataflow.shared.db import get_duckdb_connection, write_table
+from dataflow.warehouse.backup import back_up, restore
+from dataflow.warehouse.development import reset_development
+from dataflow.warehouse.inspect import check
+from dataflow.warehouse.publish import publish
+
+SMALL = 24 * 2**20
+
+
+@pytest.fixture
+def small_disk(project: Project) -> Iterator[Path]:
+    """`.duckdb` on a disk of 24 MB; without the right to mount, files of at most that size."""
+    folder = project.root / ".duckdb"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL}", "tmpfs", str(folder)]
+    if os.geteuid() == 0 and subprocess.run(mount, capture_output=True).returncode == 0:
+        yield folder
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL, hard))
+    yield folder
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture
+def read_only_disk(project: Project) -> Iterator[Path]:
+    """`.duckdb` with a warehouse in it, where nothing can be written."""
+    make_warehouse(project)
+    folder = project.root / ".duckdb"
+    bind = [["mount", "--bind", folder, folder], ["mount", "-o", "remount,ro,bind", folder]]
+    if os.geteuid() == 0 and all(
+        subprocess.run(c, capture_output=True).returncode == 0 for c in bind
+    ):
+        yield folder
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+        return
+    paths = [*folder.rglob("*"), folder]
+    for path in paths:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    yield folder
+    for path in reversed(paths):
+        path.chmod(0o755)
+
+
+def make_warehouse(project: Project) -> None:
+    with get_duckdb_connection(database="working", project=project) as conn:
+        write_table(conn, [{"id": 1}], "quakes_raw.events")
+    publish(project, "quakes")
+
+
+def fill(project: Project, rows: int) -> None:
+    with get_duckdb_connection(database="working", project=project) as conn:
+        data = conn.sql(
+            f"SELECT i AS id, random() AS a, md5(i::VARCHAR) AS b FROM range({rows}) t(i)"
+        )
+        write_table(conn, data, "quakes_raw.filler", mode="append")
+
+
+# A full disk
+
+
+def test_a_full_disk_is_one_clear_error_and_keeps_what_was_there(project, small_disk, rows):
+    make_warehouse(project)
+    with pytest.raises(
+        WarehouseError, match="the disk is full; nothing of this write was kept"
+    ) as e:
+        fill(project, 3_000_000)
+    assert "Free space" in e.value.hint
+    assert rows("FROM quakes_raw.events") == [(1,)]
+    assert rows("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'filler'") == [(0,)]
+    fill(project, 1000)
+    assert rows("SELECT count(*) FROM quakes_raw.filler") == [(1000,)]
+
+
+def test_plain_sql_on_a_full_disk_is_the_same_error(project, small_disk, rows):
+    make_warehouse(project)
+
+    def fill_by_sql() -> None:
+        with get_duckdb_connection(database="working") as conn:
+            conn.execute("CREATE TABLE quakes_raw.x AS SELECT random() FROM range(8_000_000)")
+
+    with pytest.raises(WarehouseError, match="the disk is full"):
+        fill_by_sql()
+    assert rows("FROM quakes_raw.events") == [(1,)]
+
+
+def test_a_publish_on_a_full_disk_leaves_the_last_version(project, small_disk, rows):
+    make_warehouse(project)
+    fill(project, 250_000)
+    (small_disk / "ballast").write_bytes(b"x" * (SMALL - used(small_disk) - 2**20))
+    with pytest.raises(WarehouseError, match="the disk is full"):
+        publish(project, "quakes")
+    assert rows("FROM quakes_raw.events", "published") == [(1,)]
+    (small_disk / "ballast").unlink()
+    publish(project, "quakes")
+    assert rows("SELECT count(*) FROM quakes_raw.filler", "published") == [(250_000,)]
+
+
+def used(folder: Path) -> int:
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+
+
+# A folder where nothing can be written
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda project: get_duckdb_connection(database="working").execute("SELECT 1"),
+        lambda project: get_duckdb_connection(database="development").execute("SELECT 1"),
+        lambda project: publish(project, "quakes"),
+        lambda project: reset_development(project),
+    ],
+    ids=["working", "development", "publish", "reset-dev"],
+)
+def test_a_read_only_folder_is_one_clear_error(project, read_only_disk, use):
+    with pytest.raises(WarehouseError, match=r"cannot write in the warehouse's folder") as caught:
+        use(project)
+    assert "writable" in caught.value.hint
+
+
+def test_readers_need_no_right_to_write(project, read_only_disk, rows):
+    assert rows("FROM quakes_raw.events", "published") == [(1,)]
+
+
+# A file that is damaged, or too new
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[4096:12288] = os.urandom(8192)
+    path.write_bytes(content)
+
+
+def make_newer(path: Path) -> None:
+    """Write the storage version of a DuckDB to come into the file's header."""
+    content = bytearray(path.read_bytes())
+    content[12:20] = struct.pack("<Q", 999)
+    checksum = 5381
+    for (word,) in struct.iter_unpack("<Q", content[8:4096]):
+        checksum ^= word * 0xBF58476D1CE4E5B9 % 2**64
+    content[0:8] = struct.pack("<Q", checksum)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says", "hint"),
+    [
+        (lambda path: path.write_bytes(b"no database " * 1000), "is no DuckDB database", "restore"),
+        (lambda path: path.write_bytes(b""), "is no DuckDB database", "restore"),
+        (damage, "the file is damaged", "dataflow db restore FILE"),
+        (make_newer, "written by a newer DuckDB", "Install that version"),
+    ],
+    ids=["text", "empty", "damaged", "newer"],
+)
+def test_a_file_that_cannot_be_opened_says_why_and_what_to_do(project, spoil, says, hint):
+    make_warehouse(project)
+    spoil(project.warehouse)
+    for use in (
+        lambda: get_duckdb_connection(database="working").execute("SELECT 1"),
+        lambda: publish(project, "quakes"),
+    ):
+        with pytest.raises(WarehouseError, match=says) as caught:
+            use()
+        assert hint in caught.value.hint
+        assert str(project.warehouse) in caught.value.where
+    findings = {finding.what: finding for finding in check(project)}
+    assert not findings["working warehouse"].ok
+    assert findings["published version 1"].ok
+
+
+def test_a_damaged_published_version_is_found_by_check(project):
+    make_warehouse(project)
+    path = project.root / ".duckdb" / "published" / "1" / "dataflow.duckdb"
+    path.chmod(0o644)
+    damage(path)
+    assert [f.what for f in check(project) if not f.ok] == ["published version 1"]
+
+
+# Backup and restore
+
+
+def test_a_backup_can_be_restored(project, rows, tmp_path):
+    make_warehouse(project)
+    with get_duckdb_connection(database="working") as conn:
+        conn.execute("CREATE VIEW quakes_raw.v AS FROM dataflow.quakes_raw.events")
+    made = back_up(project, tmp_path / "backup of monday.duckdb")
+    assert (made.tables, made.rows) == (2, 2)
+    with get_duckdb_connection(database="working") as conn:
+        conn.execute("DROP SCHEMA quakes_raw CASCADE")
+    assert restore(project, made.path).rows == 2
+    assert rows("FROM quakes_raw.v") == [(1,)]
+    assert project.warehouse.with_name("dataflow.duckdb.before-restore").exists()
+
+
+def test_a_restore_over_a_damaged_warehouse_works(project, rows, tmp_path):
+    make_warehouse(project)
+    made = back_up(project, tmp_path / "backup.duckdb")
+    damage(project.warehouse)
+    restore(project, made.path)
+    assert rows("FROM quakes_raw.events") == [(1,)]
+
+
+@pytest.mark.parametrize("spoil", [damage, make_newer], ids=["damaged", "newer"])
+def test_a_restore_that_fails_leaves_the_old_one(project, rows, tmp_path, spoil):
+    make_warehouse(project)
+    made = back_up(project, tmp_path / "backup.duckdb")
+    spoil(made.path)
+    with get_duckdb_connection(database="working") as conn:
+        write_table(conn, [{"id": 2}], "quakes_raw.events", mode="append")
+    with pytest.raises(WarehouseError, match="nothing was replaced") as caught:
+        restore(project, made.path)
+    assert caught.value.where == str(made.path)
+    assert rows("SELECT count(*) FROM quakes_raw.events") == [(2,)]
+    assert not list(project.warehouse.parent.glob(".*draft"))
+
+
+def test_a_block_damaged_in_the_middle_of_a_backup_is_found(project, tmp_path):
+    make_warehouse(project)
+    fill(project, 200_000)
+    made = back_up(project, tmp_path / "backup.duckdb")
+    content = bytearray(made.path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 64] = os.urandom(64)
+    made.path.write_bytes(content)
+    with pytest.raises(WarehouseError, match="nothing was replaced"):
+        restore(project, made.path)

@@ -1,0 +1,308 @@
+"""Publish: readers see complete, audited versions, and old ones go when nobody reads them."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import shutil
+from decimal import Decimal
+
+import duckdb
+import pytest
+
+from dataflow.errors import WarehouseError
+from dataflow.project import Project
+from dataflow.shared.db import get_duckdb_connection, write_table
+from dataflow.warehouse import versions
+from dataflow.warehouse.connect import Connection
+from dataflow.warehouse.inspect import check, tables
+from dataflow.warehouse.layout import Layout
+from dataflow.warehouse.publish import Published, publish, published_path
+
+KEEP_OPEN = """
+import sys, time, duckdb
+connection = duckdb.connect(sys.argv[1], read_only=True)
+print("open", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def sql(project):
+    """Run statements in the working warehouse."""
+
+    def run(*statements: str) -> None:
+        with get_duckdb_connection(database="working", project=project) as conn:
+            for statement in statements:
+                conn.execute(statement)
+
+    return run
+
+
+def publish_now(project: Project, workflow: str = "quakes", **options) -> Published:
+    return publish(project, workflow, keep_seconds=0, **options)
+
+
+def version_numbers(project: Project) -> list[int]:
+    return [version.number for version in versions.all_versions(Layout.of(project))]
+
+
+def data_files(project: Project) -> list[str]:
+    return sorted(path.name for path in Layout.of(project).data.iterdir())
+
+
+def test_nothing_is_published_at_first(project):
+    assert published_path(project) is None
+
+
+def test_readers_see_what_was_published_and_not_what_was_written_since(project, sql, rows):
+    sql("CREATE SCHEMA quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
+    published = publish_now(project)
+    sql("INSERT INTO quakes.t VALUES (2)")
+    assert rows("FROM quakes.t", "published") == [(1,)]
+    assert published.version == 1
+    assert published.path == published_path(project)
+    assert published.schemas == ["quakes_raw", "quakes_staging", "quakes"]
+    assert published.bytes_copied > 0
+
+
+def test_only_the_workflows_schemas_are_taken_the_others_stay_as_last_published(project, sql, rows):
+    sql("CREATE SCHEMA quakes; CREATE TABLE quakes.t AS SELECT 'old' AS a")
+    sql("CREATE SCHEMA storms; CREATE TABLE storms.t AS SELECT 'old' AS a")
+    publish_now(project, "quakes", schemas=["quakes"])
+    assert rows("SELECT schema_name FROM duckdb_schemas() WHERE schema_name = 'storms'",
+                "published") == []  # fmt: skip
+    publish_now(project, "storms", schemas=["storms"])
+    sql("UPDATE quakes.t SET a = 'unaudited'", "UPDATE storms.t SET a = 'new'")
+    publish_now(project, "storms", schemas=["storms"])
+    both = rows("SELECT q.a, s.a FROM quakes.t q, storms.t s", "published")
+    assert both == [("old", "new")]
+
+
+def test_what_a_workflow_no_longer_has_is_gone_from_the_next_version(project, sql, rows):
+    sql(
+        "CREATE SCHEMA quakes; CREATE TABLE quakes.a AS SELECT 1; CREATE TABLE quakes.b AS SELECT 1"
+    )
+    publish_now(project)
+    sql("DROP TABLE quakes.a")
+    publish_now(project)
+    assert [table.name for table in tables(project)] == ["b"]
+
+
+def test_a_failed_publish_leaves_readers_with_the_last_good_version(project, sql, rows):
+    sql("CREATE SCHEMA quakes; CREATE TABLE quakes.t AS SELECT 1 AS a; CREATE SCHEMA other")
+    publish_now(project)
+    sql("CREATE TABLE other.t AS SELECT 1 AS a; INSERT INTO quakes.t VALUES (2)")
+    sql("CREATE VIEW quakes.v AS FROM other.t")
+    with pytest.raises(WarehouseError, match=r"view quakes\.v does not work on what is published"):
+        publish_now(project, schemas=["quakes"])
+    assert rows("FROM quakes.t", "published") == [(1,)]
+    assert sorted(p.name for p in Layout.of(project).published.iterdir()) == ["1", "current"]
+
+
+def test_views_work_in_the_published_version_whatever_their_order(project, sql, rows):
+    sql(
+        "CREATE SCHEMA quakes_raw; CREATE SCHEMA quakes_staging; CREATE SCHEMA quakes",
+        "CREATE TABLE quakes_raw.events AS SELECT 7 AS id",
+        'CREATE VIEW quakes_staging.b AS FROM "dataflow"."quakes_raw"."events"',
+        "CREATE VIEW quakes.a AS SELECT id + 1 AS id FROM quakes_staging.b",
+        "CREATE MACRO quakes.twice(x) AS x * 2",
+        "CREATE VIEW quakes.m AS SELECT quakes.twice(id) AS id FROM quakes.a",
+    )
+    publish_now(project)
+    assert rows("FROM quakes.m", "published") == [(16,)]
+    with contextlib.closing(duckdb.connect(str(published_path(project)), read_only=True)) as raw:
+        assert raw.execute("FROM quakes.a").fetchall() == [(8,)]
+
+
+RICH = """
+    CREATE TABLE quakes.rich AS SELECT i AS id, TIMESTAMPTZ '2024-01-01 00:00:00+01' AS at,
+        12345678901234567.89::DECIMAL(38, 2) AS price, {'a': i, 'b': ['x', NULL]} AS place,
+        MAP {'k': [i]} AS tags, 'strong'::ENUM('weak', 'strong') AS band,
+        170141183460469231731687303715884105727::HUGEINT AS huge, INTERVAL '1 microsecond' AS wait,
+        '00:00:01+02'::TIMETZ AS clock, '{"a": 1}'::JSON AS doc, [i, 1, 2]::INTEGER[3] AS triple
+    FROM range(3) t(i)"""
+PLAIN = """
+    CREATE TABLE quakes.plain AS SELECT i AS id, TIMESTAMPTZ '2024-01-01 00:00:00+01' AS at,
+        12345678901234567.89::DECIMAL(38, 2) AS price, {'a': i, 'b': ['x', NULL]} AS place,
+        MAP {'k': [i]} AS tags, 'x' AS text, DATE '2024-01-01' AS day, 1::UTINYINT AS tiny,
+        uuid() AS uuid, TIMESTAMP_NS '2024-01-01 00:00:00.123456789' AS exact, NULL::BLOB AS raw
+    FROM range(3) t(i)"""
+
+
+@pytest.mark.parametrize("big_table_bytes", [0, 2**40], ids=["as files", "inside"])
+def test_types_and_values_are_the_same_as_in_the_working_warehouse(
+    project, sql, rows, big_table_bytes
+):
+    sql("CREATE SCHEMA quakes", RICH, PLAIN)
+    publish_now(project, big_table_bytes=big_table_bytes)
+    for table in ("quakes.rich", "quakes.plain"):
+        kinds = f"SELECT column_name, column_type FROM (DESCRIBE {table})"
+        for query in (kinds, f"FROM {table} ORDER BY id"):
+            assert rows(query, "published") == rows(query)
+    last = "SELECT plain.at, price, place FROM quakes.plain WHERE id = 2"
+    at, price, place = rows(last, "published")[0]
+    assert at == datetime.datetime(2023, 12, 31, 23, tzinfo=datetime.UTC)
+    assert price == Decimal("12345678901234567.89")
+    assert place == {"a": 2, "b": ["x", None]}
+    if big_table_bytes == 0:
+        # Parquet knows no ENUM, HUGEINT, INTERVAL: such a table stays inside, exact.
+        assert data_files(project) == ["quakes.plain.1.parquet"]
+
+
+def test_keys_and_comments_are_kept(project, sql, rows):
+    sql(
+        "CREATE SCHEMA quakes",
+        "CREATE TABLE quakes.t (id INTEGER PRIMARY KEY, g INTEGER GENERATED ALWAYS AS (id + 1))",
+        "CREATE TABLE quakes.k (id INTEGER PRIMARY KEY)",
+        "INSERT INTO quakes.t VALUES (1)",
+        "COMMENT ON TABLE quakes.k IS 'One row''s key'; COMMENT ON COLUMN quakes.k.id IS 'the key'",
+    )
+    publish_now(project)
+    assert rows("FROM quakes.t", "published") == [(1, 2)]
+    found = rows("SELECT comment FROM duckdb_tables() WHERE table_name = 'k'", "published")
+    assert found == [("One row's key",)]
+    with get_duckdb_connection(project=project) as conn:
+        conn.execute("INSERT OR REPLACE INTO quakes.k VALUES (1), (1)")
+
+
+# Versions
+
+
+def test_old_versions_go_when_nobody_reads_them(project, sql):
+    sql("CREATE SCHEMA quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
+    publish_now(project)
+    reader = Connection(project, "published")
+    assert reader.execute("FROM quakes.t").fetchone() == (1,)
+    for _ in range(3):
+        publish_now(project)
+    assert version_numbers(project) == [1, 4]
+    assert reader.execute("FROM quakes.t").fetchone() == (1,)
+    reader.close()
+    publish_now(project)
+    assert version_numbers(project) == [5]
+
+
+def test_a_version_that_a_foreign_program_reads_stays(project, sql, python):
+    sql("CREATE SCHEMA quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
+    first = publish_now(project)
+    foreign = python.start_and_wait_for("open", KEEP_OPEN, first.path)
+    publish_now(project)
+    assert version_numbers(project) == [1, 2]
+    foreign.kill()
+    foreign.wait()
+    publish_now(project)
+    assert version_numbers(project) == [3]
+
+
+def test_a_superseded_version_stays_a_moment_for_those_about_to_open_it(project, sql):
+    sql("CREATE SCHEMA quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
+    publish(project, "quakes")
+    path = published_path(project)
+    publish(project, "quakes")
+    assert path is not None
+    assert path.exists()
+
+
+def test_a_version_cannot_be_written_by_mistake(project, sql):
+    sql("CREATE SCHEMA quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
+    assert publish_now(project).path.stat().st_mode & 0o222 == 0
+
+
+def test_what_a_dead_publish_left_is_cleared(project, sql, rows):
+    sql("CREATE SCHEMA quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
+    publish_now(project)
+    published = Layout.of(project).published
+    (published / ".draft-2").mkdir()
+    (published / ".draft-2" / "dataflow.duckdb").write_bytes(b"half")
+    shutil.copytree(published / "1", published / "2")  # died before the swap
+    (published / "data").mkdir(exist_ok=True)
+    (published / "data" / "quakes.big.2.parquet").write_bytes(b"half")
+    (published / ".current").symlink_to("2")
+    assert rows("FROM quakes.t", "published") == [(1,)]
+    assert publish_now(project).version == 2
+    assert sorted(path.name for path in published.iterdir()) == ["2", "current", "data"]
+    assert data_files(project) == []
+    assert all(finding.ok for finding in check(project))
+
+
+def test_the_metadata_says_which_run_published_which_schema(project, sql):
+    sql("CREATE SCHEMA quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
+    publish_now(project, run_id="20240101T000000-abcd")
+    path = publish_now(project, "storms", run_id="other").path
+    metadata = json.loads((path.parent / "version.json").read_text())
+    assert metadata["schemas"]["quakes"]["run_id"] == "20240101T000000-abcd"
+    assert metadata["schemas"]["quakes"]["version"] == 1
+    assert metadata["schemas"]["storms_raw"]["workflow"] == "storms"
+
+
+def test_publishing_again_and_again_does_not_let_the_file_grow(project, sql):
+    sql("CREATE SCHEMA quakes; CREATE TABLE quakes.t AS SELECT random() AS a FROM range(200000)")
+    sizes = [publish_now(project).path.stat().st_size for _ in range(8)]
+    assert max(sizes) <= 2.5 * sizes[0]
+
+
+# Big tables
+
+
+def make_big(sql, rows: int = 1000, schema: str = "quakes") -> None:
+    sql(
+        f"CREATE SCHEMA IF NOT EXISTS {schema}",
+        f"CREATE OR REPLACE TABLE {schema}.big AS SELECT i AS id, 'v{rows}' AS value "
+        f"FROM range({rows}) t(i)",
+    )
+
+
+def test_a_big_table_is_a_file_that_later_versions_share(project, sql, rows):
+    make_big(sql)
+    sql("CREATE VIEW quakes.tenth AS FROM quakes.big WHERE id % 10 = 0")
+    publish_now(project, big_table_bytes=1)
+    sql("CREATE SCHEMA storms; CREATE TABLE storms.t AS SELECT 1 AS a")
+    cheap = publish_now(project, "storms", big_table_bytes=2**30)
+    assert data_files(project) == ["quakes.big.1.parquet"]
+    assert cheap.version == 2
+    assert rows("SELECT count(*) FROM quakes.tenth", "published") == [(100,)]
+    big = next(table for table in tables(project) if table.name == "big")
+    assert (big.kind, big.rows) == ("table", 1000)
+    make_big(sql, 2000)
+    publish_now(project, big_table_bytes=1)
+    assert data_files(project) == ["quakes.big.3.parquet"]
+    assert rows("SELECT count(*) FROM quakes.tenth", "published") == [(200,)]
+
+
+def test_the_file_of_a_big_table_stays_while_the_development_copy_uses_it(project, sql, rows):
+    make_big(sql)
+    publish_now(project, big_table_bytes=1)
+    assert rows("SELECT count(*) FROM quakes.big", "development") == [(1000,)]
+    make_big(sql, 2000)
+    publish_now(project, big_table_bytes=1)
+    assert rows("SELECT count(*) FROM quakes.big", "development") == [(1000,)]
+    assert data_files(project) == ["quakes.big.1.parquet", "quakes.big.2.parquet"]
+
+
+def test_a_big_table_can_be_written_in_the_development_copy(project, sql, rows):
+    make_big(sql)
+    publish_now(project, big_table_bytes=1)
+    with get_duckdb_connection(project=project) as conn:
+        write_table(conn, [{"id": -1, "value": "x"}], "quakes.big", mode="append")
+    assert rows("SELECT count(*) FROM quakes.big", "development") == [(1001,)]
+    with get_duckdb_connection(project=project) as conn:
+        write_table(conn, [{"id": -1, "value": "x"}], "quakes.big")
+    assert rows("FROM quakes.big", "development") == [(-1, "x")]
+
+
+def test_a_project_that_was_moved_says_so_and_publishing_mends_it(project, sql, tmp_path):
+    make_big(sql)
+    publish_now(project, big_table_bytes=1)
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    shutil.move(project.root / ".duckdb", moved / ".duckdb")
+    shutil.copy(project.root / "pyproject.toml", moved)
+    there = Project(moved)
+    with pytest.raises(WarehouseError, match="the project was moved") as caught:
+        get_duckdb_connection(project=there, database="published").execute("SELECT 1")
+    assert "dataflow db publish" in caught.value.hint
+    publish(there, "another_workflow")
+    with get_duckdb_connection(project=there, database="published") as conn:
+        assert conn.execute("SELECT count(*) FROM quakes.big").fetchone() == (1000,)
