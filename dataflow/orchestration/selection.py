@@ -115,14 +115,13 @@ def select(
     if only is not None:
         return [only]
     stale = stale_steps(project, workflow, steps, values)
+    if start is not None:
+        # Of the rest only what leads to `start` matters, and what follows from doing that again.
+        stale = (stale & _before(steps, start)) | {start}
     chosen: set[str] = set()
     for step in steps:
-        if step.name in stale or step.name == start or chosen.intersection(step.after):
+        if step.name in stale or chosen.intersection(step.after):
             chosen.add(step.name)
-    if start is not None:
-        # What neither leads to `start` nor follows from it is left alone.
-        wanted = _before(steps, start) | _behind(steps, start) | {start}
-        chosen &= wanted
     return [step.name for step in steps if step.name in chosen]
 
 
@@ -170,14 +169,6 @@ def _before(steps: list[StepInfo], name: str) -> set[str]:
     for step in reversed(steps):
         if step.name in found:
             found.update(step.after)
-    return found
-
-
-def _behind(steps: list[StepInfo], name: str) -> set[str]:
-    found = {name}
-    for step in steps:
-        if found.intersection(step.after):
-            found.add(step.name)
     return found
 
 
