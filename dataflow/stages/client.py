@@ -23,6 +23,12 @@ from dataflow.stages.scrub import Scrubber
 STARTS = 3  # kernels that collide on a port die at once; another start picks other ports
 Listener = Callable[[str, str], None]
 
+# Run in the kernel before the first cell. The socket belongs to the thread that sends.
+UNLIMITED_OUTPUT = (
+    "(lambda thread: thread.schedule(lambda: setattr(thread.socket, 'sndhwm', 0)))"
+    "(get_ipython().kernel.iopub_thread)"
+)
+
 
 class StageClient(PapermillNotebookClient):
     """Runs the cells of one notebook in one kernel.
@@ -106,20 +112,27 @@ class StageClient(PapermillNotebookClient):
                 self.km = None
                 self.kc = None
             except BaseException:
+                self._pid = self._pid or _pid_of(self.km)
+                self.shutdown_kernel = "immediate"
+                self._drop_tasks()
                 self._end_kernel()
                 raise
 
     async def async_start_new_kernel_client(self) -> Any:
-        """Connect to the kernel, without a limit on messages that wait to be read.
+        """Connect to the kernel, with no limit on messages that wait to be sent or read.
 
-        ZeroMQ drops what exceeds its limit (1,000 messages): outputs, and with them the
-        message that says the cell is done.
+        By default ZeroMQ drops what exceeds 1,000 messages, on either side: outputs, and
+        with them the message that says that the cell is done.
         """
         assert self.km is not None
-        context = getattr(self.km, "context", None)
-        if context is not None:
-            context.rcvhwm = 0
-        return await super().async_start_new_kernel_client()
+        self.kc = self.km.client()
+        self.kc.context.rcvhwm = 0
+        await ensure_async(self.kc.start_channels())
+        await ensure_async(self.kc.wait_for_ready(timeout=self.startup_timeout))
+        self.kc.allow_stdin = False
+        if getattr(self.km, "ipykernel", False):
+            await self.async_wait_for_reply(self.kc.execute(UNLIMITED_OUTPUT, silent=True))
+        return self.kc
 
     start_new_kernel_client = run_sync(async_start_new_kernel_client)
 

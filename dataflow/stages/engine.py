@@ -16,19 +16,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from papermill.engines import NBClientEngine
-
 from dataflow.stages.scrub import Scrubber
 
 if TYPE_CHECKING:
     from dataflow.stages.manager import StageManager
 
-# papermill loads this module while it is itself being imported; what needs all of papermill
-# is imported by the functions below.
 
+class DataflowEngine:
+    """Executes a notebook for papermill; see the module's text for what it adds.
 
-class DataflowEngine(NBClientEngine):
-    """Executes a notebook for papermill; see the module's text for what it adds."""
+    Not a subclass of papermill's `Engine`: importing papermill imports every registered
+    engine, this one too, so whichever of the two came first would meet a half-made other.
+    """
 
     @classmethod
     def execute_notebook(
@@ -74,13 +73,30 @@ class DataflowEngine(NBClientEngine):
             cls.execute_managed_notebook(
                 manager, kernel_name, log_output=log_output, scrubber=scrubber, **kwargs
             )
+        except BaseException as error:
+            manager.broken_off(error)
+            raise
         finally:
             manager.cleanup_pbar()
             manager.notebook_complete()
         return manager.nb
 
     @classmethod
-    def execute_managed_notebook(  # type: ignore[override]
+    def nb_kernel_name(cls, nb: Any, name: str | None = None) -> str:
+        """The kernel that `nb` asks for, or `name`."""
+        from papermill.utils import nb_kernel_name
+
+        return str(nb_kernel_name(nb, name))
+
+    @classmethod
+    def nb_language(cls, nb: Any, language: str | None = None) -> str:
+        """The language of `nb`, or `language`."""
+        from papermill.utils import nb_language
+
+        return str(nb_language(nb, language))
+
+    @classmethod
+    def execute_managed_notebook(
         cls,
         nb_man: StageManager,
         kernel_name: str,

@@ -30,9 +30,12 @@ class StageManager(NotebookExecutionManager):
         super().__init__(nb, **kwargs)
         self.scrubber = scrubber
         self.before_save: Callable[[], None] = lambda: None
-        self._every = kwargs.get("autosave_cell_every") or 1.0
+        # papermill's own default of 30 s is for saves within a cell; it saves at every cell's
+        # start and end besides.
+        self._every = min(kwargs.get("autosave_cell_every") or 1.0, 1.0)
         self._next_save = 0.0
         self._changed = True
+        self._end = self.COMPLETED
 
     def notebook_start(self, **kwargs: Any) -> None:
         """Clear the notebook's marks and put the first file on disk."""
@@ -109,6 +112,19 @@ class StageManager(NotebookExecutionManager):
             cell.metadata.papermill["status"] = self.CANCELLED
             self._end = self.CANCELLED
 
+    def broken_off(self, error: BaseException) -> None:
+        """Note that `error` ended the execution where no cell could be marked with it.
+
+        The kernel did not start, or a signal came between two cells.
+        """
+        if self._end != self.COMPLETED:
+            return
+        self._end = self.FAILED if isinstance(error, Exception) else self.CANCELLED
+        self.nb.metadata.papermill["exception"] = True
+        for cell in self.nb.cells:
+            if cell.metadata.papermill["status"] == self.RUNNING:
+                cell.metadata.papermill["status"] = self._end
+
     def cell_skipped(self, cell: Any) -> None:
         """Mark `cell` as the one that ended the stage early, as a success."""
         self._end = self.SKIPPED
@@ -127,7 +143,7 @@ class StageManager(NotebookExecutionManager):
         metadata["end_time"] = self.end_time.isoformat()
         if self.start_time is not None:
             metadata["duration"] = (self.end_time - self.start_time).total_seconds()
-        metadata["status"] = getattr(self, "_end", self.COMPLETED)
+        metadata["status"] = self._end
         self.complete_pbar()
         self.cleanup_pbar()
         self._write(final=True)

@@ -1,0 +1,195 @@
+"""Small projects of real notebooks for tests, and ways to run and watch them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import psutil
+import yaml
+
+from dataflow.project import Project
+
+REPOSITORY = Path(__file__).parents[1]
+# What a surrounding run or shell would otherwise hand down to a test's project.
+_FOREIGN = ("DATAFLOW_", "DAGSTER_", "DBT_", "EVIDENCE_")
+
+Cells = Sequence[Any]
+
+
+def parameters(source: str) -> dict[str, Any]:
+    """A cell tagged `parameters`."""
+    return nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]})
+
+
+def markdown(source: str) -> dict[str, Any]:
+    """A markdown cell."""
+    return nbformat.v4.new_markdown_cell(source)
+
+
+def write_notebook(path: Path, cells: Cells, *, kernel: str = "python3") -> Path:
+    """Write a notebook of `cells` to `path`: text is a code cell, a node stays what it is."""
+    nodes = [nbformat.v4.new_code_cell(c) if isinstance(c, str) else c for c in cells]
+    nb = nbformat.v4.new_notebook(cells=nodes)
+    nb.metadata["kernelspec"] = {"name": kernel, "display_name": kernel, "language": "python"}
+    nb.metadata["language_info"] = {"name": "python"}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(nb, path)
+    return path
+
+
+@dataclass
+class Workflow:
+    """A workflow to put into a project: its notebooks by stage, and what config.yaml holds."""
+
+    notebooks: Mapping[str, Cells]
+    stages: list[dict[str, Any]] | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+def make_project(folder: Path, workflows: Mapping[str, Workflow | Mapping[str, Cells]]) -> Project:
+    """Make a project in `folder`.
+
+    Args:
+        folder: becomes the root; made when missing.
+        workflows: by id; plain notebooks by stage are a workflow without more configuration.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "pyproject.toml").write_text(
+        "[tool.dataflow]\n\n"
+        '[tool.dagster]\nmodule_name = "dataflow.definitions"\ncode_location_name = "dataflow"\n',
+        encoding="utf-8",
+    )
+    for workflow_id, given in workflows.items():
+        workflow = given if isinstance(given, Workflow) else Workflow(given)
+        home = folder / "notebooks" / workflow_id
+        home.mkdir(parents=True)
+        config: dict[str, Any] = {"workflow": {"name": workflow_id}, **workflow.config}
+        if workflow.stages is not None:
+            config["stages"] = workflow.stages
+        (home / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
+        for stage, cells in workflow.notebooks.items():
+            write_notebook(home / f"{stage}.ipynb", cells)
+    return Project(folder.resolve())
+
+
+def environment(project: Project, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This process's environment as a person in `project` would have it."""
+    kept = {name: v for name, v in os.environ.items() if not name.startswith(_FOREIGN)}
+    # The tested code is the checkout's, wherever the command is run.
+    kept["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), kept.get("PYTHONPATH", "")]).rstrip(":")
+    return {**kept, "COLUMNS": "200", "NO_COLOR": "1", **(extra or {})}
+
+
+def dataflow(
+    project: Project, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = 120
+) -> subprocess.CompletedProcess[str]:
+    """Run the command `dataflow` in `project` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "dataflow", *arguments],
+        cwd=project.root,
+        env=environment(project, env),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def start_dataflow(
+    project: Project, *arguments: str, env: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """Start the command `dataflow` in `project`, in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "dataflow", *arguments],
+        cwd=project.root,
+        env=environment(project, env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def processes_of(project: Project) -> list[psutil.Process]:
+    """Every process that works for `project`, apart from this one: told by its environment."""
+    found = []
+    for process in psutil.process_iter():
+        if process.pid == os.getpid():
+            continue
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            named = process.environ().get("DATAFLOW_PROJECT")
+        except psutil.Error:
+            continue
+        if named == str(project.root):
+            found.append(process)
+    return found
+
+
+def kernels_of(project: Project) -> list[psutil.Process]:
+    """The kernels that run stages of `project`, and what those kernels started."""
+    found = []
+    for process in processes_of(project):
+        try:
+            if process.environ().get("DATAFLOW_RUN_ID"):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def wait_until(what: Any, seconds: float, *, every: float = 0.1) -> Any:
+    """Wait until `what()` is truthy, return that; fails after `seconds`."""
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end, f"waited {seconds:g} s in vain"
+        time.sleep(every)
+    return found
+
+
+def executed(project: Project, workflow: str, stage: str) -> Any:
+    """The executed notebook of `stage` in the newest run of `workflow`."""
+    return nbformat.read(run_folder(project, workflow) / f"{stage}.ipynb", as_version=4)
+
+
+def run_folder(project: Project, workflow: str) -> Path:
+    """The folder of the newest run of `workflow`."""
+    return max(project.runs.glob(f"{workflow}/*"), key=lambda path: path.stat().st_ctime)
+
+
+def run_data(project: Project, workflow: str) -> dict[str, Any]:
+    """The content of `run.json` of the newest run of `workflow`."""
+    return json.loads((run_folder(project, workflow) / "run.json").read_text("utf-8"))
+
+
+def statuses(nb: Any) -> list[str]:
+    """The status of each code cell of an executed notebook."""
+    return [c.metadata.papermill.status for c in nb.cells if c.cell_type == "code"]
+
+
+def error_of(nb: Any) -> Any:
+    """The one error output of an executed notebook."""
+    errors = [
+        output
+        for cell in nb.cells
+        for output in cell.get("outputs", [])
+        if output.output_type == "error"
+    ]
+    assert len(errors) == 1, errors
+    return errors[0]
+
+
+def text_of(cell: Any, name: str = "stdout") -> str:
+    """What a cell printed."""
+    return "".join(out.text for out in cell.outputs if out.get("name") == name)

@@ -1,0 +1,201 @@
+"""How a notebook may end badly: the right cell says so, the file is there, no kernel is left."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+from engine_helpers import is_gone, run_cells, start_cells
+from projects import error_of, statuses, text_of, wait_until
+
+
+def test_a_cell_that_raises_is_marked_and_those_after_it_stay_pending(tmp_path: Path) -> None:
+    ended = run_cells(tmp_path, ["print('one')", "print('two')\n{}['mag']", "print('three')"])
+    assert ended.status == "failed"
+    assert statuses(ended.notebook) == ["completed", "failed", "pending"]
+    assert error_of(ended.notebook).ename == "KeyError"
+    assert [text_of(cell) for cell in ended.code] == ["one\n", "two\n", ""]
+    assert ended.notebook.cells[1].metadata.papermill.exception is True
+
+
+def test_a_cell_tagged_as_expected_to_raise_does_not_end_the_notebook(tmp_path: Path) -> None:
+    cell = nbformat.v4.new_code_cell("1 / 0", metadata={"tags": ["raises-exception"]})
+    ended = run_cells(tmp_path, [cell, "print('on')"])
+    assert ended.status == "completed"
+    assert statuses(ended.notebook) == ["completed", "completed"]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import os; os._exit(7)", "ended itself with exit code 7"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "killed by signal 9 (SIGKILL)"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "signal 11 (SIGSEGV)"),
+    ],
+    ids=["os._exit", "SIGKILL", "SIGSEGV"],
+)
+def test_a_kernel_that_dies_is_told_with_its_reason(
+    tmp_path: Path, code: str, reason: str
+) -> None:
+    ended = run_cells(tmp_path, ["a = 1", f"print('before', flush=True)\n{code}", "b = 2"])
+    assert ended.status == "failed"
+    assert statuses(ended.notebook) == ["completed", "failed", "pending"]
+    error = error_of(ended.notebook)
+    assert error.ename == "KernelDied"
+    assert reason in error.evalue
+    assert ended.seconds < 15
+
+
+def test_a_kernel_that_runs_out_of_memory_is_told(tmp_path: Path) -> None:
+    hungry = (
+        "import resource\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2_000_000_000, 2_000_000_000))\n"
+        "x = bytearray(4_000_000_000)"
+    )
+    ended = run_cells(tmp_path, [hungry, "print('never')"])
+    assert statuses(ended.notebook) == ["failed", "pending"]
+    assert error_of(ended.notebook).ename == "MemoryError"
+
+
+def test_a_cell_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    ended = run_cells(
+        tmp_path,
+        ["a = 1", "print('began', flush=True)\nimport time; time.sleep(60)", "b = 2"],
+        execution_timeout=2,
+    )
+    assert statuses(ended.notebook) == ["completed", "failed", "pending"]
+    error = error_of(ended.notebook)
+    assert (error.ename, error.evalue) == ("Timeout", "the cell's time limit of 2 s ran out")
+    assert text_of(ended.code[1]) == "began\n"
+    assert ended.seconds < 12
+
+
+def test_the_notebooks_time_limit_counts_all_cells_together(tmp_path: Path) -> None:
+    nap = "import time; time.sleep(1.2)"
+    ended = run_cells(tmp_path, [nap, nap, nap, nap], notebook_timeout=2)
+    assert statuses(ended.notebook) == ["completed", "failed", "pending", "pending"]
+    assert "the notebook's time limit of 2 s" in error_of(ended.notebook).evalue
+
+
+def test_what_a_cell_started_ends_with_the_kernel(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    cell = (
+        "import subprocess, pathlib\n"
+        "child = subprocess.Popen(['sleep', '300'])\n"
+        f"pathlib.Path({str(pid_file)!r}).write_text(str(child.pid))"
+    )
+    run_cells(tmp_path, [cell, "1 / 0"])  # looks itself for processes that are left
+    assert not psutil.pid_exists(int(pid_file.read_text())) or (
+        psutil.Process(int(pid_file.read_text())).status() == psutil.STATUS_ZOMBIE
+    )
+
+
+def test_a_kernel_that_does_not_exist_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="no-such-kernel"):
+        run_cells(tmp_path, ["a = 1"], kernel_name="no-such-kernel")
+
+
+SLEEP = "began()\nimport time; time.sleep(120)"
+QUERY = (
+    "import duckdb\nbegan()\n"
+    "duckdb.sql('select sum(a.i * b.i) from range(3_000_000) a(i), range(3_000_000) b(i)').show()"
+)
+STUBBORN = (
+    "import signal, time\n"
+    "for number in (signal.SIGINT, signal.SIGTERM): signal.signal(number, signal.SIG_IGN)\n"
+    "began()\n"
+    "while True:\n"
+    "    try: time.sleep(120)\n"
+    "    except BaseException: pass"
+)
+
+
+@pytest.mark.parametrize(
+    ("cell", "number"),
+    [
+        pytest.param(SLEEP, signal.SIGINT, id="sleep-SIGINT"),
+        pytest.param(QUERY, signal.SIGTERM, id="query-SIGTERM"),
+        pytest.param(STUBBORN, signal.SIGTERM, id="stubborn-SIGTERM"),
+    ],
+)
+def test_a_cancelled_notebook_says_so_and_its_kernel_is_gone_at_once(
+    tmp_path: Path, cell: str, number: int
+) -> None:
+    execution = start_cells(tmp_path, ["print('first')", cell, "print('never')"])
+    kernel = execution.wait_for_cell()
+    start = time.monotonic()
+    execution.process.send_signal(number)
+    assert execution.end() != 0
+    assert is_gone(kernel, within=0.5)
+    assert time.monotonic() - start < 5
+    nb = nbformat.read(execution.output, as_version=4)
+    assert nb.metadata.papermill.status == "cancelled"
+    assert statuses(nb) == ["completed", "completed", "cancelled", "pending"]
+    assert error_of(nb).ename == "Cancelled"
+    assert text_of(nb.cells[1]) == "first\n"
+
+
+@pytest.mark.parametrize("cell", [QUERY, STUBBORN], ids=["query", "stubborn"])
+def test_the_kernel_dies_with_an_engine_that_is_killed(tmp_path: Path, cell: str) -> None:
+    execution = start_cells(tmp_path, ["print('first')", cell])
+    kernel = execution.wait_for_cell()
+    time.sleep(2.2)  # long enough for a save by the clock
+    execution.process.kill()
+    assert is_gone(kernel, within=5)
+    nb = nbformat.read(execution.output, as_version=4)
+    assert statuses(nb) == ["completed", "completed", "running"]
+    assert text_of(nb.cells[1]) == "first\n"
+
+
+def test_a_kernel_killed_from_outside_is_told(tmp_path: Path) -> None:
+    execution = start_cells(tmp_path, [SLEEP])
+    kernel = execution.wait_for_cell()
+    kernel.kill()
+    assert execution.end() == 0
+    nb = nbformat.read(execution.output, as_version=4)
+    assert statuses(nb) == ["completed", "failed"]
+    error = error_of(nb)
+    assert error.ename == "KernelDied"
+    assert "killed by signal 9 (SIGKILL)" in error.evalue
+    assert "MB" in error.evalue
+
+
+def test_a_stopped_kernel_is_ended_by_a_cancel_too(tmp_path: Path) -> None:
+    execution = start_cells(tmp_path, [SLEEP])
+    kernel = execution.wait_for_cell()
+    kernel.suspend()
+    execution.process.send_signal(signal.SIGINT)
+    execution.end()
+    assert is_gone(kernel, within=5)
+
+
+def test_a_notebook_cancelled_while_its_kernel_starts_is_cancelled_not_completed(
+    tmp_path: Path,
+) -> None:
+    execution = start_cells(tmp_path, ["print('never')"])
+
+    def kernels() -> list[psutil.Process]:
+        return psutil.Process(execution.process.pid).children(recursive=True)
+
+    (kernel,) = wait_until(kernels, 30, every=0.02)
+    execution.process.send_signal(signal.SIGINT)
+    execution.end()
+    assert is_gone(kernel, within=1)
+    nb = nbformat.read(execution.output, as_version=4)
+    assert nb.metadata.papermill.status == "cancelled"
+    assert set(statuses(nb)) == {"pending"}
+
+
+def test_two_interrupts_in_a_row_leave_no_kernel_and_a_readable_file(tmp_path: Path) -> None:
+    execution = start_cells(tmp_path, [SLEEP])
+    kernel = execution.wait_for_cell()
+    for _ in range(2):
+        execution.process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    execution.end()
+    assert is_gone(kernel, within=1)
+    assert statuses(nbformat.read(execution.output, as_version=4))
