@@ -6,13 +6,14 @@ on the machine can be read through it, and it answers only to names of this mach
 
 from __future__ import annotations
 
+import contextlib
 import mimetypes
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -71,6 +72,7 @@ def create_app(project: Project, *, hosts: Sequence[str] = ()) -> Starlette:
         routes=[
             Route(HEALTH, _health(project)),
             Mount("/data", ExportedData(data_folder(project))),
+            Route("/runs", lambda request: RedirectResponse("/runs/")),
             Mount("/runs", routes=runs_routes(project)),
             Mount("/", Pages(build_folder(project))),
         ],
@@ -92,8 +94,8 @@ def serve(
 
 
 def runs_routes(project: Project) -> list[BaseRoute]:
-    """What `/runs` answers: the files of the archive, and plain lists of its folders."""
-    return [Mount("/", RunFiles(project.runs))]
+    """What `/runs` answers: the files of the archive, and pages about its runs."""
+    return [Mount("/", RunFiles(project))]
 
 
 class _Folder(StaticFiles):
@@ -151,22 +153,51 @@ class ExportedData(_Folder):
 class RunFiles(_Folder):
     """The archive of executed notebooks; `.ipynb` files are offered for download."""
 
+    def __init__(self, project: Project) -> None:
+        super().__init__(project.runs)
+        self._project = project
+
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """The file, or a list of the folder."""
+        """The file, or a page about the runs or the run whose folder it is."""
         if _is_hidden(path):
             raise HTTPException(404)
         full, stat = self.lookup_path(path)
-        if stat is not None and Path(full).is_dir():
+        if scope["method"] not in ("GET", "HEAD"):
+            raise HTTPException(405)
+        if path in ("", ".") or (stat is not None and Path(full).is_dir()):
             if not scope["path"].endswith("/"):
                 return RedirectResponse(scope["path"] + "/")
-            response: Response = HTMLResponse(_folder_page(Path(full), path))
+            response: Response = await run_in_threadpool(self._page, path)
         else:
+            if path.endswith(".html"):
+                await run_in_threadpool(self._refresh, path)
             response = await super().get_response(path, scope)
         response.headers["cache-control"] = _ASK_FIRST
         if path.endswith(".ipynb"):
             name = PurePosixPath(path).name.replace('"', "")
             response.headers["content-disposition"] = f'attachment; filename="{name}"'
         return response
+
+    def _page(self, path: str) -> Response:
+        from dataflow.services.run_pages import run_page, runs_page
+
+        parts = PurePosixPath(path).parts
+        if len(parts) <= 1:
+            return HTMLResponse(runs_page(self._project, parts[0] if parts else None))
+        text = run_page(self._project, self._project.runs.joinpath(*parts))
+        if text is None:
+            raise HTTPException(404)
+        return HTMLResponse(text)
+
+    def _refresh(self, path: str) -> None:
+        """Write the page of an executed notebook that has none: its run was killed, or goes on."""
+        from dataflow.runs.html import page_of
+
+        full, _ = self.lookup_path(path.removesuffix(".html") + ".ipynb")
+        if full and Path(full).is_file():
+            # An unreadable notebook is no reason to withhold the page it once had.
+            with contextlib.suppress(Exception):
+                page_of(Path(full))
 
 
 class _SafeHeaders:
@@ -200,28 +231,6 @@ def _health(project: Project) -> Any:
 def _is_hidden(path: str) -> bool:
     """Whether any part of the path is hidden: unfinished exports, stamps, private files."""
     return any(part.startswith(".") for part in PurePosixPath(path).parts if part != ".")
-
-
-def _folder_page(folder: Path, path: str) -> str:
-    title = "/runs/" if path in ("", ".") else f"/runs/{path}/"
-    entries = sorted(
-        (entry for entry in folder.iterdir() if not entry.name.startswith(".")),
-        key=lambda entry: (entry.is_file(), entry.name),
-        reverse=False,
-    )
-    items = "".join(
-        f'<li><a href="{escape(_link(entry), quote=True)}">{escape(entry.name)}</a></li>'
-        for entry in entries
-    )
-    up = "" if path in ("", ".") else '<p><a href="../">Up</a></p>'
-    body = f"<h1>{escape(title)}</h1>{up}<ul>{items or '<li>Nothing yet.</li>'}</ul>"
-    return _PAGE.format(title=escape(title), body=body)
-
-
-def _link(entry: Path) -> str:
-    from urllib.parse import quote
-
-    return "./" + quote(entry.name) + ("/" if entry.is_dir() else "")
 
 
 _PAGE = """<!doctype html>

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import http.client
+import json
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from dashboard_helpers import write
+from projects import write_notebook
 
 from dataflow.dashboard.export import export_sources, read_manifest
 from dataflow.project import Project
@@ -21,7 +23,26 @@ def built(project: Project, warehouse) -> Project:
     write(build / ".dataflow-build.json", "{}")
     run = project.runs / "quakes" / "r1"
     write(run / "ingest.html", "<h1>Executed</h1>")
-    write(run / "ingest.ipynb", "{}")
+    write_notebook(run / "ingest.ipynb", ["1 + 1"])
+    write(
+        run / "run.json",
+        json.dumps(
+            {
+                "run_id": "r1",
+                "workflow": "quakes",
+                "started_at": "2026-01-02T03:04:05+00:00",
+                "ended_at": "2026-01-02T03:04:09+00:00",
+                "trigger": "cli",
+                "steps": {
+                    "ingest": {
+                        "kind": "stage",
+                        "status": "failed",
+                        "error": {"message": "cell 3: KeyError: '<mag>'", "source": "d['mag']"},
+                    }
+                },
+            }
+        ),
+    )
     write(run / ".private.json", "secret")
     write(project.root / ".env", "TOKEN=secret")
     export_sources(project, database=warehouse)
@@ -101,16 +122,32 @@ def test_new_data_is_served_without_a_restart(built, site, warehouse):
 def test_executed_notebooks_are_shown_and_offered_for_download(site):
     page = site.get("/runs/quakes/r1/ingest.html")
     assert page.headers["content-type"].startswith("text/html")
-    assert "Executed" in page.text
 
     notebook = site.get("/runs/quakes/r1/ingest.ipynb")
     assert notebook.headers["content-disposition"] == 'attachment; filename="ingest.ipynb"'
 
 
-def test_folders_of_runs_are_listed_without_hidden_files(site):
+def test_an_executed_notebook_without_a_page_gets_one_when_it_is_asked_for(built, site):
+    write_notebook(built.runs / "quakes" / "r1" / "transform.ipynb", ["print('killed here')"])
+
+    page = site.get("/runs/quakes/r1/transform.html")
+
+    assert page.status_code == 200
+    assert "killed here" in page.text
+
+
+def test_the_runs_are_listed_with_their_results(site):
+    for address in ("/runs", "/runs/quakes"):
+        answer = site.get(address, follow_redirects=True)
+        assert 'href="/runs/quakes/r1/"' in answer.text
+        assert 'class="failed"' in answer.text
+
+
+def test_a_run_shows_its_steps_its_error_and_its_files(site):
     answer = site.get("/runs/quakes/r1", follow_redirects=True)
 
-    assert 'href="./ingest.html"' in answer.text
+    assert 'href="ingest.html"' in answer.text
+    assert "cell 3: KeyError: &#39;&lt;mag&gt;&#39;" in answer.text
     assert "private" not in answer.text
     assert site.get("/runs/quakes/r2/").status_code == 404
 

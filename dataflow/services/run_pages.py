@@ -1,0 +1,72 @@
+"""The pages at `/runs`: which runs there were, and what each came to."""
+
+from __future__ import annotations
+
+import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from dataflow.cli.output import seconds_text
+from dataflow.project import Project
+from dataflow.runs.archive import RUN_FILE
+from dataflow.runs.index import Run, list_runs
+
+MOST = 200  # runs on a page
+
+
+def runs_page(project: Project, workflow_id: str | None = None) -> str:
+    """The list of runs, the newest first, as HTML."""
+    runs = list_runs(project, workflow_id)
+    return _template("runs.html").render(
+        title=f"Runs of {workflow_id}" if workflow_id else "Runs",
+        workflow_id=workflow_id,
+        runs=runs[:MOST],
+        more=max(0, len(runs) - MOST),
+        seconds=seconds_text,
+    )
+
+
+def run_page(project: Project, folder: Path) -> str | None:
+    """One run as HTML; None when `folder` holds no run that can be read."""
+    found = [run for run in list_runs(project, folder.parent.name) if run.folder == folder]
+    if not found:
+        return None
+    run = found[0]
+    return _template("run.html").render(
+        run=run,
+        title=f"{run.workflow_id} {run.run_id[:8]}",
+        seconds=seconds_text,
+        took=_took,
+        others=_others(run),
+        pages={path.stem.split(".")[0]: path.stem for path in run.notebooks},
+    )
+
+
+def _took(step: dict[str, Any]) -> str:
+    if not step.get("started_at") or not step.get("ended_at"):
+        return ""
+    ends = [datetime.datetime.fromisoformat(step[key]) for key in ("started_at", "ended_at")]
+    return seconds_text((ends[1] - ends[0]).total_seconds())
+
+
+def _others(run: Run) -> list[str]:
+    """The run's files besides the pages of its notebooks."""
+    return sorted(
+        path.name
+        for path in run.folder.iterdir()
+        if not path.name.startswith(".") and path.suffix != ".html" and path.name != RUN_FILE
+    )
+
+
+@cache
+def _template(name: str) -> Any:
+    from jinja2 import Environment, FileSystemLoader
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
