@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from dataflow.errors import ConfigurationError, WarehouseError
 from dataflow.warehouse import lock
-from dataflow.warehouse.connect import open_file
 from dataflow.warehouse.failures import translated
+from dataflow.warehouse.files import open_file
 from dataflow.warehouse.inspect import read_file
 from dataflow.warehouse.layout import Layout
 from dataflow.warehouse.versions import sync

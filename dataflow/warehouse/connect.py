@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import logging
-import os
 import time
 import weakref
 from collections.abc import Callable
@@ -15,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dataflow.errors import WarehouseError
 from dataflow.warehouse import failures, lock, versions
+from dataflow.warehouse.files import open_file, warn_if_still_open
 from dataflow.warehouse.layout import Layout
 from dataflow.warehouse.lock import Held
 from dataflow.warehouse.space import give_back_after
@@ -26,8 +23,6 @@ if TYPE_CHECKING:
     from dataflow.project import Project
 
 Database = Literal["working", "development", "published"]
-
-logger = logging.getLogger(__name__)
 
 
 class _Opened:
@@ -42,7 +37,7 @@ class _Opened:
         try:
             self.raw.close()
             if isinstance(self._keeps, Held) and not self._keeps.is_nested:
-                _warn_if_still_open(self.path)
+                warn_if_still_open(self.path)
         finally:
             self._keeps.release()
 
@@ -231,77 +226,7 @@ class Connection:
         ensure(self._layout)
 
 
-def open_file(
-    path: Path,
-    *,
-    read_only: bool = False,
-    timeout: float = 0,
-    on_wait: Callable[[str], None] | None = None,
-) -> DuckDBPyConnection:
-    """Open a database file, waiting while a program outside DATAFLOW has it open.
-
-    Args:
-        path: the file; made when missing, unless `read_only`.
-        read_only: open it for reading.
-        timeout: seconds to wait at most.
-        on_wait: called with a sentence every few seconds of waiting; logged when None.
-
-    Raises:
-        WarehouseLocked: the other program still has it open.
-        WarehouseError: the file cannot be opened; says why.
-    """
-    import duckdb
-
-    started = time.monotonic()
-    next_message = started + lock.FIRST_MESSAGE_AFTER
-    while True:
-        try:
-            connection = duckdb.connect(str(path), read_only=read_only)
-            # Results must not depend on the machine's time zone.
-            connection.execute("SET TimeZone = 'UTC'")
-            return connection
-        except (duckdb.Error, OSError) as error:
-            holder = failures.locked_by(error)
-            now = time.monotonic()
-            if holder is None:
-                raise failures.explain(error, path) or WarehouseError(
-                    f"DuckDB cannot open the file: {failures.first_line(error)}", where=str(path)
-                ) from error
-            if now - started >= timeout:
-                raise failures.locked(path, holder, timeout) from error
-            if now >= next_message:
-                (on_wait or logger.warning)(
-                    f"Waiting for the warehouse, open in {holder[0]} (pid {holder[1]})"
-                )
-                next_message = now + lock.MESSAGE_EVERY
-            time.sleep(min(0.05, max(timeout - (now - started), 0)))
-
-
 def _is_duckdb_error(error: Exception) -> bool:
     import duckdb
 
     return isinstance(error, duckdb.Error)
-
-
-def _warn_if_still_open(path: Path) -> None:
-    """Say so when something in this process keeps the file open after `close()`."""
-    if not _open_here(path):
-        return
-    gc.collect()
-    if _open_here(path):
-        logger.warning(
-            "%s stays open: a relation or Arrow reader of a closed connection was not read to "
-            "its end. Nobody else can write until it is deleted.",
-            path,
-        )
-
-
-def _open_here(path: Path) -> bool:
-    folder = Path("/proc/self/fd")
-    if not folder.is_dir():
-        return False
-    for entry in os.listdir(folder):  # noqa: PTH208 - hot path
-        with contextlib.suppress(OSError):
-            if os.readlink(folder / entry) == str(path):  # noqa: PTH115 - hot path
-                return True
-    return False

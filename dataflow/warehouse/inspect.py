@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from dataflow.errors import WarehouseError
 from dataflow.warehouse import failures, lock, versions
-from dataflow.warehouse.connect import Connection, Database, open_file
+from dataflow.warehouse.connect import Connection, Database
+from dataflow.warehouse.files import open_file
 from dataflow.warehouse.layout import BLOCK_BYTES, CATALOG, Layout
 from dataflow.warehouse.names import literal, quote
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataflow.warehouse import lock, versions
-from dataflow.warehouse.connect import open_file
 from dataflow.warehouse.failures import translated
+from dataflow.warehouse.files import open_file
 from dataflow.warehouse.layout import FILE_NAME, Layout
 from dataflow.warehouse.names import TableName, literal
 from dataflow.warehouse.snapshot import BIG_TABLE_BYTES, SOURCE, copy_schemas, view_of_file

@@ -6,8 +6,10 @@ import contextlib
 import os
 from pathlib import Path
 
+from dataflow.errors import WarehouseError
 from dataflow.warehouse import lock
 from dataflow.warehouse.failures import is_full
+from dataflow.warehouse.files import open_file
 
 FILE_HEADER_BYTES = 3 * 4096
 
@@ -27,9 +29,6 @@ def give_back_after(error: BaseException | None, path: Path) -> None:
     if error is None:
         return
     import duckdb
-
-    from dataflow.errors import WarehouseError
-    from dataflow.warehouse.connect import open_file
 
     with contextlib.suppress(WarehouseError, duckdb.Error, OSError):
         held = lock.acquire(path, holder="cleaning up after a full disk", timeout=5)

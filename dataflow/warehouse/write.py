@@ -69,9 +69,9 @@ def write_table(
     with translated(path), prepare(raw, data) as incoming, _transaction(raw):
         if key:
             check_key(raw, incoming, key, unique=mode != "delete+insert")
-        raw.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(target.schema)}")
         there = _existing(raw, target, replaced=mode == "replace")
         if there is None:
+            raw.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(target.schema)}")
             return _count(raw, f"CREATE TABLE {target.quoted} AS {select(incoming)}")
         there = _adapt(raw, target, incoming, there, on_schema_change)
         if there is None or (mode == "replace" and not _has_constraints(raw, target)):
@@ -114,15 +114,20 @@ def _existing(
     raw: DuckDBPyConnection, table: TableName, *, replaced: bool
 ) -> dict[str, str] | None:
     """The table's columns; a big published table in a development copy becomes a real one."""
-    view = raw.execute(
-        "SELECT sql FROM duckdb_views() WHERE database_name = current_catalog() "
-        "AND lower(schema_name) = ? AND lower(view_name) = ?",
-        [table.schema.lower(), table.name.lower()],
-    ).fetchone()
     columns = existing_columns(raw, table)
-    if view is None:
+    where = "WHERE database_name = current_catalog() AND lower(schema_name) = ? AND lower({}) = ?"
+    name = [table.schema.lower(), table.name.lower()]
+    if (
+        columns is None
+        or raw.execute(
+            f"SELECT 1 FROM duckdb_tables() {where.format('table_name')}", name
+        ).fetchone()
+    ):
         return columns
-    if "read_parquet(" not in view[0]:
+    view = raw.execute(
+        f"SELECT sql FROM duckdb_views() {where.format('view_name')}", name
+    ).fetchone()
+    if view is None or "read_parquet(" not in view[0]:
         raise WarehouseError(
             f"{table} is a view", hint="Write to another table, or drop the view first."
         )
