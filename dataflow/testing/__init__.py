@@ -1,0 +1,1 @@
+"""Testing workflows with pytest: the fixture `run_stage`."""

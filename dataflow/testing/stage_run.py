@@ -1,0 +1,235 @@
+"""What a stage left behind when a test ran it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dataflow import errors
+from dataflow.workflows.names import nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from nbformat import NotebookNode
+
+    from dataflow.stages.execute import CellError, StageOutcome
+
+Value = TypeVar("Value")
+
+
+class StageFailed(errors.StageFailed, AssertionError):
+    """A stage that a test ran did not end well, or ended well against expectation.
+
+    Args:
+        message: what failed, with the cell's source and the last frame.
+        run: what the stage left behind.
+        hint: where to look further.
+    """
+
+    def __init__(self, message: str, run: StageRun, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.run = run
+
+
+class Named(Mapping[str, Value]):
+    """A mapping whose KeyError names the nearest key there is."""
+
+    def __init__(self, kind: str, items: Mapping[str, Value]) -> None:
+        self._kind = kind
+        self._items = dict(items)
+
+    def __getitem__(self, name: str) -> Value:
+        if name not in self._items:
+            raise UnknownName(self._kind, name, self._items)
+        return self._items[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __repr__(self) -> str:
+        return f"<{self._kind}s: {', '.join(self) or 'none'}>"
+
+
+class UnknownName(KeyError):
+    """No table, check or record of that name."""
+
+    def __init__(self, kind: str, name: str, known: Mapping[str, Any]) -> None:
+        hint = nearest(name, known) or f"The stage left no {kind}."
+        super().__init__(f"there is no {kind} {name!r}. {hint}")
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would show the repr
+
+
+class Tables(Mapping[str, "pd.DataFrame"]):
+    """The tables and views of the test's warehouse, read as data frames when asked for.
+
+    A bare name is a table of the workflow's own schema `<workflow>_raw`.
+    """
+
+    def __init__(self, workflow_id: str, query: Callable[[str], pd.DataFrame]) -> None:
+        self._workflow_id = workflow_id
+        self._query = query
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        schema, _, table = name.rpartition(".")
+        wanted = f"{schema or f'{self._workflow_id}_raw'}.{table}"
+        names = list(self)
+        if wanted not in names:
+            raise UnknownName("table", wanted, dict.fromkeys(names))
+        schema, _, table = wanted.partition(".")
+        return self._query(f'SELECT * FROM "{schema}"."{table}"')
+
+    def __iter__(self) -> Iterator[str]:
+        found = self._query(
+            "SELECT table_schema || '.' || table_name AS name FROM information_schema.tables "
+            "WHERE table_catalog = current_catalog() ORDER BY name"
+        )
+        return iter(found["name"])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return f"<tables: {', '.join(self) or 'none'}>"
+
+
+@dataclass(frozen=True)
+class Check:
+    """What `stage.check` said.
+
+    Args:
+        name: what should hold.
+        passed: whether it does.
+        severity: "error" or "warn".
+        table: the table it is about, as the notebook names it; None for the stage's first.
+        metadata: the figures beside it.
+    """
+
+    name: str
+    passed: bool
+    severity: str
+    table: str | None
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """What a stage left behind when a test ran it.
+
+    Args:
+        workflow_id: the workflow.
+        stage: the stage.
+        status: succeeded, skipped or failed; failed also when a check of severity "error"
+            did not pass, as in a run.
+        tables: the warehouse as it is now; see `Tables`.
+        records: the figures given to `stage.record`, by table; "" for the stage itself.
+        checks: what `stage.check` said, by name.
+        error: the cell that failed; None when none did.
+        skipped: the reason given to `stage.skip`; None when it was not called.
+        seconds: how long it took, the kernel's start included.
+        path: the executed notebook.
+    """
+
+    workflow_id: str
+    stage: str
+    status: str
+    tables: Tables
+    records: Mapping[str, dict[str, Any]]
+    checks: Mapping[str, Check]
+    error: CellError | None
+    skipped: str | None
+    seconds: float
+    path: Path
+
+    @classmethod
+    def of(
+        cls,
+        workflow_id: str,
+        stage: str,
+        outcome: StageOutcome,
+        query: Callable[[str], pd.DataFrame],
+    ) -> StageRun:
+        """What came of executing a stage, made ready for a test to look at."""
+        report = outcome.report
+        status = outcome.status
+        if status == "succeeded" and report.skipped is not None:
+            status = "skipped"
+        if report.failed_checks:
+            status = "failed"
+        checks = {
+            check["name"]: Check(
+                check["name"],
+                check["passed"],
+                check.get("severity", "error"),
+                check["table"],
+                check["metadata"],
+            )
+            for check in report.checks
+        }
+        return cls(
+            workflow_id,
+            stage,
+            status,
+            Tables(workflow_id, query),
+            Named("record", report.tables),
+            Named("check", checks),
+            outcome.error,
+            report.skipped,
+            outcome.seconds,
+            outcome.notebook,
+        )
+
+    @property
+    def notebook(self) -> NotebookNode:
+        """The executed notebook."""
+        import nbformat
+
+        return nbformat.read(self.path, as_version=4)
+
+    @property
+    def output(self) -> str:
+        """Everything the notebook printed, in order."""
+        return "".join(
+            output.text
+            for cell in self.notebook.cells
+            for output in cell.get("outputs", [])
+            if output.output_type == "stream"
+        )
+
+    def query(self, sql: str) -> pd.DataFrame:
+        """The rows of a SELECT on the test's warehouse."""
+        return self.tables._query(sql)
+
+    @property
+    def failure(self) -> str | None:
+        """The failure in words, with the cell's source and the last frame; None without one."""
+        if self.error is not None:
+            parts = [
+                f"stage {self.stage} of {self.workflow_id} failed in {self.error.headline}",
+                _numbered(self.error.source),
+            ]
+            if self.error.last_frame:
+                parts.append("\n".join(f"  {x}" for x in self.error.last_frame.split("\n")[:15]))
+            return "\n\n".join(parts)
+        failed = [c for c in self.checks.values() if not c.passed and c.severity == "error"]
+        if failed:
+            lines = [f"stage {self.stage} of {self.workflow_id}: a check did not pass"]
+            for check in failed:
+                figures = ", ".join(f"{name}={value!r}" for name, value in check.metadata.items())
+                lines.append(f"  ✗ {check.name}" + (f": {figures}" if figures else ""))
+            return "\n".join(lines)
+        return None if self.status != "failed" else f"stage {self.stage} failed"
+
+
+def _numbered(source: str, most: int = 40) -> str:
+    lines = source.split("\n")
+    shown = [f"  {number:>3} │ {line}" for number, line in enumerate(lines[:most], start=1)]
+    if len(lines) > most:
+        shown.append(f"      │ … {len(lines) - most} more lines")
+    return "\n".join(shown)
