@@ -14,20 +14,20 @@ from traitlets import Any as AnyTrait
 from traitlets import Callable as CallableTrait
 from traitlets import Float, Unicode
 
-from dataflow.stages import lifetime
+from dataflow.stages import lifetime, wire
 from dataflow.stages.display import StageSkipped
 from dataflow.stages.manager import StageManager
-from dataflow.stages.output import CELL_LIMIT, TEXT_LIMIT, Stream, limit_display
+from dataflow.stages.output import (
+    CELL_LIMIT,
+    DISPLAY_LIMIT,
+    TEXT_LIMIT,
+    Stream,
+    limit_display,
+)
 from dataflow.stages.scrub import Scrubber
 
 STARTS = 3  # kernels that collide on a port die at once; another start picks other ports
 Listener = Callable[[str, str], None]
-
-# Run in the kernel before the first cell. The socket belongs to the thread that sends.
-UNLIMITED_OUTPUT = (
-    "(lambda thread: thread.schedule(lambda: setattr(thread.socket, 'sndhwm', 0)))"
-    "(get_ipython().kernel.iopub_thread)"
-)
 
 
 class StageClient(PapermillNotebookClient):
@@ -46,6 +46,9 @@ class StageClient(PapermillNotebookClient):
     on_output = CallableTrait(default_value=None, allow_none=True)
     notebook_timeout = Float(0.0)
     text_limit = AnyTrait(TEXT_LIMIT)
+    kc: Any
+    km: Any
+    clear_before_next_output: bool
 
     def __init__(self, nb_man: StageManager, **kwargs: Any) -> None:
         # Streams are put together here, as they come; nbclient's way of doing it at the end
@@ -80,7 +83,7 @@ class StageClient(PapermillNotebookClient):
             if self.notebook_timeout:
                 self._deadline = time.monotonic() + self.notebook_timeout
             if self._run_cells():
-                reply = self.wait_for_reply(self.kc.kernel_info())  # type: ignore[union-attr]
+                reply = self.wait_for_reply(self.kc.kernel_info())
                 if reply is not None:
                     self.nb.metadata["language_info"] = reply["content"]["language_info"]
                 self.set_widgets_metadata()
@@ -126,12 +129,12 @@ class StageClient(PapermillNotebookClient):
         """
         assert self.km is not None
         self.kc = self.km.client()
-        self.kc.context.rcvhwm = 0
+        wire.unlimited(self.kc)
         await ensure_async(self.kc.start_channels())
         await ensure_async(self.kc.wait_for_ready(timeout=self.startup_timeout))
         self.kc.allow_stdin = False
         if getattr(self.km, "ipykernel", False):
-            await self.async_wait_for_reply(self.kc.execute(UNLIMITED_OUTPUT, silent=True))
+            await self.async_wait_for_reply(wire.send_all(self.kc))
         return self.kc
 
     start_new_kernel_client = run_sync(async_start_new_kernel_client)
@@ -261,6 +264,11 @@ class StageClient(PapermillNotebookClient):
         if out is not None and "data" in out and "text/plain" in out["data"]:
             self._hand_on("display", out["data"]["text/plain"])
         return out
+
+    def _update_display_id(self, display_id: str, msg: dict) -> None:
+        """Show a display anew, within the limit too."""
+        limit_display(msg["content"]["data"], DISPLAY_LIMIT)
+        super()._update_display_id(display_id, msg)
 
     def _stream(self, outs: list, content: dict, cell_index: int) -> Any:
         import nbformat

@@ -121,11 +121,13 @@ def start_cells(folder: Path, cells: Cells, **options: Any) -> Execution:
 
 
 def is_gone(process: psutil.Process, within: float) -> bool:
-    """Whether `process` ends within so many seconds."""
-    try:
-        process.wait(within)
-    except psutil.TimeoutExpired:
-        return False
-    except psutil.Error:
-        return True
-    return True
+    """Whether `process` ends within so many seconds; a zombie has ended."""
+    end = time.monotonic() + within
+    while time.monotonic() < end:
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.Error:
+            return True
+        time.sleep(0.05)
+    return False

@@ -38,9 +38,7 @@ def test_a_cell_tagged_as_expected_to_raise_does_not_end_the_notebook(tmp_path: 
     ],
     ids=["os._exit", "SIGKILL", "SIGSEGV"],
 )
-def test_a_kernel_that_dies_is_told_with_its_reason(
-    tmp_path: Path, code: str, reason: str
-) -> None:
+def test_a_kernel_that_dies_is_told_with_its_reason(tmp_path: Path, code: str, reason: str) -> None:
     ended = run_cells(tmp_path, ["a = 1", f"print('before', flush=True)\n{code}", "b = 2"])
     assert ended.status == "failed"
     assert statuses(ended.notebook) == ["completed", "failed", "pending"]

