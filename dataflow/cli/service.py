@@ -212,6 +212,12 @@ def _print_start(start: Start) -> None:
 
 
 def _print_line(service: str, line: str, how_many: int) -> None:
+    import sys
+
+    from dataflow.services.logs import without_colours
+
+    if not sys.stdout.isatty():
+        line = without_colours(line)
     # Flushed, since a pipe may be followed, too.
     print(f"{service:8} │ {line}" if how_many > 1 else line, flush=True)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dataflow.errors import ServiceError
 from dataflow.project import ROOT_VARIABLE, Project
-from dataflow.services.logs import last_lines, new_log
+from dataflow.services.logs import last_lines, new_log, without_colours
 from dataflow.services.model import Service, services_folder
 from dataflow.services.ports import is_healthy, require_free
 from dataflow.services.processes import (
@@ -213,7 +213,7 @@ def require_alive(start: Start) -> None:
 def failure(start: Start, what: str) -> ServiceError:
     """The error that says how a service failed, with the last lines of its log."""
     log = Path(start.state.log)
-    lines = "".join(f"\n    {line}" for line in last_lines(log, 15) if line.strip())
+    lines = "".join(f"\n    {without_colours(line)}" for line in last_lines(log, 15) if line)
     return ServiceError(
         f"{start.service.title} {what}" + (f"; its last words:{lines}" if lines else ""),
         hint=f"dataflow service logs {start.service.name} shows all of them.",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections import deque
 from pathlib import Path
 
 LIMIT = 10_000_000  # bytes
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def new_log(path: Path) -> None:
@@ -39,6 +41,11 @@ def last_lines(path: Path, count: int) -> list[str]:
             return [line.rstrip("\n") for line in deque(file, maxlen=count)]
     except FileNotFoundError:
         return []
+
+
+def without_colours(line: str) -> str:
+    """A line as it reads where colours cannot be shown."""
+    return _COLOURS.sub("", line)
 
 
 class Follower:

@@ -43,6 +43,7 @@ class Plan:
         commands: its programs, in the order they are started; they are ended in reverse.
         url: the address for people.
         health: the path, below the address, that answers 200 when the service works.
+        end_seconds: how long its programs have to end after they were told to.
         remove: a folder of this start's own, removed when the service has ended.
         note: something a person should know at the start.
     """
@@ -50,6 +51,7 @@ class Plan:
     commands: list[Command]
     url: str
     health: str
+    end_seconds: float = 15.0
     remove: str | None = None
     note: str | None = None
 

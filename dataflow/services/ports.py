@@ -58,7 +58,8 @@ def holder(port: int) -> str:
     pid = None
     with contextlib.suppress(psutil.Error, OSError):
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr[1] == port:
+            address = connection.laddr
+            if connection.status == psutil.CONN_LISTEN and address and address.port == port:
                 pid = connection.pid or pid
     if pid is None:
         return "a process of another user"

@@ -73,8 +73,8 @@ def kill_marked(mark: str) -> int:
     return len(killed)
 
 
-def descendants_at(pid: int, depth: int) -> list[psutil.Process]:
-    """The processes `depth` levels below process `pid`."""
+def workers_below(pid: int, depth: int) -> list[psutil.Process]:
+    """The processes `depth` levels below process `pid`, Python's own helpers excepted."""
     try:
         level = [psutil.Process(pid)]
     except psutil.Error:
@@ -87,4 +87,12 @@ def descendants_at(pid: int, depth: int) -> list[psutil.Process]:
             except psutil.Error:
                 continue
         level = below
-    return level
+    return [process for process in level if not _is_helper(process)]
+
+
+def _is_helper(process: psutil.Process) -> bool:
+    """Whether it is the tracker of multiprocessing's resources, which ignores interrupts."""
+    try:
+        return "multiprocessing.resource_tracker" in " ".join(process.cmdline())
+    except psutil.Error:
+        return True

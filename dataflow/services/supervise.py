@@ -26,13 +26,12 @@ import psutil
 from dataflow.services.logs import limit_log
 from dataflow.services.model import Command, Plan
 from dataflow.services.ports import answers_on_socket
-from dataflow.services.processes import descendants_at, kill_marked, wait_until_gone
+from dataflow.services.processes import kill_marked, wait_until_gone, workers_below
 from dataflow.services.state import forget, note_end
 from dataflow.stages.lifetime import child_setup, in_words
 
 READY_SECONDS = 120.0  # until a program listens
 WORK_SECONDS = 20.0  # for work in hand to end after it was interrupted
-END_SECONDS = 15.0  # for programs to end after they were told to
 LOG_CHECK_SECONDS = 60.0
 
 
@@ -151,10 +150,10 @@ class Supervisor:
         """End every process of the service, however deep: ask, wait, kill."""
         for command, process in reversed(self._running):
             if command.workers_depth:
-                _interrupt(descendants_at(process.pid, command.workers_depth))
+                _interrupt(workers_below(process.pid, command.workers_depth))
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
-        deadline = time.monotonic() + END_SECONDS
+        deadline = time.monotonic() + self._job.plan.end_seconds
         for _, process in self._running:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.1, deadline - time.monotonic()))
