@@ -20,6 +20,7 @@ from dataflow.workflows.model import (
 from dataflow.workflows.names import nearest, workflow_id_problem
 from dataflow.workflows.yaml_file import Location, YamlFile, read_yaml
 
+JOB_FILE = "dagster_job.py"  # with it, a workflow is written in Python
 TABLE = re.compile(r"(?:[a-z_][a-z0-9_]*\.)?[a-z_][a-z0-9_]*\Z")
 
 
@@ -43,7 +44,9 @@ def load_workflow(folder: Path) -> tuple[Workflow | None, list[Problem]]:
     stages = _stages(folder, file, config, problems)
     if problems:
         return None, problems
-    return Workflow(folder.name, folder, config, tuple(stages)), []
+    job_file = folder / JOB_FILE
+    python = job_file if job_file.is_file() else None
+    return Workflow(folder.name, folder, config, tuple(stages), python), []
 
 
 def _validate(file: YamlFile, problems: list[Problem]) -> WorkflowConfig | None:
@@ -134,6 +137,13 @@ def _stages(
 ) -> list[Stage]:
     """The stages in an order in which each comes after what it depends on."""
     sections = config.stages
+    if (folder / JOB_FILE).is_file():
+        if sections:
+            hint = f"Keep one of the two: `stages:` with notebooks, or {JOB_FILE} with ops."
+            problems.append(
+                file.problem(f"a workflow with {JOB_FILE} has no `stages:`", ("stages",), hint)
+            )
+        return []  # notebooks beside it are for exploring
     if sections is None:
         found = sorted(folder.glob("*.ipynb"))
         sections = [StageSection(notebook=path.name) for path in found]

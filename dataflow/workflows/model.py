@@ -116,13 +116,15 @@ class Workflow:
         id: the folder's name.
         folder: the folder.
         config: the validated configuration.
-        stages: its stages, each after those it depends on.
+        stages: its stages, each after those it depends on; none in a Python workflow.
+        job_file: the `dagster_job.py` of a workflow written in Python, else None.
     """
 
     id: str
     folder: Path
     config: WorkflowConfig
     stages: tuple[Stage, ...]
+    job_file: Path | None = None
 
     @property
     def name(self) -> str:

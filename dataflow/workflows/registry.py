@@ -1,4 +1,4 @@
-"""Which workflows the project has."""
+"""Which workflows the project has; and where those written in Python register."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataflow.project import Project
 from dataflow.workflows.load import load_workflow
 from dataflow.workflows.model import Workflow
 from dataflow.workflows.names import nearest
+from dataflow.workflows.registration import register_workflow as register_workflow
 
 
 @dataclass(frozen=True)
