@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -13,3 +15,17 @@ def outside_of_any_run(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("DATAFLOW_", "DAGSTER_HOME")):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def built_pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose `evidence/build` holds the built pages: built once for all tests."""
+    from repository import REPOSITORY, copy_repository
+
+    from dataflow.dashboard.build import build_pages, built_hash, pages_hash
+
+    project = copy_repository(tmp_path_factory.mktemp("built") / "project")
+    if built_hash(REPOSITORY) == pages_hash(project):
+        shutil.copytree(REPOSITORY.evidence / "build", project.evidence / "build")
+    build_pages(project)
+    return project.root

@@ -62,8 +62,10 @@ def list_workflows(as_json: Json = False) -> None:
         return
     table = new_table("Workflow", "Name", "Stages", "Schedule", "Last run")
     for entry in registered:
-        run = last.get(entry.id)
-        status = f"{status_text(run.status)} {run.started_at:%Y-%m-%d %H:%M}" if run else "never"
+        newest = last.get(entry.id)
+        status = "never"
+        if newest is not None:
+            status = f"{status_text(newest.status)} {newest.started_at:%Y-%m-%d %H:%M}"
         if entry.workflow is None:
             table.add_row(entry.id, f"[red]not valid: {len(entry.problems)} problems[/]")
         else:

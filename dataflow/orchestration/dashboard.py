@@ -15,9 +15,10 @@ def published_asset(project: Project, workflow: Workflow) -> Any:
     """The Dagster asset of what readers see: made only when stages, checks and tests passed."""
     from dataflow.orchestration.dbt_project import has_models, model_keys
 
-    upstream = [key for stage in workflow.last_stages for key in names.stage_keys(stage)]
     if has_models(project, workflow.id):
-        upstream += model_keys(project, workflow)
+        upstream = model_keys(project, workflow, last_only=True)
+    else:
+        upstream = [key for stage in workflow.last_stages for key in names.stage_keys(stage)]
 
     @dg.multi_asset(
         name=names.op_name(workflow.id, names.PUBLISH),

@@ -129,11 +129,27 @@ def workflow_of(node: dict[str, Any]) -> str:
     return parts[1] if len(parts) > 2 else "dbt"
 
 
-def model_keys(project: Project, workflow: Workflow) -> list[list[str]]:
-    """The asset keys of the workflow's models: (schema, table)."""
-    return [
-        [node["schema"], node["alias"]]
-        for node in read_manifest(project)["nodes"].values()
+def model_keys(
+    project: Project, workflow: Workflow, *, last_only: bool = False
+) -> list[list[str]]:
+    """The asset keys of the workflow's models: (schema, table).
+
+    Args:
+        project: the project.
+        workflow: the workflow.
+        last_only: leave out the models that others of the workflow are built on.
+    """
+    models = {
+        name: node
+        for name, node in read_manifest(project)["nodes"].items()
         if node["resource_type"] in {"model", "seed", "snapshot"}
         and workflow_of(node) == workflow.id
+    }
+    inner = {
+        name for node in models.values() for name in node.get("depends_on", {}).get("nodes", [])
+    }
+    return [
+        [node["schema"], node["alias"]]
+        for name, node in models.items()
+        if not (last_only and name in inner)
     ]

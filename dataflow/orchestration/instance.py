@@ -13,6 +13,8 @@ CONFIGURATION = """\
 # Written by DATAFLOW when it is missing; change it as you like, it is never overwritten.
 telemetry:
   enabled: false
+nux:
+  enabled: false
 # A run whose process was killed is found and ended, and does not hold others up.
 run_monitoring:
   enabled: true

@@ -108,10 +108,10 @@ def check_results(
             severity=severity,
             metadata={key: _value(value) for key, value in check.get("metadata", {}).items()},
         )
-    for name, check in known.items():
+    for name, unmade in known.items():
         if name not in made:  # the notebook skipped the rest, or did not come by there
             made[name] = dg.AssetCheckResult(
-                asset_key=key_of(stage, check.table),
+                asset_key=key_of(stage, unmade.table),
                 check_name=names.check_name(name),
                 passed=False,  # nobody looked: not a success, and no reason to stop
                 severity=dg.AssetCheckSeverity.WARN,

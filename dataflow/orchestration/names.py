@@ -35,12 +35,12 @@ def stage_keys(stage: Stage) -> list[list[str]]:
 
 def published_key(workflow: Workflow) -> list[str]:
     """The asset key of what readers see of the workflow."""
-    return ["published", workflow.id]
+    return ["published", f"{workflow.id}_published"]
 
 
 def dashboard_key(workflow: Workflow) -> list[str]:
     """The asset key of the workflow's dashboard."""
-    return ["dashboard", workflow.id]
+    return ["dashboard", f"{workflow.id}_dashboard"]
 
 
 def check_name(name: str) -> str:

@@ -35,5 +35,5 @@ class _CurrentStderrHandler(logging.StreamHandler):
         logging.Handler.__init__(self)
 
     @property
-    def stream(self):  # type: ignore[no-untyped-def,override]
+    def stream(self):  # type: ignore[no-untyped-def]
         return sys.stderr

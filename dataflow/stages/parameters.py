@@ -214,7 +214,7 @@ def _comments(source: str) -> dict[int, str]:
             (alone if own_line else beside)[line] = text
     helps = dict(beside)
     for line in range(1, source.count("\n") + 2):
-        above = []
+        above: list[str] = []
         at = line - 1
         while at in alone:
             above.insert(0, alone[at])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,11 @@ import duckdb
 import pytest
 from browser import DESKTOP, PHONE, Visit, browser_page, chromium
 from dashboard_helpers import servers, write
+from repository import copy_repository
 
-from dataflow.dashboard.build import build_pages, built_hash, pages_hash
+from dataflow.dashboard.build import build_pages, built_hash, is_stale
 from dataflow.dashboard.check import check_pages
 from dataflow.dashboard.export import export_sources
-from dataflow.dashboard.install import installed_hash, packages_hash
 from dataflow.errors import DashboardError
 from dataflow.project import Project
 
@@ -87,21 +86,10 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory, built_pages: Path) -> Iterator[Site]:
     root = tmp_path_factory.mktemp("dashboards")
-    write(root / "pyproject.toml", "[tool.dataflow]\n")
-    project = Project(root)
-    shutil.copytree(
-        REPOSITORY.evidence,
-        project.evidence,
-        ignore=shutil.ignore_patterns("node_modules", "build", ".evidence"),
-    )
-    # Packages and pages that are there already are used: both take a minute.
-    if installed_hash(REPOSITORY) == packages_hash(REPOSITORY):
-        (project.evidence / "node_modules").symlink_to(REPOSITORY.evidence / "node_modules")
-    if built_hash(REPOSITORY) == pages_hash(project):
-        shutil.copytree(REPOSITORY.evidence / "build", project.evidence / "build")
-    build_pages(project)
+    project = copy_repository(root / "project", built_pages)
+    assert not is_stale(project)
     write(project.runs / "earthquakes" / "run-one" / "ingest.html", "<h1>Executed ingest</h1>")
     with servers() as start:
         ready = Site(project, start(project), root / "warehouse" / "dataflow.duckdb")

@@ -1,0 +1,147 @@
+"""The whole way, as `make demo` goes it: from the notebooks to numbers in a browser."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from browser import browser_page, chromium
+from projects import dataflow
+from repository import copy_repository
+
+from dataflow.project import Project
+from dataflow.runs.index import Run, list_runs
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(chromium() is None, reason="there is no chromium on this machine"),
+]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory, built_pages: Path) -> Project:
+    """A copy of the repository in which the workflow has run once."""
+    project = copy_repository(tmp_path_factory.mktemp("demo") / "project", built_pages)
+    result = dataflow(project, "workflow", "run", "earthquakes", timeout=400)
+    assert result.returncode == 0, result.stderr
+    # Each step goes by, with what the notebooks print, then the links.
+    for step in ("ingest", "transform", "explore", "dbt", "publish", "dashboard"):
+        assert f"▶ {step}" in result.stderr
+        assert f"✓ {step}" in result.stderr
+    assert "ingest │" in result.stderr
+    assert "http://localhost:9000/earthquakes" in result.stdout
+    assert "runs/earthquakes/" in result.stdout
+    return project
+
+
+@pytest.fixture(scope="module")
+def site(demo: Project) -> Iterator[str]:
+    """The dashboards of the demo, served by the service in the background."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    started = dataflow(demo, "service", "start", "evidence", "-d", "--port", port)
+    assert started.returncode == 0, started.stderr
+    try:
+        yield f"http://localhost:{port}"
+    finally:
+        stopped = dataflow(demo, "service", "stop", "evidence")
+        assert stopped.returncode == 0, stopped.stderr
+
+
+def the_run(project: Project) -> Run:
+    return list_runs(project, "earthquakes")[0]
+
+
+def wait_for_count(visit, count: str) -> None:
+    visit.page.wait_for_function(
+        "count => document.body.innerText.replace(/\\n+/g, '\\n').includes(`Earthquakes\\n${count}\\n`)",
+        arg=count,
+        timeout=60_000,
+    )
+
+
+def test_the_run_is_archived_with_all_its_notebooks(demo):
+    run = the_run(demo)
+
+    assert run.status == "succeeded"
+    assert [path.stem for path in run.notebooks] == ["ingest", "transform", "explore"]
+    assert run.steps["ingest"]["rows"] == {"events": 1707}
+    assert run.steps["transform"]["rows"] == {"events_clean": 1679}
+    assert all(check["passed"] for check in run.steps["dbt"]["checks"])
+    assert len(run.steps["dbt"]["checks"]) > 40
+    for path in run.notebooks:
+        text = path.read_text("utf-8")
+        assert str(demo.root) not in text, "an executed notebook names no folder of the machine"
+        assert path.with_suffix(".html").is_file()
+
+
+def test_dagster_knows_the_run_and_its_tables(demo, monkeypatch):
+    from dagster import AssetKey, DagsterInstance
+
+    monkeypatch.setenv("DAGSTER_HOME", str(demo.dagster_home))
+    with DagsterInstance.get() as instance:
+        assert instance.get_run_by_id(the_run(demo).run_id).is_success
+        for key in (
+            ["earthquakes_raw", "events"],
+            ["earthquakes_raw", "events_clean"],
+            ["notebooks", "earthquakes", "explore"],
+            ["earthquakes", "daily_events"],
+            ["published", "earthquakes_published"],
+            ["dashboard", "earthquakes_dashboard"],
+        ):
+            assert instance.get_latest_materialization_event(AssetKey(key)) is not None, key
+
+
+def test_the_dashboard_shows_the_week_and_filters_it(site):
+    with browser_page() as visit:
+        visit.open(f"{site}/earthquakes", "Depth km")
+        wait_for_count(visit, "1,679")
+        assert visit.page.locator("canvas:visible, svg[width]:visible").count() >= 3
+        visit.page.get_by_role("button", name="5", exact=True).click()
+        wait_for_count(visit, "39")
+        visit.page.get_by_role("button", name="any", exact=True).click()
+        visit.page.get_by_role("combobox", name="Region").click()
+        visit.page.get_by_role("option", name="Taiwan").click()
+        wait_for_count(visit, "20")
+        visit.assert_clean()
+
+
+def test_the_list_of_workflows_leads_to_the_dashboard_and_to_the_run(site, demo):
+    with browser_page() as visit:
+        visit.open(site, "Earthquakes")
+        visit.page.get_by_role("link", name="Executed notebooks").click()
+        visit.wait_for_text(the_run(demo).run_id)
+        visit.page.get_by_role("link", name="explore", exact=True).click()
+        visit.wait_for_text("what the catalogue says")
+        visit.assert_clean()
+
+
+def test_other_parameters_change_the_numbers_without_a_rebuild(site, demo):
+    with browser_page() as visit:
+        visit.open(f"{site}/earthquakes", "Depth km")
+        wait_for_count(visit, "1,679")
+        before = the_run(demo)
+
+        result = dataflow(
+            demo,
+            *("workflow", "run", "earthquakes", "-p", "min_magnitude", "4.5", "--json"),
+            timeout=400,
+        )
+
+        assert result.returncode == 0, result.stderr
+        run = json.loads(result.stdout)
+        assert run["parameters"] == {"ingest": {"min_magnitude": 4.5}}
+        assert run["steps"]["dashboard"]["built"] is False
+        visit.page.reload()
+        wait_for_count(visit, "85")
+        visit.assert_clean()
+    runs = list_runs(demo, "earthquakes")
+    assert len(runs) == 2
+    assert all(len(run.notebooks) == 3 for run in runs)
+    assert before.folder.is_dir()
+    listed = dataflow(demo, "runs", "list")
+    assert all(run.run_id[:8] in listed.stdout for run in runs)
