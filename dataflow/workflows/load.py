@@ -139,9 +139,12 @@ def _stages(
     sections = config.stages
     if (folder / JOB_FILE).is_file():
         if sections:
-            hint = f"Keep one of the two: `stages:` with notebooks, or {JOB_FILE} with ops."
             problems.append(
-                file.problem(f"a workflow with {JOB_FILE} has no `stages:`", ("stages",), hint)
+                file.problem(
+                    f"a workflow with {JOB_FILE} has no `stages:`",
+                    ("stages",),
+                    f"Keep one of the two: `stages:` with notebooks, or {JOB_FILE} with ops.",
+                )
             )
         return []  # notebooks beside it are for exploring
     if sections is None:
@@ -201,8 +204,13 @@ def _notebook_problems(
     where = (*location, "notebook")
     notebook = folder / section.notebook
     if notebook.suffix != ".ipynb" or notebook.parent != folder:
-        hint = "Name a file like `ingest.ipynb` in the workflow's own folder."
-        return [file.problem(f"`{section.notebook}` is not a notebook here", where, hint)]
+        return [
+            file.problem(
+                f"`{section.notebook}` is not a notebook here",
+                where,
+                "Name a file like `ingest.ipynb` in the workflow's own folder.",
+            )
+        ]
     if not notebook.is_file():
         hint = nearest(section.notebook, [path.name for path in folder.glob("*.ipynb")])
         return [file.problem(f"there is no notebook `{section.notebook}`", where, hint)]

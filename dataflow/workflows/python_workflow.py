@@ -1,0 +1,224 @@
+"""Workflows written in Python: importing `dagster_job.py`, with errors that name file and line."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import sys
+import traceback
+import types
+from pathlib import Path
+
+from dataflow.errors import ConfigurationError, Problem
+from dataflow.project import ROOT_VARIABLE, Project
+from dataflow.workflows.load import JOB_FILE
+from dataflow.workflows.model import Workflow
+from dataflow.workflows.registration import Registration, forget_registrations, registrations
+
+# Code that mentions one of these runs the workflow's dbt models itself.
+MODEL_BUILDERS = frozenset({"run_dbt_models", "DbtCliResource"})
+
+_imported: dict[Path, tuple[str, Registration]] = {}
+
+
+def load_registration(project: Project, workflow: Workflow) -> Registration:
+    """Import the workflow's `dagster_job.py`, again when its code changed.
+
+    Inside the folder modules are imported relatively (`from .ingestion import extract_data`) or
+    below the workflow's name (`from my_workflow.ingestion import extract_data`).
+
+    Raises:
+        ConfigurationError: it cannot be imported, or registers no job; `where` has file and line.
+    """
+    folder = workflow.folder.resolve()
+    version = code_version(folder)
+    known = _imported.get(folder)
+    if known is None or known[0] != version:
+        registration = _import(project, workflow, folder)
+        known = _imported[folder] = (version, registration)
+    return known[1]
+
+
+def python_problems(project: Project, workflow: Workflow) -> list[Problem]:
+    """Everything wrong with a Python workflow's modules, the job itself included."""
+    found = syntax_problems(workflow.folder)
+    if found:
+        return found  # importing would name the first of them only
+    try:
+        load_registration(project, workflow)
+    except ConfigurationError as error:
+        path, _, line = (error.where or JOB_FILE).rpartition(":")
+        return [
+            Problem(error.message, project.root / path, int(line), error.hint)
+            if line.isdigit()
+            else Problem(error.message, workflow.folder / JOB_FILE, hint=error.hint)
+        ]
+    return []
+
+
+def syntax_problems(folder: Path) -> list[Problem]:
+    """The modules of a workflow that are not valid Python."""
+    problems = []
+    for path in sorted(folder.rglob("*.py")):
+        try:
+            ast.parse(path.read_bytes(), str(path))
+        except SyntaxError as error:
+            problems.append(Problem(f"not valid Python: {error.msg}", path, error.lineno))
+        except ValueError as error:
+            problems.append(Problem(f"not valid Python: {error}", path))
+    return problems
+
+
+def op_names(workflow: Workflow) -> list[str]:
+    """The names of the functions decorated with `@op`, without importing anything.
+
+    For listings; which ops the job has, and in which order, only the import tells.
+    """
+    if workflow.job_file is None:
+        return []
+    try:
+        tree = ast.parse(workflow.job_file.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return []
+    return [
+        node.name
+        for node in tree.body
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and any(_called_name(decorator) == "op" for decorator in node.decorator_list)
+    ]
+
+
+def builds_models(workflow: Workflow) -> bool:
+    """Whether the workflow's own code runs its dbt models.
+
+    Where it does not, they are built after the job, as after a workflow's notebooks.
+    """
+    if workflow.job_file is None:
+        return False
+    for path in workflow.folder.rglob("*.py"):
+        try:
+            tree = ast.parse(path.read_bytes())
+        except (OSError, SyntaxError, ValueError):
+            continue
+        for node in ast.walk(tree):
+            name = getattr(node, "id", None) or getattr(node, "attr", None)
+            if name in MODEL_BUILDERS:
+                return True
+    return False
+
+
+def code_version(folder: Path) -> str:
+    """A hash of the workflow's modules and its configuration."""
+    digest = hashlib.sha256()
+    for path in sorted({*folder.rglob("*.py"), folder / "config.yaml"}):
+        if path.is_file():
+            digest.update(f"\0{path.relative_to(folder).as_posix()}\0".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _called_name(node: ast.expr) -> str:
+    target = node.func if isinstance(node, ast.Call) else node
+    return str(getattr(target, "attr", getattr(target, "id", "")))
+
+
+def _import(project: Project, workflow: Workflow, folder: Path) -> Registration:
+    import os
+
+    where = project.relative(workflow.folder / JOB_FILE)
+    _make_package(workflow.id, folder, where)
+    forget_registrations()
+    named = os.environ.get(ROOT_VARIABLE)
+    os.environ[ROOT_VARIABLE] = str(project.root)  # load_config may be called on import
+    try:
+        importlib.import_module(f"{workflow.id}.dagster_job")
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            error.message, where=error.where or _place(project, folder, error), hint=error.hint
+        ) from error
+    except SyntaxError as error:
+        place = project.relative(Path(error.filename or where))
+        raise ConfigurationError(
+            f"not valid Python: {error.msg}", where=f"{place}:{error.lineno}"
+        ) from error
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ConfigurationError(
+            f"{type(error).__name__}: {reason}" if reason else type(error).__name__,
+            where=_place(project, folder, error),
+            hint=_import_hint(error, workflow),
+        ) from error
+    finally:
+        if named is None:
+            del os.environ[ROOT_VARIABLE]
+        else:
+            os.environ[ROOT_VARIABLE] = named
+    return _the_one(workflow, where)
+
+
+def _the_one(workflow: Workflow, where: str) -> Registration:
+    found = registrations()
+    if workflow.id in found:
+        return found[workflow.id]
+    wanted = f'register_workflow(workflow_id="{workflow.id}", job=…)'
+    if found:
+        others = ", ".join(f"`{name}`" for name in found)
+        raise ConfigurationError(
+            f"it registers {others}, but the workflow is called `{workflow.id}`, as its folder",
+            where=where,
+            hint=f"Write {wanted}.",
+        )
+    raise ConfigurationError(
+        "it registers no workflow",
+        where=where,
+        hint=f"End it with {wanted}, from dataflow.workflows.registry.",
+    )
+
+
+def _make_package(name: str, folder: Path, where: str) -> None:
+    """Make `import <workflow>.module` find the folder, and nothing of an earlier version of it."""
+    present = sys.modules.get(name)
+    paths = [str(Path(path).resolve()) for path in getattr(present, "__path__", [])]
+    origin = getattr(present, "__file__", None)
+    if present is not None and (
+        not paths or (origin is not None and Path(origin).resolve().parent != folder)
+    ):
+        raise ConfigurationError(
+            f"a Python package called `{name}` is imported already: {origin or 'built in'}",
+            where=where,
+            hint="Give the workflow, and so its folder, another name.",
+        )
+    for module in [m for m in sys.modules if m == name or m.startswith(f"{name}.")]:
+        del sys.modules[module]
+    importlib.invalidate_caches()
+    package = types.ModuleType(name, f"The workflow {name}.")
+    package.__path__ = [str(folder)]
+    sys.modules[name] = package
+    if (folder / "__init__.py").is_file():
+        spec = importlib.util.spec_from_file_location(
+            name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+        )
+        assert spec is not None
+        assert spec.loader is not None
+        package.__spec__ = spec
+        package.__file__ = str(folder / "__init__.py")
+        spec.loader.exec_module(package)
+
+
+def _place(project: Project, folder: Path, error: BaseException) -> str:
+    """The innermost line of the workflow's own code that led to `error`."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename).resolve()
+        if path.is_relative_to(folder):
+            return f"{project.relative(path)}:{frame.lineno}"
+    return project.relative(folder / JOB_FILE)
+
+
+def _import_hint(error: Exception, workflow: Workflow) -> str | None:
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return None
+    if (workflow.folder / f"{error.name}.py").is_file():
+        return f"Write `from .{error.name} import …`: it lies in the workflow's folder."
+    return f"Install what brings `{error.name}`, or mend the name."
