@@ -14,6 +14,7 @@ from traitlets import Any as AnyTrait
 from traitlets import Callable as CallableTrait
 from traitlets import Float, Unicode
 
+from dataflow.errors import ConfigurationError, StageFailed
 from dataflow.stages import lifetime, wire
 from dataflow.stages.display import StageSkipped
 from dataflow.stages.manager import StageManager
@@ -101,7 +102,7 @@ class StageClient(PapermillNotebookClient):
     def _start(self, **kwargs: Any) -> None:
         for attempt in range(1, STARTS + 1):
             if self.km is None:
-                self.km = self.create_kernel_manager()
+                self.km = self._kernel_manager()
             if self.first_line and attempt == 1 and getattr(self.km, "ipykernel", False):
                 self.extra_arguments += [f"--IPKernelApp.exec_lines={self.first_line}"]
             try:
@@ -109,17 +110,35 @@ class StageClient(PapermillNotebookClient):
                 self._pid = _pid_of(self.km)
                 self.start_new_kernel_client()
                 return
-            except RuntimeError as error:
-                if "died" not in str(error) or attempt == STARTS:
-                    raise
-                self.km = None
-                self.kc = None
-            except BaseException:
+            except BaseException as error:
                 self._pid = self._pid or _pid_of(self.km)
                 self.shutdown_kernel = "immediate"
                 self._drop_tasks()
                 self._end_kernel()
-                raise
+                self.km = self.kc = None
+                if not _died_at_start(error):
+                    raise
+                if attempt == STARTS:
+                    raise StageFailed(
+                        f"the kernel {self.kernel_name} does not start: it ended at once, "
+                        f"{STARTS} times",
+                        hint="What it said is in the log of this process, above.",
+                    ) from None
+                self.shutdown_kernel = "graceful"
+
+    def _kernel_manager(self) -> Any:
+        from jupyter_client.kernelspec import NoSuchKernel
+
+        manager = self.create_kernel_manager()
+        try:
+            _ = manager.kernel_spec
+        except NoSuchKernel:
+            known = ", ".join(sorted(manager.kernel_spec_manager.find_kernel_specs()))
+            raise ConfigurationError(
+                f"there is no Jupyter kernel `{self.kernel_name}`",
+                hint=f"Choose one of these in JupyterLab and save the notebook: {known}.",
+            ) from None
+        return manager
 
     async def async_start_new_kernel_client(self) -> Any:
         """Connect to the kernel, with no limit on messages that wait to be sent or read.
@@ -307,6 +326,10 @@ class StageClient(PapermillNotebookClient):
             file.flush()
         if self.log_output:
             self.log.info(self.scrubber.text(text))
+
+
+def _died_at_start(error: BaseException) -> bool:
+    return isinstance(error, RuntimeError) and "died" in str(error)
 
 
 def _pid_of(manager: Any) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +13,8 @@ import psutil
 import pytest
 from engine_helpers import is_gone, run_cells, start_cells
 from projects import error_of, statuses, text_of, wait_until
+
+from dataflow.errors import ConfigurationError, StageFailed
 
 
 def test_a_cell_that_raises_is_marked_and_those_after_it_stay_pending(tmp_path: Path) -> None:
@@ -93,8 +97,28 @@ def test_what_a_cell_started_ends_with_the_kernel(tmp_path: Path) -> None:
 
 
 def test_a_kernel_that_does_not_exist_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(Exception, match="no-such-kernel"):
+    with pytest.raises(ConfigurationError, match="no Jupyter kernel `no-such-kernel`") as raised:
         run_cells(tmp_path, ["a = 1"], kernel_name="no-such-kernel")
+    assert "python3" in str(raised.value.hint)
+    nb = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    assert nb.metadata.papermill.status == "failed"
+
+
+def test_a_kernel_that_ends_at_once_is_tried_again_and_then_a_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "jupyter" / "kernels" / "broken"
+    broken.mkdir(parents=True)
+    log = tmp_path / "starts"
+    argv = [sys.executable, "-c", f"open({str(log)!r}, 'a').write('x'); raise SystemExit(3)"]
+    spec = {"argv": argv, "display_name": "Broken", "language": "python"}
+    (broken / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    with pytest.raises(StageFailed, match="kernel broken does not start"):
+        run_cells(tmp_path, ["a = 1"], kernel_name="broken")
+    assert log.read_text() == "xxx"
+    nb = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    assert nb.metadata.papermill.status == "failed"
 
 
 SLEEP = "began()\nimport time; time.sleep(120)"
