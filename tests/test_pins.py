@@ -1,0 +1,154 @@
+"""What pyproject.toml asks for, what the locks say, and what conda gets are one set."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.markers import Marker
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+from dataflow.dashboard.node import OLDEST
+
+ROOT = Path(__file__).parent.parent
+LOCKS = ("requirements.lock", "requirements-node.lock")
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+PROJECT: dict[str, Any] = tomllib.loads(read("pyproject.toml"))
+PACKAGE: dict[str, Any] = json.loads(read("evidence/package.json"))
+PACKAGE_LOCK: dict[str, Any] = json.loads(read("evidence/package-lock.json"))
+CONDA: dict[str, Any] = yaml.safe_load(read("environment.yml"))
+
+
+def pins(name: str) -> list[tuple[Requirement, list[str]]]:
+    """A lock's pins, each with its hashes."""
+    # An entry begins at the start of a line; its hashes and where it comes from are indented.
+    entries = re.split(r"\n(?=[A-Za-z0-9])", read(name))
+    return [
+        (Requirement(entry.split("\\")[0].strip()), re.findall(r"--hash=(\S+)", entry))
+        for entry in entries
+    ]
+
+
+def versions(name: str, requirement: Requirement) -> list[str]:
+    """The versions that a lock has of a package, one for each kind of machine."""
+    wanted = canonicalize_name(requirement.name)
+    return [
+        next(iter(pin.specifier)).version
+        for pin, _ in pins(name)
+        if canonicalize_name(pin.name) == wanted
+    ]
+
+
+def requirements(*extras: str) -> list[Requirement]:
+    optional = PROJECT["project"]["optional-dependencies"]
+    named = [*PROJECT["project"]["dependencies"], *(line for e in extras for line in optional[e])]
+    return [Requirement(line) for line in named]
+
+
+@pytest.mark.parametrize("requirement", requirements("dev"), ids=lambda r: r.name)
+def test_the_lock_has_what_pyproject_asks_for(requirement: Requirement) -> None:
+    locked = versions("requirements.lock", requirement)
+    assert locked
+    assert [v for v in locked if not requirement.specifier.contains(v, prereleases=True)] == []
+
+
+def test_the_lock_of_node_has_what_pyproject_asks_for() -> None:
+    (requirement,) = [Requirement(r) for r in PROJECT["project"]["optional-dependencies"]["node"]]
+    (locked,) = versions("requirements-node.lock", requirement)
+    assert requirement.specifier.contains(locked)
+    assert int(locked.split(".")[0]) >= OLDEST
+
+
+def test_what_builds_dataflow_is_in_the_lock() -> None:
+    for line in [*PROJECT["build-system"]["requires"], "editables"]:
+        assert versions("requirements.lock", Requirement(line)), line
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_pin_has_hashes(name: str) -> None:
+    assert pins(name)
+    for pin, hashes in pins(name):
+        assert [s.operator for s in pin.specifier] == ["=="], pin
+        assert hashes, pin
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", value) for value in hashes), pin
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_the_locks_hold_no_addresses(name: str) -> None:
+    text = read(name)
+    assert "://" not in text
+    assert re.findall(r"--(?:index-url|extra-index-url|find-links|trusted-host)", text) == []
+
+
+def test_the_lock_of_the_dashboard_holds_no_addresses_to_install_from() -> None:
+    entries = {path: entry for path, entry in PACKAGE_LOCK["packages"].items() if path}
+    assert [path for path, entry in entries.items() if "resolved" in entry] == []
+    # What comes inside another package is covered by that one's hash.
+    loose = [path for path, e in entries.items() if not e.get("inBundle") and "integrity" not in e]
+    assert loose == []
+    versions = [str(entry["version"]) for entry in entries.values()]
+    assert [version for version in versions if ":" in version] == []
+
+
+def test_the_dashboards_packages_are_exact_and_locked_as_asked_for() -> None:
+    root = PACKAGE_LOCK["packages"][""]
+    for kind in ("dependencies", "devDependencies"):
+        assert root[kind] == PACKAGE[kind]
+    asked = {**PACKAGE["dependencies"], **PACKAGE["devDependencies"], **PACKAGE["overrides"]}
+    for name, version in asked.items():
+        assert re.fullmatch(r"\d+\.\d+\.\d+(-[\w.]+)?", version), f"{name} {version}"
+        installed = [
+            entry["version"]
+            for path, entry in PACKAGE_LOCK["packages"].items()
+            if path.endswith(f"node_modules/{name}")
+        ]
+        assert installed, name
+        assert set(installed) == {version}, name
+
+
+def test_the_dashboard_reads_the_warehouse_with_the_same_duckdb() -> None:
+    (python,) = versions("requirements.lock", Requirement("duckdb"))
+    assert PACKAGE["overrides"]["@duckdb/node-api"].startswith(f"{python}-")
+
+
+def test_conda_gets_the_same_set() -> None:
+    wanted = {line.split("=")[0]: line for line in CONDA["dependencies"] if isinstance(line, str)}
+    (pip,) = [line["pip"] for line in CONDA["dependencies"] if isinstance(line, dict)]
+    assert pip == ["--requirement requirements.lock"]
+    assert set(wanted) == {"python", "nodejs", "pip"}
+    supported = SpecifierSet(PROJECT["project"]["requires-python"])
+    assert supported.contains(wanted["python"].split("=")[1])
+    assert int(wanted["nodejs"].split("=")[1]) >= OLDEST
+    assert CONDA["channels"] == ["conda-forge"]
+
+
+def test_the_oldest_python_is_the_one_that_is_checked() -> None:
+    oldest = "3.11"
+    assert PROJECT["project"]["requires-python"].startswith(f">={oldest},")
+    assert PROJECT["tool"]["mypy"]["python_version"] == oldest
+    assert PROJECT["tool"]["ruff"]["target-version"] == "py" + oldest.replace(".", "")
+    assert f"--python-version {oldest}" in read("Makefile")
+
+
+def test_the_tests_run_with_what_the_lock_says() -> None:
+    others = {}
+    for pin, _ in pins("requirements.lock"):
+        if pin.marker is not None and not Marker(str(pin.marker)).evaluate():
+            continue
+        installed = metadata.version(pin.name)
+        if not pin.specifier.contains(installed, prereleases=True):
+            others[pin.name] = f"{installed}, not {pin.specifier}"
+    assert others == {}, "run `make setup`"
