@@ -90,41 +90,6 @@ def _as_json(entry: Any, run: Run | None) -> dict[str, Any]:
 
 
 @app.command()
-def validate(
-    name: Annotated[str | None, typer.Argument(help="The workflow; all without it.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Check configuration and notebooks; lists everything that is wrong at once."""
-    from dataflow.cli.output import console, print_json
-    from dataflow.workflows.registry import find_workflow_folder, workflow_folders
-    from dataflow.workflows.validate import validate_workflow
-
-    project = _project()
-    folders = [find_workflow_folder(project, name)] if name else workflow_folders(project)
-    found = {folder.name: validate_workflow(project, folder) for folder in folders}
-    problems = [problem for several in found.values() for problem in several]
-    if as_json:
-        print_json(
-            {
-                workflow: [
-                    {"message": p.message, "where": p.where(project.root), "hint": p.hint}
-                    for p in several
-                ]
-                for workflow, several in found.items()
-            }
-        )
-        if problems:
-            raise typer.Exit(ConfigurationError.exit_code)
-        return
-    for workflow, several in found.items():
-        if not several:
-            console().print(f"[green]✓[/] {workflow}")
-    if problems:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise ConfigurationError(f"{count} found", problems=problems, root=project.root)
-
-
-@app.command()
 def run(
     name: Annotated[str, typer.Argument(help="The workflow: its folder's name.")],
     parameter: Annotated[

@@ -2,56 +2,137 @@
 
 from __future__ import annotations
 
-import ast
+import os
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from dataflow.errors import ConfigurationError, ParameterError, Problem
+from dataflow.errors import ConfigurationError, Problem
 from dataflow.project import Project
-from dataflow.stages.notebook import read_notebook
-from dataflow.stages.parameters import read_declaration
-from dataflow.stages.result import code_of
-from dataflow.stages.values import check_values
+from dataflow.workflows.check_config import secrets_in_clear, unset_variables
+from dataflow.workflows.check_notebook import examine_notebook
+from dataflow.workflows.check_pages import check_workflow_pages
+from dataflow.workflows.check_sql import check_models, check_sources, read_names
 from dataflow.workflows.load import load_workflow
-from dataflow.workflows.model import Stage
+from dataflow.workflows.model import Workflow
+
+
+@dataclass
+class Examination:
+    """What was found.
+
+    Args:
+        problems: what keeps the workflow from running, or its files from being committed.
+        warnings: what works and is still not as it should be.
+    """
+
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
 
 
 def validate_workflow(project: Project, folder: Path) -> list[Problem]:
-    """Check the configuration and every notebook of the workflow in `folder`.
+    """The problems that `examine_workflow` finds; none means that the workflow can run."""
+    return examine_workflow(project, folder).problems
 
-    Returns:
-        All problems found; none means that it can run.
+
+def examine_workflow(project: Project, folder: Path) -> Examination:
+    """Check the configuration, every notebook, the dbt files and the pages of a workflow.
+
+    Everything is looked at, also after a problem was found. The dashboards' queries are run
+    on the tables as they were last exported; nothing else is run.
+
+    Args:
+        project: the project.
+        folder: the workflow's folder.
     """
     workflow, problems = load_workflow(folder)
+    found = Examination(list(problems))
+    found.problems += unset_variables(folder, dict(os.environ))
+    found.warnings += secrets_in_clear(folder)
+    secrets = _secrets(folder)
+    for path, stage, values in _notebooks(folder, workflow):
+        wrong, doubtful = examine_notebook(path, stage, values, secrets)
+        found.problems += wrong
+        found.warnings += doubtful
+    found.problems += check_models(project, folder.name)
+    found.problems += check_sources(project, folder.name)
+    found.problems += check_workflow_pages(project, folder.name)
     if workflow is not None:
-        for stage in workflow.stages:
-            problems += validate_stage(stage)
-    return problems
+        found.warnings += _unwritten_sources(project, workflow)
+    return found
 
 
-def validate_stage(stage: Stage) -> list[Problem]:
-    """Check one notebook: format, syntax of each cell, parameters and their configured values."""
+def examine_dbt(project: Project) -> list[Problem]:
+    """Have dbt read the project; takes seconds when its files changed since it last did."""
+    from dataflow.orchestration.dbt_project import ensure_manifest
+
+    if not (project.dbt / "dbt_project.yml").is_file():
+        return []
     try:
-        notebook = read_notebook(stage.notebook)
+        ensure_manifest(project)
     except ConfigurationError as error:
-        return [Problem(error.message, stage.notebook, hint=error.hint)]
-    problems = []
-    for number, cell in enumerate(notebook.cells, start=1):
-        if cell.cell_type == "code":
-            problems += _syntax_problems(stage.notebook, number, code_of(cell))
-    declaration = read_declaration(stage.notebook, notebook.cells)
-    if declaration.cell is not None:
-        problems += declaration.problems
-    try:
-        check_values(declaration, stage.parameters, stage=stage.name)
-    except ParameterError as error:
-        problems += [problem for problem in error.problems if problem not in problems]
-    return problems
-
-
-def _syntax_problems(path: Path, number: int, source: str) -> list[Problem]:
-    try:
-        # IPython allows `await` at the top of a cell.
-        compile(source, str(path), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST)
-    except SyntaxError as error:
-        return [Problem(f"cell {number}, line {error.lineno}: not valid Python: {error.msg}", path)]
+        path, line = _place(project, error.message)
+        return [Problem(error.message, path, line, error.hint)]
     return []
+
+
+def stray_folders(project: Project) -> list[Problem]:
+    """Folders that look like workflows and are none, because they have no config.yaml."""
+    if not project.notebooks.is_dir():
+        return []
+    return [
+        Problem(
+            "the folder has notebooks and no config.yaml: it is not a workflow",
+            folder,
+            hint='Add a config.yaml with "workflow:" and, below it, "name:".',
+        )
+        for folder in sorted(project.notebooks.iterdir())
+        if folder.is_dir()
+        and not folder.name.startswith(".")
+        and not (folder / "config.yaml").exists()
+        and next(folder.glob("*.ipynb"), None)
+    ]
+
+
+def _notebooks(folder: Path, workflow: Workflow | None) -> list[tuple[Path, str, dict[str, Any]]]:
+    """Each notebook with its stage's name and the values config.yaml gives it."""
+    if workflow is not None:
+        return [(stage.notebook, stage.name, stage.parameters) for stage in workflow.stages]
+    # The configuration is wrong; the notebooks are looked at all the same.
+    return [(path, path.stem, {}) for path in sorted(folder.glob("*.ipynb"))]
+
+
+def _secrets(folder: Path) -> dict[str, str]:
+    """The values of the variables that config.yaml names, where they are set."""
+    from dataflow.shared.config import read_variables_of
+    from dataflow.stages.scrub import secrets_in
+
+    return secrets_in(read_variables_of(folder))
+
+
+def _unwritten_sources(project: Project, workflow: Workflow) -> list[Problem]:
+    """Tables that dbt reads from this workflow and that no stage says it writes."""
+    if not any(stage.writes for stage in workflow.stages):
+        return []
+    names = read_names(project)
+    written = {table for stage in workflow.stages for table in stage.writes}
+    return [
+        Problem(
+            f"dbt's source `{source}` reads {schema}.{table}, which no stage says it writes",
+            workflow.folder / "config.yaml",
+            hint=f"Name it in `writes:` of its stage, and Dagster knows what {table} comes from.",
+        )
+        for source, schema in names.schemas.items()
+        if schema == workflow.raw_schema
+        for table in sorted(names.sources[source])
+        if (schema, table) not in written
+    ]
+
+
+def _place(project: Project, message: str) -> tuple[Path, int | None]:
+    """The file, and the line, that dbt's words are about."""
+    file = re.search(r"\b((?:models|macros|tests|seeds|snapshots)/[\w./-]+\.\w+)", message)
+    line = re.search(r"\bline (\d+)", message)
+    path = project.dbt / file[1] if file else project.dbt / "dbt_project.yml"
+    return path, int(line[1]) if line and file else None

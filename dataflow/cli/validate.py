@@ -1,0 +1,85 @@
+"""`dataflow workflow validate`: everything wrong with workflows, at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dataflow.errors import ConfigurationError, Problem
+from dataflow.project import Project
+
+if TYPE_CHECKING:
+    from dataflow.workflows.validate import Examination
+
+
+def validate(
+    name: Annotated[str | None, typer.Argument(help="The workflow; all without it.")] = None,
+    dbt: Annotated[
+        bool, typer.Option("--dbt", help="Have dbt read its models too; takes some seconds.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
+) -> None:
+    """Check configuration, notebooks, models and pages; lists everything wrong at once."""
+    from dataflow.workflows.registry import find_workflow_folder, workflow_folders
+    from dataflow.workflows.validate import Examination, examine_dbt, examine_workflow
+    from dataflow.workflows.validate import stray_folders as stray
+
+    project = Project.find()
+    project.load_environment()
+    folders = [find_workflow_folder(project, name)] if name else workflow_folders(project)
+    found = {folder.name: examine_workflow(project, folder) for folder in folders}
+    if name is None and (strays := stray(project)):
+        found["notebooks"] = Examination(warnings=strays)
+    # What dbt says concerns all workflows, and what was found in its files it would say again.
+    if dbt and not any(e.problems for e in found.values()):
+        found["dbt"] = Examination(examine_dbt(project))
+    problems = [problem for one in found.values() for problem in one.problems]
+    if as_json:
+        _print_json(project, found)
+        if problems:
+            raise typer.Exit(ConfigurationError.exit_code)
+        return
+    _print(project, found)
+    if problems:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise ConfigurationError(f"{count} found", problems=problems, root=project.root)
+
+
+def _print(project: Project, found: dict[str, Examination]) -> None:
+    from rich.markup import escape
+
+    from dataflow.cli.output import console, messages
+
+    for workflow, one in found.items():
+        if not one.problems and workflow != "notebooks":
+            console().print(f"[green]✓[/] {workflow}")
+    err = messages()
+    for warning in (warning for one in found.values() for warning in one.warnings):
+        where = warning.where(project.root)
+        err.print(
+            f"[yellow]warning:[/] {escape(f'{where}: ' if where else '')}{escape(warning.message)}"
+        )
+        if warning.hint:
+            err.print(f"  → {escape(warning.hint)}", style="cyan")
+
+
+def _print_json(project: Project, found: dict[str, Examination]) -> None:
+    from dataflow.cli.output import print_json
+
+    def plain(problem: Problem, severity: str) -> dict[str, Any]:
+        where = problem.where(project.root)
+        return {
+            "severity": severity,
+            "message": problem.message,
+            "where": where,
+            "hint": problem.hint,
+        }
+
+    print_json(
+        {
+            workflow: [plain(p, "error") for p in one.problems]
+            + [plain(p, "warning") for p in one.warnings]
+            for workflow, one in found.items()
+        }
+    )

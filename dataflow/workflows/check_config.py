@@ -1,0 +1,61 @@
+"""What `config.yaml` says about the world outside: variables that are not set, secrets in clear."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dataflow.errors import Problem
+from dataflow.shared.variables import variables_in
+from dataflow.workflows.yaml_file import Location, YamlFile, read_yaml
+
+SECRET_KEY = re.compile(r"(?:^|_)(?:password|passwd|secret|token|api_?key|private_?key)$", re.I)
+
+
+def unset_variables(folder: Path, environment: dict[str, str]) -> list[Problem]:
+    """The `${VAR}` of the workflow's config.yaml that have neither a value nor a default."""
+    file = read_yaml(folder / "config.yaml")
+    seen: set[str] = set()
+    problems = []
+    for location, text in strings(file.data):
+        for name, default in variables_in(text):
+            if default is None and name not in environment and name not in seen:
+                seen.add(name)
+                problems.append(
+                    file.problem(
+                        f"the environment variable {name} is not set",
+                        location,
+                        f"Set it in the environment or in .env, or give a default: ${{{name}:-…}}.",
+                    )
+                )
+    return problems
+
+
+def secrets_in_clear(folder: Path) -> list[Problem]:
+    """The keys of config.yaml that are called like a secret and hold one instead of naming it."""
+    file = read_yaml(folder / "config.yaml")
+    return [_in_clear(file, location) for location, text in strings(file.data) if text
+            and SECRET_KEY.search(str(location[-1])) and not any(variables_in(text))]  # fmt: skip
+
+
+def _in_clear(file: YamlFile, location: Location) -> Problem:
+    name = re.sub(r"\W", "_", str(location[-1])).upper()
+    return file.problem(
+        f"`{'.'.join(map(str, location))}` holds its value in clear",
+        location,
+        f"Write ${{{name}}} here, and the value into .env, which git ignores.",
+    )
+
+
+def strings(data: Any, location: Location = ()) -> Iterator[tuple[Location, str]]:
+    """Every string inside `data` with its place."""
+    if isinstance(data, str):
+        yield location, data
+    elif isinstance(data, dict):
+        for key, value in data.items():
+            yield from strings(value, (*location, str(key)))
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            yield from strings(value, (*location, index))

@@ -1,0 +1,65 @@
+"""A workflow's dashboard pages, checked without building them."""
+
+from __future__ import annotations
+
+import re
+
+from dataflow.errors import Problem
+from dataflow.project import Project
+from dataflow.workflows.names import nearest
+
+DATA = re.compile(r"\bdata=\{\s*([A-Za-z_$][\w$]*)\s*\}")
+# What a page's own code may call its data: loop variables, {@const …}, script variables.
+LOCAL = re.compile(r"\bas\s+([\w$]+)|\b(?:let|const|var|import|export let)\s+([\w$]+)")
+
+
+def check_workflow_pages(project: Project, workflow_id: str) -> list[Problem]:
+    """Check the workflow's pages: their queries, and that their components name queries."""
+    from dataflow.dashboard.paths import dashboard_url
+
+    folder = project.evidence / "pages"
+    slug = dashboard_url(workflow_id)[1:]
+    paths = [*sorted((folder / slug).rglob("*.md")), *folder.glob(f"{slug}.md")]
+    problems = []
+    for path in paths:
+        try:
+            path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            hint = "Save it as UTF-8."
+            problems.append(Problem(f"the page cannot be read: {error}", path, hint=hint))
+    if problems or not paths:
+        return problems
+    return [*_query_problems(project, workflow_id), *_component_problems(project, workflow_id)]
+
+
+def _query_problems(project: Project, workflow_id: str) -> list[Problem]:
+    from dataflow.dashboard.catalog import PROJECT_SOURCE
+    from dataflow.dashboard.check import check_pages
+    from dataflow.dashboard.export import exported_files
+
+    problems = check_pages(project, [workflow_id])
+    if PROJECT_SOURCE in exported_files(project):
+        return problems
+    # Before the first export there is no table of the project's own, and no mistake in that.
+    own = f"there is no table {PROJECT_SOURCE}."
+    return [problem for problem in problems if own not in problem.message]
+
+
+def _component_problems(project: Project, workflow_id: str) -> list[Problem]:
+    from dataflow.dashboard.pages import read_pages
+
+    problems = []
+    for page in read_pages(project, [workflow_id]):
+        queries = {query.name for query in page.queries}
+        known = queries | {name for match in LOCAL.findall(page.text) for name in match if name}
+        for match in DATA.finditer(page.text):
+            if match[1] not in known:
+                problems.append(
+                    Problem(
+                        f"a component shows `{match[1]}`, and the page has no query of that name",
+                        page.path,
+                        page.text.count("\n", 0, match.start()) + 1,
+                        nearest(match[1], queries) or f"Add one: ```sql {match[1]}",
+                    )
+                )
+    return problems

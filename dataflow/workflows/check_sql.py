@@ -1,0 +1,178 @@
+"""The SQL of a workflow, checked without running it: dbt models, Evidence's source queries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dataflow.errors import Problem
+from dataflow.project import Project
+from dataflow.workflows.names import nearest
+from dataflow.workflows.yaml_file import read_yaml
+
+EXPRESSION = re.compile(r"\{\{-?(.*?)-?\}\}", re.DOTALL)
+COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
+REF = re.compile(r"\bref\(\s*['\"](\w+)['\"]\s*\)")
+SOURCE = re.compile(r"\bsource\(\s*['\"](\w+)['\"]\s*,\s*['\"](\w+)['\"]\s*\)")
+SNAPSHOT = re.compile(r"\{%-?\s*snapshot\s+(\w+)")
+
+
+@dataclass
+class DbtNames:
+    """What models may refer to.
+
+    Args:
+        models: names for `ref`.
+        sources: tables by the source's name, for `source`.
+        schemas: the schema each source's tables lie in.
+    """
+
+    models: set[str] = field(default_factory=set)
+    sources: dict[str, set[str]] = field(default_factory=dict)
+    schemas: dict[str, str] = field(default_factory=dict)
+
+
+def check_models(project: Project, workflow_id: str) -> list[Problem]:
+    """Check the workflow's dbt files: YAML, SQL as far as it can be told, `ref` and `source`."""
+    folder = project.dbt / "models" / workflow_id
+    if not folder.is_dir():
+        return []
+    problems = [p for path in _yaml_files(folder) for p in read_yaml(path).problems]
+    names = read_names(project)
+    tests = project.dbt / "tests" / workflow_id
+    for path in sorted([*folder.rglob("*.sql"), *tests.rglob("*.sql")]):
+        text = _text(path, problems)
+        if text is None:
+            continue
+        problems += _reference_problems(path, text, names)
+        plain = without_jinja(text)
+        if plain is not None:
+            problems += _statement_problems(path, plain, "the model")
+    return problems
+
+
+def check_sources(project: Project, workflow_id: str) -> list[Problem]:
+    """Check the syntax of the queries that fill the workflow's dashboard."""
+    problems: list[Problem] = []
+    for path in sorted((project.evidence / "sources" / workflow_id).glob("*.sql")):
+        text = _text(path, problems)
+        if text is not None:
+            problems += _statement_problems(path, text, "the source query", semicolon=True)
+    return problems
+
+
+def read_names(project: Project) -> DbtNames:
+    """Every model, seed, snapshot and source of the dbt project, read from its files."""
+    names = DbtNames()
+    for folder, pattern in (("models", "*.sql"), ("models", "*.py"), ("seeds", "*.csv")):
+        names.models |= {path.stem for path in (project.dbt / folder).rglob(pattern)}
+    for path in (project.dbt / "snapshots").rglob("*.sql"):
+        names.models |= {path.stem, *SNAPSHOT.findall(path.read_text("utf-8", errors="replace"))}
+    for path in _yaml_files(project.dbt / "models"):
+        data = read_yaml(path).data
+        for source in _dicts(data, "sources"):
+            name = str(source.get("name"))
+            tables = {str(table.get("name")) for table in _dicts(source, "tables")}
+            names.sources.setdefault(name, set()).update(tables)
+            names.schemas[name] = str(source.get("schema", name))
+        for model in _dicts(data, "models"):
+            names.models |= {
+                f"{model.get('name')}_v{version.get('v')}" for version in _dicts(model, "versions")
+            } | ({str(model.get("name"))} if model.get("versions") else set())
+        names.models |= {str(snapshot.get("name")) for snapshot in _dicts(data, "snapshots")}
+    return names
+
+
+def without_jinja(text: str) -> str | None:
+    """A model's SQL with stand-ins for `ref` and the like, line by line the same.
+
+    None when it holds more Jinja than can be stood in for without dbt.
+    """
+    text = COMMENT.sub(lambda match: "\n" * match[0].count("\n"), text)
+    if "{%" in text:
+        return None
+    unknown = False
+
+    def stand_in(match: re.Match[str]) -> str:
+        nonlocal unknown
+        expression = match[1].strip()
+        lines = "\n" * match[0].count("\n")
+        if expression.startswith("config("):
+            return lines
+        if expression.startswith(("ref(", "source(")) or expression == "this":
+            return f"stand_in{lines}"
+        unknown = True
+        return match[0]
+
+    plain = EXPRESSION.sub(stand_in, text)
+    return None if unknown else plain
+
+
+def _reference_problems(path: Path, text: str, names: DbtNames) -> Iterator[Problem]:
+    text = COMMENT.sub(lambda match: "\n" * match[0].count("\n"), text)
+    for match in REF.finditer(text):
+        if match[1] not in names.models:
+            yield Problem(f"there is no model `{match[1]}`", path, _line(text, match),
+                          nearest(match[1], names.models))  # fmt: skip
+    for match in SOURCE.finditer(text):
+        source, table = match.groups()
+        if source not in names.sources:
+            hint = (
+                nearest(source, names.sources)
+                or "Declare it: `sources:` in a file _…__sources.yml."
+            )
+            yield Problem(f"there is no source `{source}`", path, _line(text, match), hint)
+        elif table not in names.sources[source]:
+            yield Problem(f"source `{source}` has no table `{table}`", path, _line(text, match),
+                          nearest(table, names.sources[source]))  # fmt: skip
+
+
+def _statement_problems(
+    path: Path, text: str, what: str, *, semicolon: bool = False
+) -> Iterator[Problem]:
+    import duckdb
+
+    from dataflow.dashboard.source_query import explain, without_semicolon
+
+    try:
+        statements = duckdb.extract_statements(text)
+    except duckdb.Error as error:
+        message, line, hint = explain(error)
+        yield Problem(
+            f"not valid SQL: {message}", path, line, hint or "Mend the SQL; it is DuckDB's."
+        )
+        return
+    kinds = [statement.type.name for statement in statements]
+    if kinds != ["SELECT"]:
+        yield Problem(f"{what} has to be one SELECT, and is {', '.join(kinds) or 'empty'}", path, 1,
+                      "One file makes one table, called like the file.")  # fmt: skip
+    elif not semicolon and without_semicolon(text) != text:
+        line = without_semicolon(text).count("\n") + 1
+        yield Problem("a model ends without a semicolon", path, line,
+                      "Remove it: dbt puts the SELECT into a statement of its own.")  # fmt: skip
+
+
+def _text(path: Path, problems: list[Problem]) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(
+            Problem(f"the file cannot be read: {error}", path, hint="Save it as UTF-8.")
+        )
+        return None
+
+
+def _yaml_files(folder: Path) -> Iterable[Path]:
+    return sorted([*folder.rglob("*.yml"), *folder.rglob("*.yaml")])
+
+
+def _dicts(data: object, key: str) -> list[dict[str, object]]:
+    """The mappings listed below `key`; none when the YAML has another shape."""
+    found = data.get(key) if isinstance(data, dict) else None
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+
+
+def _line(text: str, match: re.Match[str]) -> int:
+    return text.count("\n", 0, match.start()) + 1
