@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 import weakref
 from collections.abc import Callable
@@ -10,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from dataflow.errors import WarehouseError
-from dataflow.warehouse import failures, lock, versions
+from dataflow.warehouse import changes, failures, lock, versions
 from dataflow.warehouse.files import open_file, warn_if_still_open
 from dataflow.warehouse.layout import Layout
 from dataflow.warehouse.lock import Held
@@ -76,6 +78,8 @@ class Connection:
         self._on_wait = on_wait
         self._layout = Layout.of(project)
         self._opened: _Opened | None = None
+        self._before: dict[str, str] | None = None
+        self.written: set[str] = set()
         self._finalizer: weakref.finalize[Any, Connection] | None = None
 
     @property
@@ -88,6 +92,8 @@ class Connection:
                 # The file is opened for writing all the same: within one process DuckDB
                 # opens a file in one way only, and a nested connection may have to write.
                 self._opened.raw.execute("BEGIN TRANSACTION READ ONLY")
+            elif self.database == "working" and os.environ.get("DATAFLOW_RUN_ID"):
+                self._before = changes.states(self._opened.raw)
         return self._opened.raw
 
     @property
@@ -106,7 +112,12 @@ class Connection:
         if self._finalizer is not None:
             self._finalizer.detach()
             self._finalizer = None
-        if opened is not None:
+        if opened is None:
+            return
+        try:
+            if self._before is not None:
+                self._record(opened.raw, self._before)
+        finally:
             opened.close()
 
     def __getattr__(self, name: str) -> Any:
@@ -156,6 +167,19 @@ class Connection:
                 f" {self.path.parent.name}" if self.path.parent.name.isdigit() else " (none yet)"
             )
         return f"<DuckDB connection: {name}, {where}{', read only' if self.read_only else ''}>"
+
+    def _record(self, raw: DuckDBPyConnection, before: dict[str, str]) -> None:
+        """Note which tables this connection changed, for the run's check of `writes`."""
+        import duckdb
+
+        self._before, noted = None, self.written
+        self.written = set()
+        # A record is worth no failure: after a full disk, say, there is nothing to note.
+        with contextlib.suppress(duckdb.Error, OSError):
+            with contextlib.suppress(duckdb.TransactionException):
+                raw.rollback()
+            after = changes.states(raw)
+            changes.record(self._layout, before, after, noted & after.keys())
 
     def _commit(self) -> None:
         import duckdb

@@ -115,7 +115,7 @@ def last_writers(project: Project) -> dict[str, tuple[str, datetime]]:
 
 
 def check(project: Project) -> list[Finding]:
-    """Open and read every database, and clear what interrupted publishes left behind.
+    """Open every database and read all of it.
 
     Args:
         project: whose warehouse.

@@ -70,3 +70,7 @@ class Layout:
     def data(self) -> Path:
         """Big published tables, one Parquet file each."""
         return self.published / "data"
+
+    def writes_of(self, run_id: str) -> Path:
+        """The record of what a run's stages wrote."""
+        return self.folder / "writes" / f"{run_id}.jsonl"

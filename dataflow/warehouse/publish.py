@@ -2,6 +2,9 @@
 
 A version is made aside, from a copy of the last one, and becomes current in one step. Killed
 at any moment, a publish leaves the last version as it was; the next one clears up.
+
+Writing big tables as files takes long (20 times as long as copying them), and writers should
+not wait for it: then the working warehouse is copied first, and the write lock let go.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,11 +24,21 @@ from dataflow.warehouse.failures import translated
 from dataflow.warehouse.files import open_file
 from dataflow.warehouse.layout import FILE_NAME, Layout
 from dataflow.warehouse.names import TableName, literal
-from dataflow.warehouse.snapshot import BIG_TABLE_BYTES, SOURCE, copy_schemas, view_of_file
+from dataflow.warehouse.snapshot import (
+    BIG_TABLE_BYTES,
+    SOURCE,
+    big_bytes,
+    copy_schemas,
+    view_of_file,
+)
 from dataflow.warehouse.versions import READERS_LOCK, Metadata, Version
 
 if TYPE_CHECKING:
     from dataflow.project import Project
+
+COPY = "copy"
+COPY_AT_MOST = 4
+"""Copy the working warehouse first if it is at most so many times its big tables."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,7 @@ class Published:
         schemas: the schemas that were taken from the working warehouse.
         bytes_copied: bytes written: the copy of the last version's file, and the schemas.
         seconds: how long it took, without waiting for the lock.
+        seconds_locked: for how much of that writers had to wait.
     """
 
     version: int
@@ -45,6 +59,7 @@ class Published:
     schemas: list[str]
     bytes_copied: int
     seconds: float
+    seconds_locked: float
 
 
 def published_path(project: Project) -> Path | None:
@@ -88,10 +103,13 @@ def publish(
     """
     layout = Layout.of(project)
     wanted = schemas_of(workflow_id) if schemas is None else list(dict.fromkeys(schemas))
-    with (
-        lock.write_lock(project, f"publish of {workflow_id}", timeout),
-        translated(layout.published),
-    ):
+    holder = f"publish of {workflow_id}"
+    with translated(layout.published), contextlib.ExitStack() as publishing:
+        # In this order, always: whoever waits for the second lock is waited for by nobody
+        # who has it.
+        writing = publishing.enter_context(contextlib.ExitStack())
+        writing.enter_context(lock.write_lock(project, holder, timeout))
+        publishing.enter_context(_publish_lock(layout, holder, timeout))
         started = time.monotonic()
         versions.clean(layout, keep_seconds)
         last = versions.current(layout)
@@ -99,20 +117,26 @@ def publish(
         number = max(numbers, default=0) + 1
         metadata = _metadata(layout, last, number)
         draft = layout.published / f".draft-{number}"
+        version = Version(number, layout.published / str(number))
         try:
             draft.mkdir(parents=True)
-            written = _make(layout, last, draft, metadata, wanted, big_table_bytes, timeout)
-            source = {
+            source = _source(layout, draft, wanted, big_table_bytes, timeout)
+            if source != layout.working:
+                writing.close()
+                locked = time.monotonic() - started
+            written = _make(layout, source, last, draft, metadata, wanted, big_table_bytes)
+            if source == layout.working:
+                locked = time.monotonic() - started
+            origin = {
                 "workflow": workflow_id,
                 "run_id": run_id or os.environ.get("DATAFLOW_RUN_ID"),
                 "version": number,
                 "published_at": metadata.published_at,
             }
-            metadata.schemas.update(dict.fromkeys(wanted, source))
+            metadata.schemas.update(dict.fromkeys(wanted, origin))
             metadata.write(draft)
             (draft / READERS_LOCK).touch()
             versions.sync(draft)
-            version = Version(number, layout.published / str(number))
             draft.rename(version.folder)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
@@ -125,7 +149,18 @@ def publish(
             schemas=wanted,
             bytes_copied=written,
             seconds=time.monotonic() - started,
+            seconds_locked=locked,
         )
+
+
+@contextlib.contextmanager
+def _publish_lock(layout: Layout, holder: str, timeout: float) -> Iterator[None]:
+    """One publish at a time, also while it does not hold the write lock."""
+    held = lock.acquire(layout.published / FILE_NAME, holder=holder, timeout=timeout)
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def _metadata(layout: Layout, last: Version | None, number: int) -> Metadata:
@@ -137,25 +172,42 @@ def _metadata(layout: Layout, last: Version | None, number: int) -> Metadata:
     return new
 
 
+def _source(
+    layout: Layout, draft: Path, schemas: list[str], big_table_bytes: int, timeout: float
+) -> Path:
+    """The file to read from: a copy of the working warehouse where that is worth it.
+
+    It is while the whole file is not much more than the big tables in it, and fits the disk.
+    """
+    # Opening and closing writes DuckDB's log into the file, and makes a missing file.
+    with contextlib.closing(open_file(layout.working, timeout=timeout)) as connection:
+        big = big_bytes(connection, schemas, big_table_bytes)
+    size = layout.working.stat().st_size
+    if size > COPY_AT_MOST * big or shutil.disk_usage(draft).free < 2 * size:
+        return layout.working
+    copy = draft / COPY / FILE_NAME
+    copy.parent.mkdir()
+    shutil.copyfile(layout.working, copy)
+    return copy
+
+
 def _make(
     layout: Layout,
+    source: Path,
     last: Version | None,
     draft: Path,
     metadata: Metadata,
     schemas: list[str],
     big_table_bytes: int,
-    timeout: float,
 ) -> int:
     """Write the new version's file; returns the bytes written."""
-    # Opening and closing writes DuckDB's log into the file, and makes a missing file.
-    open_file(layout.working, timeout=timeout).close()
     target = draft / FILE_NAME
-    written = 0
+    written = 0 if source == layout.working else source.stat().st_size
     if last is not None:
         shutil.copyfile(last.path, target)
         written += target.stat().st_size
     with contextlib.closing(open_file(target)) as connection:
-        connection.execute(f"ATTACH {literal(str(layout.working))} AS {SOURCE} (READ_ONLY)")
+        connection.execute(f"ATTACH {literal(str(source))} AS {SOURCE} (READ_ONLY)")
         kept = {
             table: file
             for table, file in metadata.files.items()
@@ -168,6 +220,8 @@ def _make(
             # The project was moved, and a view names its file by the whole path.
             for table, file in kept.items():
                 connection.execute(view_of_file(TableName(*table.split(".")), layout.data / file))
+    if source != layout.working:
+        shutil.rmtree(source.parent)
     versions.sync(target)
     target.chmod(0o444)  # nobody changes a version by mistake
     return written + copied.bytes_written

@@ -72,7 +72,7 @@ def copy_schemas(
         _copy_macros(connection, schema)
         for name in _tables(connection, schema):
             table = TableName(schema, name)
-            size = _bytes_on_disk(connection, table)
+            size = _bytes_on_disk(connection, f"{SOURCE}.{table.quoted}")
             if size >= big_table_bytes and _fits_parquet(connection, table, data):
                 path = data / f"{schema}.{name}.{number}.parquet"
                 _copy_to_file(connection, table, path)
@@ -84,6 +84,17 @@ def copy_schemas(
             _copy_comments(connection, table)
     _copy_views(connection, present)
     return copied
+
+
+def big_bytes(connection: DuckDBPyConnection, schemas: list[str], big_table_bytes: int) -> int:
+    """The bytes of all big tables in `schemas` of the database that is open itself."""
+    tables = connection.execute(
+        "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = "
+        "current_catalog() AND list_contains(?, schema_name)",
+        [schemas],
+    ).fetchall()
+    sizes = [_bytes_on_disk(connection, TableName(*table).quoted) for table in tables]
+    return sum(size for size in sizes if size >= big_table_bytes)
 
 
 def view_of_file(table: TableName, path: Path) -> str:
@@ -108,11 +119,10 @@ def _tables(connection: DuckDBPyConnection, schema: str) -> list[str]:
     return [name for (name,) in rows]
 
 
-def _bytes_on_disk(connection: DuckDBPyConnection, table: TableName) -> int:
+def _bytes_on_disk(connection: DuckDBPyConnection, table: str) -> int:
     """The blocks a table's columns take in the file."""
-    name = literal(f"{SOURCE}.{table.quoted}")
     row = connection.execute(
-        f"SELECT count(DISTINCT block_id) FROM pragma_storage_info({name}) WHERE persistent"
+        "SELECT count(DISTINCT block_id) FROM pragma_storage_info(?) WHERE persistent", [table]
     ).fetchone()
     return (row[0] if row else 0) * BLOCK_BYTES
 

@@ -69,25 +69,39 @@ def write_table(
     with translated(path), prepare(raw, data) as incoming, _transaction(raw):
         if key:
             check_key(raw, incoming, key, unique=mode != "delete+insert")
-        there = _existing(raw, target, replaced=mode == "replace")
-        if there is None:
-            raw.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(target.schema)}")
-            return _count(raw, f"CREATE TABLE {target.quoted} AS {select(incoming)}")
-        there = _adapt(raw, target, incoming, there, on_schema_change)
-        if there is None or (mode == "replace" and not _has_constraints(raw, target)):
-            query = _in_order(incoming, there)
-            return _count(raw, f"CREATE OR REPLACE TABLE {target.quoted} AS {query}")
-        if mode == "upsert":
-            return _merge(raw, target, incoming, there, key)
-        if mode == "replace":
-            raw.execute(f"DELETE FROM {target.quoted}")
-        elif mode == "delete+insert":
-            same = " AND ".join(f"new.{quote(c)} = old.{quote(c)}" for c in key)
-            raw.execute(
-                f"DELETE FROM {target.quoted} AS old "
-                f"WHERE EXISTS (FROM ({select(incoming, there)}) AS new WHERE {same})"
-            )
-        return _count(raw, f"INSERT INTO {target.quoted} BY NAME {select(incoming, there)}")
+        rows = _write(raw, target, incoming, mode, key, on_schema_change)
+    if raw is not conn:
+        conn.written.add(str(target))  # type: ignore[union-attr]
+    return rows
+
+
+def _write(
+    raw: DuckDBPyConnection,
+    target: TableName,
+    incoming: Incoming,
+    mode: Mode,
+    key: Sequence[str],
+    on_schema_change: OnSchemaChange,
+) -> int:
+    there = _existing(raw, target, replaced=mode == "replace")
+    if there is None:
+        raw.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(target.schema)}")
+        return _count(raw, f"CREATE TABLE {target.quoted} AS {select(incoming)}")
+    there = _adapt(raw, target, incoming, there, on_schema_change)
+    if there is None or (mode == "replace" and not _has_constraints(raw, target)):
+        query = _in_order(incoming, there)
+        return _count(raw, f"CREATE OR REPLACE TABLE {target.quoted} AS {query}")
+    if mode == "upsert":
+        return _merge(raw, target, incoming, there, key)
+    if mode == "replace":
+        raw.execute(f"DELETE FROM {target.quoted}")
+    elif mode == "delete+insert":
+        same = " AND ".join(f"new.{quote(c)} = old.{quote(c)}" for c in key)
+        raw.execute(
+            f"DELETE FROM {target.quoted} AS old "
+            f"WHERE EXISTS (FROM ({select(incoming, there)}) AS new WHERE {same})"
+        )
+    return _count(raw, f"INSERT INTO {target.quoted} BY NAME {select(incoming, there)}")
 
 
 def _check_call(mode: str, key: Sequence[str], on_schema_change: str) -> None:

@@ -98,7 +98,11 @@ def test_a_failed_publish_leaves_readers_with_the_last_good_version(project, sql
     with pytest.raises(WarehouseError, match=r"view quakes\.v does not work on what is published"):
         publish_now(project, schemas=["quakes"])
     assert rows("FROM quakes.t", "published") == [(1,)]
-    assert sorted(p.name for p in Layout.of(project).published.iterdir()) == ["1", "current"]
+    assert sorted(p.name for p in Layout.of(project).published.iterdir()) == [
+        "1",
+        "current",
+        "locks",
+    ]
 
 
 def test_views_work_in_the_published_version_whatever_their_order(project, sql, rows):
@@ -222,7 +226,7 @@ def test_what_a_dead_publish_left_is_cleared(project, sql, rows):
     (published / ".current").symlink_to("2")
     assert rows("FROM quakes.t", "published") == [(1,)]
     assert publish_now(project).version == 2
-    assert sorted(path.name for path in published.iterdir()) == ["2", "current", "data"]
+    assert sorted(path.name for path in published.iterdir()) == ["2", "current", "data", "locks"]
     assert data_files(project) == []
     assert all(finding.ok for finding in check(project))
 
@@ -269,6 +273,20 @@ def test_a_big_table_is_a_file_that_later_versions_share(project, sql, rows):
     publish_now(project, big_table_bytes=1)
     assert data_files(project) == ["quakes.big.3.parquet"]
     assert rows("SELECT count(*) FROM quakes.tenth", "published") == [(200,)]
+
+
+def test_writers_do_not_wait_while_big_tables_are_written(project, sql, rows):
+    make_big(sql, 2_000_000)
+    done = publish_now(project, big_table_bytes=1)
+    assert done.seconds_locked < done.seconds / 2
+    assert rows("SELECT count(*), max(id) FROM quakes.big", "published") == [(2_000_000, 1_999_999)]
+    assert sorted(path.name for path in done.path.parent.iterdir()) == [
+        "dataflow.duckdb",
+        "readers.lock",
+        "version.json",
+    ]
+    small = publish_now(project, "storms", big_table_bytes=1)
+    assert small.bytes_copied < 2**20
 
 
 def test_the_file_of_a_big_table_stays_while_the_development_copy_uses_it(project, sql, rows):

@@ -55,7 +55,7 @@ def write_batch(project: Project, worker: int, batch: int, values: list[float]) 
         conn.execute("INSERT INTO quakes_raw.batches VALUES (?, ?)", [worker, batch])
 
 
-def build(project: Project) -> int:
+def build(project: Project, big_table_bytes: int = 2**30) -> int:
     """What dbt and the publish after it do: a connection of its own, under the write lock."""
     with write_lock(project, "dbt build of quakes", timeout=120):
         with contextlib.closing(duckdb.connect(str(project.warehouse))) as connection:
@@ -64,32 +64,32 @@ def build(project: Project) -> int:
                 "(SELECT count(*) FROM quakes_raw.events) AS events, "
                 "(SELECT count(*) FROM quakes_raw.batches) AS batches"
             )
-        return publish(project, "quakes", keep_seconds=0).version
+        return publish(project, "quakes", keep_seconds=0, big_table_bytes=big_table_bytes).version
 
 
-def writer(project: Project, worker: int, until: float) -> dict[str, Any]:
+def writer(project: Project, worker: int, stop: Path) -> dict[str, Any]:
     """Write batches one after the other; counts those that were acknowledged."""
     source = random.Random(worker)
     for batch in itertools.count():
-        if time.time() >= until:
+        if stop.exists():
             return {"batches": batch}
         write_batch(project, worker, batch, [source.random() for _ in range(ROWS_PER_BATCH)])
     raise AssertionError
 
 
-def builder(project: Project, worker: int, until: float) -> dict[str, Any]:
+def builder(project: Project, worker: int, stop: Path) -> dict[str, Any]:
     """Build and publish again and again."""
     version = 0
-    while time.time() < until:
-        version = build(project)
+    while not stop.exists():
+        version = build(project, big_table_bytes=1 if version % 2 else 2**30)
         time.sleep(0.3)
     return {"version": version}
 
 
-def reader(project: Project, worker: int, until: float) -> dict[str, Any]:
+def reader(project: Project, worker: int, stop: Path) -> dict[str, Any]:
     """Look at the published version again and again: complete, and never an older one."""
     last, reads, seen = (0, 0), 0, set()
-    while time.time() < until:
+    while not stop.exists():
         with get_duckdb_connection(database="published", project=project) as conn:
             number = int(conn.path.parent.name)
             events, batches, built_events, built_batches = conn.execute(SUMMARY).fetchone()
@@ -103,20 +103,20 @@ def reader(project: Project, worker: int, until: float) -> dict[str, Any]:
     return {"reads": reads, "versions": len(seen)}
 
 
-def idler(project: Project, worker: int, until: float) -> dict[str, Any]:
+def idler(project: Project, worker: int, stop: Path) -> dict[str, Any]:
     """Keep one published version open all the time, as a notebook in JupyterLab does."""
     with get_duckdb_connection(database="published", project=project) as conn:
         first = conn.execute(SUMMARY).fetchone()
-        while time.time() < until:
+        while not stop.exists():
             assert conn.execute(SUMMARY).fetchone() == first
             time.sleep(0.2)
         return {"versions_open": conn.path.exists()}
 
 
-def run(role: str, root: Path, worker: int, until: float, results: Any) -> None:
+def run(role: str, root: Path, worker: int, stop: Path, results: Any) -> None:
     """One process: do a role's work and put its result, or its traceback, into a queue."""
     try:
-        result = globals()[role](Project(root), worker, until)
+        result = globals()[role](Project(root), worker, stop)
     except BaseException:
         result = {"error": traceback.format_exc()}
     results.put((role, worker, result))
@@ -134,5 +134,5 @@ def work_until_killed(root: Path, log: Path, seed: int) -> None:
             write_batch(project, 0, batch, [0.5] * ROWS_PER_BATCH)
             os.write(handle, b"batch %d\n" % batch)
         else:
-            version = build(project)
+            version = build(project, big_table_bytes=source.choice([1, 2**30]))
             os.write(handle, b"version %d with %d\n" % (version, batch))
