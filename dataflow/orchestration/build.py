@@ -8,8 +8,9 @@ from typing import Any
 import dagster as dg
 
 from dataflow.dashboard.paths import has_sources
+from dataflow.errors import ConfigurationError
 from dataflow.orchestration.dashboard import dashboard_asset, published_asset
-from dataflow.orchestration.dbt_project import has_models
+from dataflow.orchestration.outputs import has_dbt_step
 from dataflow.orchestration.stages import stage_asset
 from dataflow.project import Project
 from dataflow.workflows.model import Workflow
@@ -43,8 +44,15 @@ def build_definitions(project: Project) -> Any:
                 )
             continue
         workflow = registered.workflow
-        assets += workflow_assets(project, workflow)
-        job = workflow_job(workflow)
+        try:
+            own = workflow_assets(project, workflow)
+            job = workflow_job(project, workflow)
+        except ConfigurationError as error:
+            if workflow.job_file is None:
+                raise
+            logger.error("workflow %s is left out: %s", workflow.id, error)
+            continue
+        assets += own
         jobs.append(job)
         if workflow.config.workflow.schedule:
             schedules.append(
@@ -63,8 +71,13 @@ def build_definitions(project: Project) -> Any:
 
 def workflow_assets(project: Project, workflow: Workflow) -> list[Any]:
     """The assets of one workflow, from its notebooks to its dashboard."""
-    assets = [stage_asset(project, workflow, stage) for stage in workflow.stages]
-    if has_models(project, workflow.id):
+    if workflow.job_file is not None:
+        from dataflow.orchestration.python_job import job_asset
+
+        assets = [job_asset(project, workflow)]
+    else:
+        assets = [stage_asset(project, workflow, stage) for stage in workflow.stages]
+    if has_dbt_step(project, workflow):
         # Importing dagster-dbt takes seconds: only where there is something to build.
         from dataflow.orchestration.dbt import dbt_assets_of
 
@@ -75,8 +88,13 @@ def workflow_assets(project: Project, workflow: Workflow) -> list[Any]:
     return assets
 
 
-def workflow_job(workflow: Workflow) -> Any:
+def workflow_job(project: Project, workflow: Workflow) -> Any:
     """The job that runs the whole workflow."""
+    config = None
+    if workflow.job_file is not None:
+        from dataflow.orchestration.python_config import job_config
+
+        config = job_config(project, workflow)
     return dg.define_asset_job(
         workflow.id,
         selection=dg.AssetSelection.groups(workflow.id),
@@ -85,6 +103,7 @@ def workflow_job(workflow: Workflow) -> Any:
         if is_parallel(workflow)
         else dg.in_process_executor,
         tags={"workflow": workflow.id},
+        config=config,
     )
 
 

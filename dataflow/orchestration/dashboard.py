@@ -1,5 +1,6 @@
 """The last two steps: publish what passed, then show it."""
 
+import os
 from typing import Any
 
 import dagster as dg
@@ -10,15 +11,18 @@ from dataflow.orchestration.step import archived_step
 from dataflow.project import Project
 from dataflow.workflows.model import Workflow
 
+NO_BUILD_VARIABLE = "DATAFLOW_NO_BUILD"
+
 
 def published_asset(project: Project, workflow: Workflow) -> Any:
     """The Dagster asset of what readers see: made only when stages, checks and tests passed."""
-    from dataflow.orchestration.dbt_project import has_models, model_keys
+    from dataflow.orchestration.dbt_project import model_keys
+    from dataflow.orchestration.outputs import has_dbt_step, last_keys
 
-    if has_models(project, workflow.id):
+    if has_dbt_step(project, workflow):
         upstream = model_keys(project, workflow, last_only=True)
     else:
-        upstream = [key for stage in workflow.last_stages for key in names.stage_keys(stage)]
+        upstream = last_keys(project, workflow)
 
     @dg.multi_asset(
         name=names.op_name(workflow.id, names.PUBLISH),
@@ -85,12 +89,16 @@ def dashboard_asset(project: Project, workflow: Workflow) -> Any:
 def refresh_dashboard(project: Project, workflow: Workflow, context: Any) -> dict[str, Any]:
     """Export the published tables for the dashboard, check its pages, build them if need be.
 
+    With `DATAFLOW_NO_BUILD` set, the pages stay as they are: data and checks are what a test
+    of a workflow needs, and Node is then not needed.
+
     Raises:
         DashboardError: a source query or a page's query fails, or the build does.
     """
-    from dataflow.dashboard.build import build_pages
+    from dataflow.dashboard.build import BuildResult, build_pages
     from dataflow.dashboard.check import check_pages
     from dataflow.dashboard.export import export_sources
+    from dataflow.dashboard.paths import build_folder
 
     exported = export_sources(
         project, [workflow.id], workflows=workflows_for_pages(project, workflow, context.run_id)
@@ -100,7 +108,11 @@ def refresh_dashboard(project: Project, workflow: Workflow, context: Any) -> dic
         first = problems[0]
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise DashboardError(first.message + more, where=first.where(project.root), hint=first.hint)
-    built = build_pages(project, on_line=context.log.debug)
+    if os.environ.get(NO_BUILD_VARIABLE):
+        context.log.info(f"the pages were not built: {NO_BUILD_VARIABLE} is set")
+        built = BuildResult(False, 0.0, build_folder(project))
+    else:
+        built = build_pages(project, on_line=context.log.debug)
     return {
         "rows": exported.tables.get(workflow.id, {}),
         "bytes": exported.bytes,

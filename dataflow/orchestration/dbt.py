@@ -19,6 +19,7 @@ from dagster_dbt import (
 from dataflow.orchestration import names
 from dataflow.orchestration.dbt_project import dbt_environment, read_manifest, workflow_of
 from dataflow.orchestration.dbt_results import failures_in, read_results
+from dataflow.orchestration.outputs import last_keys
 from dataflow.orchestration.step import archived_step
 from dataflow.project import Project
 from dataflow.warehouse.lock import write_lock
@@ -28,7 +29,7 @@ from dataflow.workflows.model import Workflow
 def dbt_assets_of(project: Project, workflow: Workflow) -> Any:
     """The Dagster assets of the workflow's dbt models; dbt's tests are their checks."""
     manifest = read_manifest(project)
-    last = [key for stage in workflow.last_stages for key in names.stage_keys(stage)]
+    last = last_keys(project, workflow)
 
     class Translator(DagsterDbtTranslator):
         """Keys as one queries the tables; models that read sources wait for all stages."""
@@ -66,7 +67,9 @@ def dbt_assets_of(project: Project, workflow: Workflow) -> Any:
             target.mkdir(parents=True, exist_ok=True)
             os.environ.update(dbt_environment(project))  # dagster-dbt hands its own on
             dbt = DbtCliResource(
-                project_dir=str(project.dbt), profiles_dir=str(project.dbt), dbt_executable=_dbt()
+                project_dir=str(project.dbt),
+                profiles_dir=str(project.dbt),
+                dbt_executable=dbt_executable(),
             )
             try:
                 yield from _build(context, project, workflow, dbt, target, step)
@@ -76,7 +79,7 @@ def dbt_assets_of(project: Project, workflow: Workflow) -> Any:
     return build_models
 
 
-def _dbt() -> str:
+def dbt_executable() -> str:
     """The dbt beside this Python, whatever the PATH says."""
     beside = Path(sys.executable).parent / "dbt"
     return str(beside) if beside.exists() else "dbt"

@@ -9,6 +9,8 @@ from dataflow.workflows.model import Stage, Workflow
 PUBLISH = "publish"
 DASHBOARD = "dashboard"
 DBT = "dbt"
+JOB = "job"  # the ops of a Python workflow
+TABLES = "tables"  # its last op, which tells Dagster of the tables that the others made
 
 
 def op_name(workflow_id: str, step: str) -> str:
@@ -17,8 +19,12 @@ def op_name(workflow_id: str, step: str) -> str:
 
 
 def step_of(op: str) -> str:
-    """The step that Dagster step `op` does; the reverse of `op_name`."""
-    return op.split(".")[-1].split("[")[0].rpartition("__")[2]
+    """The step that Dagster step `op` does; the reverse of `op_name`.
+
+    An op of a Python workflow is a step of its own name, inside the workflow's job.
+    """
+    job, _, inner = op.split("[")[0].partition(".")
+    return inner or job.rpartition("__")[2]
 
 
 def table_key(table: tuple[str, str]) -> list[str]:

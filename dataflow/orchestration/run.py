@@ -74,6 +74,12 @@ def plan_run(
         ParameterError: lists everything that is wrong, in all stages.
         ConfigurationError: a notebook is not valid.
     """
+    if workflow.job_file is not None:
+        from dataflow.orchestration.python_config import op_values
+
+        plan = RunPlan(workflow, op_values(project, workflow, parameters))
+        plan.steps = select(project, workflow, {}, only=only, start=start, changed=changed)
+        return plan
     declarations = {s.name: declared_parameters(s.notebook) for s in workflow.stages}
     values, problems = _route(workflow, declarations, parameters)
     for stage in workflow.stages:
@@ -172,7 +178,7 @@ def _execute(
     job = repository.get_reconstructable_job(plan.workflow.id)
     run = instance.create_run_for_job(
         job.get_definition(),
-        run_config=run_config(plan),
+        run_config=run_config(project, plan),
         asset_selection=asset_selection(project, plan),
         tags={"dataflow/trigger": "cli"},
         job_code_origin=job.get_python_origin(),
@@ -184,8 +190,12 @@ def _execute(
     return str(run.run_id)
 
 
-def run_config(plan: RunPlan) -> dict[str, Any]:
+def run_config(project: Project, plan: RunPlan) -> dict[str, Any]:
     """The run's configuration for Dagster: only what was chosen for this run."""
+    if plan.workflow.job_file is not None:
+        from dataflow.orchestration.python_config import job_config
+
+        return job_config(project, plan.workflow, plan.values) or {}
     chosen = {s: v for s, v in plan.values.items() if plan.steps is None or s in plan.steps}
     ops = {
         names.op_name(plan.workflow.id, stage): {

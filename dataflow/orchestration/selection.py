@@ -14,13 +14,18 @@ from dataflow.dashboard.paths import has_sources
 from dataflow.errors import ConfigurationError
 from dataflow.orchestration import names
 from dataflow.orchestration.code_version import code_version, files_version
-from dataflow.orchestration.dbt_project import has_models, model_keys
+from dataflow.orchestration.dbt_project import model_keys
+from dataflow.orchestration.outputs import has_dbt_step, last_keys
+from dataflow.orchestration.python_graph import op_steps
 from dataflow.project import Project
 from dataflow.runs.index import list_runs
 from dataflow.stages.display import plain
 from dataflow.stages.notebook import read_notebook
+from dataflow.workflows import python_workflow
 from dataflow.workflows.model import Workflow
 from dataflow.workflows.names import nearest
+
+OP_KINDS = ("op", names.TABLES)
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class StepInfo:
 
     Args:
         name: its name: the stage's, or dbt, publish, dashboard.
-        kind: stage, dbt, publish or dashboard.
+        kind: stage, op, tables, dbt, publish or dashboard.
         after: the steps it depends on.
     """
 
@@ -40,9 +45,13 @@ class StepInfo:
 
 def steps_of(project: Project, workflow: Workflow) -> list[StepInfo]:
     """The steps of a whole run of `workflow`, each after those it depends on."""
-    steps = [StepInfo(stage.name, "stage", stage.after) for stage in workflow.stages]
-    last = tuple(stage.name for stage in workflow.last_stages)
-    if has_models(project, workflow.id):
+    if workflow.job_file is not None:
+        steps = [StepInfo(*step) for step in op_steps(project, workflow)]
+        last: tuple[str, ...] = (steps[-1].name,)
+    else:
+        steps = [StepInfo(stage.name, "stage", stage.after) for stage in workflow.stages]
+        last = tuple(stage.name for stage in workflow.last_stages)
+    if has_dbt_step(project, workflow):
         steps.append(StepInfo(names.DBT, "dbt", last))
         last = (names.DBT,)
     steps.append(StepInfo(names.PUBLISH, "publish", last))
@@ -59,6 +68,8 @@ def keys_of(project: Project, workflow: Workflow, step: str) -> list[list[str]]:
         return [names.published_key(workflow)]
     if step == names.DASHBOARD:
         return [names.dashboard_key(workflow)]
+    if workflow.job_file is not None:
+        return last_keys(project, workflow)  # the ops of a job make them together
     return names.stage_keys(workflow.stage(step))
 
 
@@ -72,6 +83,8 @@ def version_of(project: Project, workflow: Workflow, step: str) -> str | None:
         return files_version([project.evidence / "sources" / workflow.id], project.root)
     if step == names.PUBLISH:
         return None
+    if workflow.job_file is not None:
+        return python_workflow.code_version(workflow.folder)
     stage = workflow.stage(step)
     return code_version(read_notebook(stage.notebook).cells, stage.parameters, workflow.folder)
 
@@ -111,6 +124,13 @@ def select(
         if wanted is not None and wanted not in known:
             raise ConfigurationError(
                 f"workflow {workflow.id} has no stage `{wanted}`", hint=nearest(wanted, known)
+            )
+    kinds = {step.name: step.kind for step in steps}
+    for wanted in (only, start):
+        if workflow.job_file is not None and kinds.get(wanted or "") in OP_KINDS:
+            raise ConfigurationError(
+                f"`{wanted}` cannot be run by itself: the ops of {workflow.id} are one job",
+                hint="Run the workflow; --changed leaves the job out when its code is as it was.",
             )
     if only is not None:
         return [only]

@@ -6,6 +6,8 @@ import datetime
 import html
 import json
 import math
+from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -77,8 +79,15 @@ class Result:
         )
 
 
+# Who else is told of results: the step that runs an op, where no notebook keeps them.
+listener: ContextVar[Callable[[Result], None] | None] = ContextVar("listener", default=None)
+
+
 def show(result: Result) -> None:
     """Display `result`: in a notebook as a box, elsewhere as a line of text."""
+    hear = listener.get()
+    if hear is not None:
+        hear(result)
     try:
         from IPython import get_ipython
     except ImportError:

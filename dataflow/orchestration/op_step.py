@@ -1,0 +1,234 @@
+"""One op of a Python workflow as a step of a run: in the run's surroundings, and archived."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, TextIO
+
+import dagster as dg
+
+from dataflow.orchestration.live import TERMINAL_VARIABLE, LiveOutput
+from dataflow.orchestration.names import step_of
+from dataflow.orchestration.step import Step, archived_step
+from dataflow.project import ROOT_VARIABLE, Project
+from dataflow.runs.archive import RunArchive
+from dataflow.shared.config import read_variables_of
+from dataflow.stages.display import MIME, Result, StageSkipped, listener, plain
+from dataflow.stages.result import StageReport, read_report
+from dataflow.stages.scrub import Scrubber, secrets_in
+from dataflow.workflows.model import Workflow
+
+# The step that runs in this context, for helpers that have something to add to it.
+current_step: ContextVar[Step | None] = ContextVar("current_step", default=None)
+
+
+@contextlib.contextmanager
+def op_step(project: Project, workflow: Workflow) -> Iterator[Step]:
+    """Run the op of the current Dagster context inside the `with` block.
+
+    Inside, the environment is that of a run (so `get_duckdb_connection` is the working
+    warehouse), the working directory is the workflow's folder, and what is printed and logged
+    goes to `<op>.log` in the run's archive.
+
+    Raises:
+        dagster.Failure: a `stage.check` of severity "error" did not pass.
+    """
+    context: Any = dg.OpExecutionContext.get()
+    name = step_of(context.get_step_execution_context().step.key)
+    heard: list[Result] = []
+    scrubber = Scrubber(secrets_in(read_variables_of(workflow.folder)))
+    with archived_step(context, project, workflow, name, attempt=context.retry_number + 1) as step:
+        step.facts["log"] = f"{name}.log"
+        begun = time.monotonic()
+        try:
+            with (
+                _listening(heard, step),
+                _surroundings(project, workflow, name, context.run_id),
+                _logged(step.archive, context, name, scrubber) as log,
+            ):
+                yield from _one(step, log, workflow)
+        finally:
+            report = _report(heard)
+            step.facts.update(
+                seconds=round(time.monotonic() - begun, 3),
+                rows=report.rows,
+                recorded=report.tables,
+                checks=[*step.facts.get("checks", []), *report.checks],
+            )
+            scrubber.tree(step.facts)
+        if report.failed_checks:
+            shown = ", ".join(check["name"] for check in report.failed_checks)
+            raise dg.Failure(f"check failed: {shown}", allow_retries=False)
+
+
+def _one(step: Step, log: io.TextIOBase, workflow: Workflow) -> Iterator[Step]:
+    try:
+        yield step
+    except StageSkipped as skipped:
+        step.facts.update(status="skipped", skipped=str(skipped))
+    except Exception as error:
+        log.write("".join(traceback.format_exception(error)))
+        step.facts["error"] = {"message": in_words(error, workflow.folder)}
+        raise
+
+
+def in_words(error: BaseException, folder: Path) -> str:
+    """An error in one line, with the innermost line of the workflow's own code."""
+    first = str(error).strip().split("\n")[0][:500]
+    if isinstance(error, dg.Failure):
+        text = (error.description or first).strip()
+    else:
+        text = f"{type(error).__name__}: {first}" if first else type(error).__name__
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename).resolve()
+        if path.is_relative_to(folder.resolve()):
+            return f"{text} ({path.relative_to(folder.resolve())}:{frame.lineno})"
+    return text
+
+
+def summary(value: Any) -> dict[str, Any] | None:
+    """What an op returned, as `run.json` keeps it: its kind, sizes, and its own metadata."""
+    if value is None:
+        return None
+    if isinstance(value, (dg.Output, dg.DynamicOutput)):
+        return summary(value.value)
+    facts: dict[str, Any] = {"type": type(value).__name__}
+    if isinstance(value, Mapping):
+        sizes = {str(key): _size(item) for key, item in list(value.items())[:20]}
+        facts["sizes"] = {key: size for key, size in sizes.items() if size is not None}
+        if isinstance(value.get("metadata"), Mapping):
+            facts["metadata"] = plain(dict(value["metadata"]))
+    elif (size := _size(value)) is not None:
+        facts["size"] = size
+    return facts
+
+
+def _size(value: Any) -> int | None:
+    if isinstance(value, (str, bytes)):
+        return None
+    try:
+        return len(value)
+    except TypeError:
+        return None
+
+
+def _report(heard: list[Result]) -> StageReport:
+    """The records and checks of an op, read as those of a notebook are."""
+    return read_report([{"outputs": [{"data": {MIME: result.to_json()}} for result in heard]}])
+
+
+@contextlib.contextmanager
+def _listening(heard: list[Result], step: Step) -> Iterator[None]:
+    tokens = listener.set(heard.append), current_step.set(step)
+    try:
+        yield
+    finally:
+        listener.reset(tokens[0])
+        current_step.reset(tokens[1])
+
+
+@contextlib.contextmanager
+def _surroundings(project: Project, workflow: Workflow, name: str, run_id: str) -> Iterator[None]:
+    inside = {
+        ROOT_VARIABLE: str(project.root),
+        "DATAFLOW_WORKFLOW": workflow.id,
+        "DATAFLOW_STAGE": name,
+        "DATAFLOW_RUN_ID": run_id,
+    }
+    before = {key: os.environ.get(key) for key in inside}
+    os.environ.update(inside)
+    try:
+        with contextlib.chdir(workflow.folder):
+            yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+
+
+@contextlib.contextmanager
+def _logged(
+    archive: RunArchive, context: Any, name: str, scrubber: Scrubber
+) -> Iterator[io.TextIOBase]:
+    """Write what the op prints and logs to its log in the archive; yields that log."""
+    with (archive.folder / f"{name}.log").open("a", encoding="utf-8") as file:
+        handler = _ToFile(file, scrubber, name)
+        live = LiveOutput(_Muting(context.log, handler), name, sys.stderr)
+        # Started by Dagster, what is printed goes on to where Dagster keeps it, too.
+        on = None if TERMINAL_VARIABLE in os.environ else sys.stdout
+        output = _Output(file, scrubber, live, on)
+        context.log.addHandler(handler)
+        try:
+            with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+                yield output
+        finally:
+            live.close()
+            context.log.removeHandler(handler)
+
+
+class _Output(io.TextIOBase):
+    """Takes what an op prints: to its log, to the terminal, to Dagster."""
+
+    def __init__(
+        self, file: TextIO, scrubber: Scrubber, live: LiveOutput, on: TextIO | None
+    ) -> None:
+        self._file, self._scrubber, self._live, self._on = file, scrubber, live, on
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        clean = self._scrubber.text(text)
+        self._file.write(clean)
+        self._live.write("stdout", clean)
+        if self._on is not None:
+            self._on.write(clean)
+        return len(text)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+class _ToFile(logging.Handler):
+    """Takes what an op logs through Dagster's context into the op's log."""
+
+    def __init__(self, file: TextIO, scrubber: Scrubber, name: str) -> None:
+        super().__init__()
+        self._file, self._scrubber, self._name = file, scrubber, name
+        self._terminal = sys.stderr if os.environ.get(TERMINAL_VARIABLE) == "live" else None
+        self.muted = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.muted or hasattr(record, "dagster_event"):
+            return  # Dagster's own events are in Dagster
+        own = getattr(record, "dagster_meta", {}).get("orig_message") or record.getMessage()
+        text = self._scrubber.text(own)
+        line = f"{time.strftime('%H:%M:%S')} {record.levelname} {text}\n"
+        self._file.write(line)
+        if self._terminal is not None:
+            self._terminal.write(f"    {self._name} │ {line}")
+
+
+class _Muting:
+    """Dagster's log for what is printed, which the op's own log has already."""
+
+    def __init__(self, log: Any, handler: _ToFile) -> None:
+        self._log, self._handler = log, handler
+
+    def info(self, text: str) -> None:
+        self._handler.muted = True
+        try:
+            self._log.info(text)
+        finally:
+            self._handler.muted = False

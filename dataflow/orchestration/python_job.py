@@ -1,0 +1,251 @@
+"""A workflow written in Python as Dagster assets: its job's ops, and the tables they make."""
+
+import functools
+import inspect
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import dagster as dg
+
+from dataflow.orchestration import names
+from dataflow.orchestration.op_step import op_step, summary
+from dataflow.orchestration.outputs import job_outputs
+from dataflow.orchestration.python_graph import last_nodes, tables_name
+from dataflow.orchestration.step import archived_step
+from dataflow.project import Project
+from dataflow.stages.display import plain
+from dataflow.workflows.model import Workflow
+from dataflow.workflows.python_workflow import code_version, load_registration
+
+
+def job_asset(project: Project, workflow: Workflow) -> Any:
+    """The assets that the job of a Python workflow makes, with its ops inside.
+
+    Every op is archived as a step of the run; after the last one, a step tells Dagster of the
+    tables that the job wrote.
+
+    Raises:
+        ConfigurationError: the job cannot be imported, or has ops that nothing can follow.
+    """
+    registration = load_registration(project, workflow)
+    job = registration.job
+    outputs = job_outputs(project, workflow)
+    ports = {key: f"table_{number}" for number, key in enumerate(outputs)}
+    tables = _tables_op(project, workflow, tables_name(job.graph), ports)
+    graph = _whole(project, workflow, job.graph, tables, ports)
+    owner = workflow.config.workflow.owner
+    description = registration.description or workflow.config.workflow.description or workflow.name
+
+    def each(value: Any) -> dict[str, Any]:
+        return dict.fromkeys(ports.values(), value)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # `resource_defs` is in beta
+        return dg.AssetsDefinition.from_graph(
+            graph,
+            keys_by_output_name={port: dg.AssetKey(key) for key, port in ports.items()},
+            internal_asset_deps={
+                ports[key]: {dg.AssetKey(other) for other in before}
+                for key, before in outputs.items()
+            },
+            group_name=workflow.id,
+            resource_defs=_own_resources(job) or None,
+            descriptions_by_output_name=each(description),
+            metadata_by_output_name=each(
+                {key: plain(value) for key, value in registration.metadata.items()}
+                | {"job": project.relative(workflow.folder / "dagster_job.py")}
+            ),
+            code_versions_by_output_name=each(code_version(workflow.folder)),
+            owners_by_output_name=each(
+                [owner if "@" in owner else f"team:{owner}"] if owner else []
+            ),
+            tags_by_output_name=each(
+                dict.fromkeys(workflow.config.workflow.tags, "") | {"dagster/kind/python": ""}
+            ),
+            hook_defs=job.hook_defs or None,
+        )
+
+
+def _own_resources(job: Any) -> dict[str, Any]:
+    """The resources the author gave the job; Dagster adds its default one to every job."""
+    from dagster._core.definitions.job_definition import default_job_io_manager
+
+    return {
+        key: resource
+        for key, resource in job.resource_defs.items()
+        if resource is not default_job_io_manager
+    }
+
+
+def _whole(project: Project, workflow: Workflow, graph: Any, tables: Any, ports: Any) -> Any:
+    """The author's graph with archived ops, and the step about its tables after them."""
+    alias = tables_name(graph)
+    dependencies = _renamed(workflow, graph.dependencies)
+    dependencies[dg.NodeInvocation(tables.name, alias)] = {
+        "after": dg.MultiDependencyDefinition(
+            [
+                dg.DependencyDefinition(node.name, node.definition.output_defs[0].name)
+                for node in last_nodes(graph)
+                if node.definition.output_defs
+            ]
+        )
+    }
+    return dg.GraphDefinition(
+        names.op_name(workflow.id, names.JOB),
+        description=graph.description,
+        node_defs=[*_archived(project, workflow, graph.node_defs), tables],
+        dependencies=dependencies,
+        output_mappings=[
+            dg.OutputMapping(
+                graph_output_name=port, mapped_node_name=alias, mapped_node_output_name=port
+            )
+            for port in ports.values()
+        ],
+    )
+
+
+def _renamed(workflow: Workflow, dependencies: Any) -> dict[Any, Any]:
+    """The same dependencies between ops whose definitions bear the workflow's name.
+
+    Dagster wants one definition per name in all of the project; the ops keep theirs.
+    """
+    return {
+        dg.NodeInvocation(
+            names.op_name(workflow.id, node.name),
+            node.alias or node.name,
+            node.tags,
+            node.hook_defs,
+            node.retry_policy,
+        ): inputs
+        for node, inputs in dependencies.items()
+    }
+
+
+def _archived(project: Project, workflow: Workflow, nodes: Any) -> list[Any]:
+    """The same ops and graphs, with every op run as a step of a run."""
+    made = []
+    for node in nodes:
+        if isinstance(node, dg.GraphDefinition):
+            made.append(
+                dg.GraphDefinition(
+                    names.op_name(workflow.id, node.name),
+                    description=node.description,
+                    node_defs=_archived(project, workflow, node.node_defs),
+                    dependencies=_renamed(workflow, node.dependencies),
+                    input_mappings=node.input_mappings,
+                    output_mappings=node.output_mappings,
+                    config=node.config_mapping,
+                    tags=node.tags,
+                )
+            )
+        else:
+            made.append(_archived_op(project, workflow, node))
+    return made
+
+
+def _archived_op(project: Project, workflow: Workflow, op: Any) -> Any:
+    from dagster._core.definitions.decorators.op_decorator import DecoratedOpFunction
+
+    decorated = isinstance(op.compute_fn, DecoratedOpFunction)
+    function = op.compute_fn.decorated_fn if decorated else op.compute_fn
+    wrapped = _in_step(project, workflow, function)
+    return dg.OpDefinition(
+        compute_fn=DecoratedOpFunction(wrapped) if decorated else wrapped,
+        name=names.op_name(workflow.id, op.name),
+        ins={one.name: dg.In.from_definition(one) for one in op.input_defs},
+        outs={one.name: dg.Out.from_definition(one) for one in op.output_defs},
+        description=op.description,
+        config_schema=op.config_schema,
+        required_resource_keys=set(op.required_resource_keys),
+        tags=op.tags,
+        retry_policy=op.retry_policy,
+        code_version=op.version,
+        pool=op.pool,
+    )
+
+
+def _in_step(project: Project, workflow: Workflow, function: Callable[..., Any]) -> Any:
+    """`function`, run as a step; of the same kind, as Dagster looks at what it is called."""
+    if inspect.isasyncgenfunction(function):
+
+        @functools.wraps(function)
+        async def run_async_generator(*arguments: Any, **keywords: Any) -> Any:
+            with op_step(project, workflow):
+                async for event in function(*arguments, **keywords):
+                    yield event
+
+        return run_async_generator
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def run_async(*arguments: Any, **keywords: Any) -> Any:
+            with op_step(project, workflow) as step:
+                value = await function(*arguments, **keywords)
+                step.facts["result"] = summary(value)
+                return value
+
+        return run_async
+    if inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def run_generator(*arguments: Any, **keywords: Any) -> Iterator[Any]:
+            with op_step(project, workflow):
+                yield from function(*arguments, **keywords)
+
+        return run_generator
+
+    @functools.wraps(function)
+    def run(*arguments: Any, **keywords: Any) -> Any:
+        with op_step(project, workflow) as step:
+            value = function(*arguments, **keywords)
+            step.facts["result"] = summary(value)
+            return value
+        return None  # the step was skipped
+
+    return run
+
+
+def _tables_op(project: Project, workflow: Workflow, name: str, ports: dict[Any, str]) -> Any:
+    """The op after the job's own: counts the tables, and so makes them known to Dagster."""
+
+    @dg.op(
+        name=names.op_name(workflow.id, name),
+        description="Tells Dagster of the tables that the ops made.",
+        ins={"after": dg.In(dg.Nothing)},
+        out={port: dg.Out(dg.Nothing) for port in ports.values()},
+    )
+    def tables(context: dg.OpExecutionContext) -> Iterator[Any]:
+        with archived_step(context, project, workflow, name) as step:
+            rows = _row_counts(project, workflow)
+            step.facts["rows"] = {
+                table: count
+                for (schema, table), count in rows.items()
+                if schema == workflow.raw_schema
+            }
+            for key, port in ports.items():
+                count = rows.get(key)
+                yield dg.Output(
+                    None,
+                    port,
+                    metadata={} if count is None else {"dagster/row_count": count},
+                )
+
+    return tables
+
+
+def _row_counts(project: Project, workflow: Workflow) -> dict[tuple[str, ...], int]:
+    """The rows of every table in the workflow's schemas."""
+    from dataflow.shared.db import get_duckdb_connection
+
+    counts: dict[tuple[str, ...], int] = {}
+    with get_duckdb_connection(database="working", project=project) as conn:
+        found = conn.execute(
+            "SELECT table_schema, table_name FROM information_schema.tables "
+            "WHERE table_catalog = current_catalog() AND list_contains(?, table_schema)",
+            [list(workflow.schemas)],
+        ).fetchall()
+        for schema, table in found:
+            row = conn.execute(f'SELECT count(*) FROM "{schema}"."{table}"').fetchone()
+            counts[schema, table] = row[0] if row else 0
+    return counts
