@@ -129,9 +129,7 @@ def workflow_of(node: dict[str, Any]) -> str:
     return parts[1] if len(parts) > 2 else "dbt"
 
 
-def model_keys(
-    project: Project, workflow: Workflow, *, last_only: bool = False
-) -> list[list[str]]:
+def model_keys(project: Project, workflow: Workflow, *, last_only: bool = False) -> list[list[str]]:
     """The asset keys of the workflow's models: (schema, table).
 
     Args:

@@ -42,33 +42,17 @@ def load_registration(project: Project, workflow: Workflow) -> Registration:
 
 
 def python_problems(project: Project, workflow: Workflow) -> list[Problem]:
-    """Everything wrong with a Python workflow's modules, the job itself included."""
-    found = syntax_problems(workflow.folder)
-    if found:
-        return found  # importing would name the first of them only
+    """What keeps the workflow's job from being imported; none for a workflow of notebooks."""
+    if workflow.job_file is None:
+        return []
     try:
         load_registration(project, workflow)
     except ConfigurationError as error:
-        path, _, line = (error.where or JOB_FILE).rpartition(":")
-        return [
-            Problem(error.message, project.root / path, int(line), error.hint)
-            if line.isdigit()
-            else Problem(error.message, workflow.folder / JOB_FILE, hint=error.hint)
-        ]
+        path, _, line = (error.where or "").rpartition(":")
+        if line.isdigit():
+            return [Problem(error.message, project.root / path, int(line), error.hint)]
+        return [Problem(error.message, workflow.job_file, hint=error.hint)]
     return []
-
-
-def syntax_problems(folder: Path) -> list[Problem]:
-    """The modules of a workflow that are not valid Python."""
-    problems = []
-    for path in sorted(folder.rglob("*.py")):
-        try:
-            ast.parse(path.read_bytes(), str(path))
-        except SyntaxError as error:
-            problems.append(Problem(f"not valid Python: {error.msg}", path, error.lineno))
-        except ValueError as error:
-            problems.append(Problem(f"not valid Python: {error}", path))
-    return problems
 
 
 def op_names(workflow: Workflow) -> list[str]:
