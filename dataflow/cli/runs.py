@@ -66,12 +66,13 @@ def show(
         print_json({**found.data, "status": found.status})
         return
     out = console()
-    git = found.data.get("git") or {}
-    commit = f", commit {git['commit'][:8]}{' and changes' if git.get('dirty') else ''}"
+    git = found.data.get("git")
+    commit = ""
+    if git:
+        commit = f", commit {git['commit'][:8]}{' and changes' if git.get('dirty') else ''}"
     out.print(f"[bold]{found.workflow_id}[/] {found.run_id}")
     out.print(
-        f"started {found.started_at:%Y-%m-%d %H:%M:%S} UTC by {found.data.get('trigger')}"
-        + (commit if git else "")
+        f"started {found.started_at:%Y-%m-%d %H:%M:%S} UTC by {found.data.get('trigger')}{commit}"
     )
     for stage, values in (found.data.get("parameters") or {}).items():
         shown = ", ".join(f"{name} = {value!r}" for name, value in values.items())

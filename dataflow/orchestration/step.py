@@ -13,6 +13,7 @@ from dataflow.orchestration.names import step_of
 from dataflow.orchestration.selection import chosen_steps, steps_of, version_of
 from dataflow.project import Project
 from dataflow.runs.archive import RunArchive
+from dataflow.stages.lifetime import end_with_run
 from dataflow.workflows.model import Workflow
 
 
@@ -41,6 +42,7 @@ def archived_step(
         name: the step.
         facts: what is known from the start.
     """
+    end_with_run()
     archive = RunArchive(project, workflow.id, context.run_id)
     archive.begin(
         [{"name": step.name, "kind": step.kind} for step in steps_of(project, workflow)],

@@ -150,7 +150,9 @@ def _process_start(pid: int) -> float | None:
     import psutil
 
     try:
-        return float(psutil.Process(pid).create_time())
+        found = psutil.Process(pid)
+        # Where nobody collects ended processes, as in many containers, they stay as zombies.
+        return None if found.status() == psutil.STATUS_ZOMBIE else float(found.create_time())
     except psutil.Error:
         return None
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+STEP_PROCESSES = "dagster._core.executor.child_process_executor"
 
 # Loaded before any fork: loading a library between fork and exec can deadlock.
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -35,6 +38,27 @@ def child_setup() -> Callable[[], None]:
     """A `preexec_fn` for subprocesses that must not outlive this process."""
     parent = os.getpid()
     return lambda: die_with_parent(parent)
+
+
+def end_with_run() -> None:
+    """Have a step that Dagster runs in a process of its own end when its run's process does.
+
+    Without this, a run that is killed leaves its steps running, with their kernels and the
+    warehouse's write lock. The system's way (`die_with_parent`) does not reach here: the
+    parent of a forked step is the process that forks, which lives as long as the step.
+    """
+    process = multiprocessing.current_process()
+    run = multiprocessing.parent_process()
+    # The run's own process is a child too, of Dagster's code server, which may be replaced.
+    target = getattr(process, "_target", None)
+    if run is None or getattr(target, "__module__", "") != STEP_PROCESSES:
+        return
+
+    def watch() -> None:
+        run.join()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="end-with-run", daemon=True).start()
 
 
 def peak_memory(pid: int) -> int | None:
