@@ -50,7 +50,7 @@ class Visit:
     def wait_for_text(self, text: str, seconds: float = 60) -> None:
         """Wait until `text` is visible; the first load of a page's engine takes seconds."""
         self.page.wait_for_function(
-            "text => document.body.innerText.includes(text)", arg=text, timeout=seconds * 1000
+            "text => document.body?.innerText.includes(text)", arg=text, timeout=seconds * 1000
         )
 
     def text(self) -> str:

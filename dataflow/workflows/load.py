@@ -90,7 +90,18 @@ def _in_words(file: YamlFile, detail: Any) -> Problem:
     given = detail["input"]
     if isinstance(given, (dict, list, BaseModel)):
         given = type(given).__name__
-    return file.problem(f"`{shown}`: {detail['msg']}, not {given!r}", location, None)
+    return file.problem(f"`{shown}`: {detail['msg']}, not {given!r}", location, _mend(kind))
+
+
+def _mend(kind: str) -> str:
+    """What to write in place of a value of the wrong kind; `kind` is pydantic's name for it."""
+    if kind.startswith("list"):
+        return "Write a list: `[a, b]`, or one `- a` a line."
+    if kind.startswith(("int", "float", "greater", "less")):
+        return "Write a number: `timeout` is in seconds and above 0, `retries` is from 0 to 20."
+    if kind.startswith(("dict", "model")):
+        return "Write a mapping: `key: value`, one a line, further in than the key above."
+    return "Write text; put it in quotes when it looks like a number or a date."
 
 
 def _schedule_problems(file: YamlFile, workflow: WorkflowSection) -> list[Problem]:
@@ -123,7 +134,8 @@ def _cron_problem(schedule: str) -> str | None:
     from croniter import CroniterError, croniter
 
     fields = schedule.split()
-    if len(fields) > 5:  # croniter knows a sixth field, seconds; Dagster does not
+    if len(fields) != 5 and not schedule.startswith("@"):
+        # croniter knows more fields, seconds and years; Dagster does not.
         return f"it has {len(fields)} fields, not 5"
     try:
         croniter.expand(schedule)

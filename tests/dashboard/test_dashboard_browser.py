@@ -11,6 +11,7 @@ import duckdb
 import pytest
 from browser import DESKTOP, PHONE, Visit, browser_page, chromium
 from dashboard_helpers import servers, write
+from projects import write_notebook
 from repository import copy_repository
 
 from dataflow.dashboard.build import build_pages, built_hash, is_stale
@@ -18,6 +19,7 @@ from dataflow.dashboard.check import check_pages
 from dataflow.dashboard.export import export_sources
 from dataflow.errors import DashboardError
 from dataflow.project import Project
+from dataflow.runs.archive import RunArchive
 
 REPOSITORY = Project(Path(__file__).parents[2])
 
@@ -90,7 +92,10 @@ def site(tmp_path_factory: pytest.TempPathFactory, built_pages: Path) -> Iterato
     root = tmp_path_factory.mktemp("dashboards")
     project = copy_repository(root / "project", built_pages)
     assert not is_stale(project)
-    write(project.runs / "earthquakes" / "run-one" / "ingest.html", "<h1>Executed ingest</h1>")
+    run = RunArchive(project, "earthquakes", "run-one")
+    run.begin([{"name": "ingest", "kind": "stage"}])
+    run.step_ended("ingest", "succeeded", notebook="ingest.ipynb")
+    write_notebook(run.executed_notebook("ingest"), ["print('Executed ingest')"])
     with servers() as start:
         ready = Site(project, start(project), root / "warehouse" / "dataflow.duckdb")
         ready.warehouse.parent.mkdir()
@@ -205,8 +210,8 @@ def test_the_dashboard_leads_to_the_executed_notebooks_it_was_made_from(site):
     with browser_page() as visit:
         open_earthquakes(visit, site)
         visit.page.get_by_role("link", name="run-one").click()
-        visit.wait_for_text("ingest.html")
-        visit.page.get_by_role("link", name="ingest.html").click()
+        visit.wait_for_text("succeeded")
+        visit.page.get_by_role("link", name="ingest", exact=True).click()
         visit.wait_for_text("Executed ingest")
         visit.assert_clean()
 
