@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dataflow.errors import ConfigurationError, ServiceError
+from dataflow.errors import ConfigurationError, DataflowError, ServiceError
 from dataflow.project import Project
 
 if TYPE_CHECKING:
@@ -56,8 +57,9 @@ def start(
     if not detach:
         _run_in_foreground(project, services, port, dev)
         return
-    starts = [control.launch(project, service, port=port, dev=dev) for service in services]
-    _wait_and_print(starts)
+    _start_in_background(
+        [partial(control.launch, project, service, port=port, dev=dev) for service in services]
+    )
 
 
 @app.command()
@@ -79,7 +81,7 @@ def restart(name: Name, port: Port = None) -> None:
 
     project = Project.find()
     services = _services(name, port)
-    _wait_and_print([control.restart(project, service, port) for service in services])
+    _start_in_background([partial(control.restart, project, s, port) for s in services])
 
 
 @app.command()
@@ -190,13 +192,29 @@ def _run_in_foreground(
         messages().print("Stopped.")
 
 
-def _wait_and_print(starts: Sequence[Start]) -> None:
+def _start_in_background(launches: Sequence[Callable[[], Start]]) -> None:
+    """Start services together, then wait for each; one that fails does not keep others back."""
+    from dataflow.cli.output import print_error
     from dataflow.services import control
 
+    starts: list[Start] = []
+    errors: list[DataflowError] = []
+    for launch in launches:
+        try:
+            starts.append(launch())
+        except DataflowError as error:
+            errors.append(error)
     for start in starts:
-        if not start.already:
-            control.wait_until_healthy(start)
-        _print_start(start)
+        try:
+            if not start.already:
+                control.wait_until_healthy(start)
+            _print_start(start)
+        except DataflowError as error:
+            errors.append(error)
+    for failed in errors[:-1]:
+        print_error(failed)
+    if errors:
+        raise errors[-1]
 
 
 def _print_start(start: Start) -> None:

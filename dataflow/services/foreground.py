@@ -27,7 +27,9 @@ def run(
     on_start: Callable[[Start], None],
     on_line: Callable[[str, str], None],
 ) -> None:
-    """Run services until Ctrl-C, SIGTERM or SIGHUP; those that run already are left alone.
+    """Run services until Ctrl-C, SIGTERM or SIGHUP, or until `stop` is called elsewhere.
+
+    Those that run already are left alone.
 
     However this process ends, the services it started end with it.
 
@@ -71,12 +73,15 @@ def _follow(
     followers = [(start, Follower(Path(start.state.log))) for start in started]
     waiting = list(started)
     deadline = time.monotonic() + control.HEALTHY_SECONDS
-    while True:
-        for start, follower in followers:
+    while followers:
+        for start, follower in list(followers):
             for line in follower.lines():
                 on_line(start.service.name, line)
-            control.require_alive(start)
-        for start in list(waiting):
+            if start.process is not None and start.process.poll() == 0:
+                followers.remove((start, follower))  # somebody stopped it, from another terminal
+            else:
+                control.require_alive(start)
+        for start in [start for start, _ in followers if start in waiting]:
             if control.is_ready(start):
                 waiting.remove(start)
                 on_start(start)

@@ -94,7 +94,8 @@ class Supervisor:
         return 1 if why else 0
 
     def _end_with_input(self) -> None:
-        while sys.stdin.buffer.read(1024):
+        # Not through sys.stdin: its lock, held by a waiting thread, would break the exit.
+        while os.read(sys.stdin.fileno(), 1024):
             pass
         self._told_to_end.set()
 

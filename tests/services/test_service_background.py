@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -122,6 +123,29 @@ def test_a_wrong_call_is_refused_with_exit_code_2(
     result = dataflow("service", *arguments)
     assert result.returncode == 2
     assert said in result.stderr
+
+
+def test_one_that_cannot_start_does_not_keep_the_others_back(
+    project: Project, dataflow: Cli, port: int
+) -> None:
+    # Dagster is not able to read these models, and somebody has JupyterLab's port.
+    (project.root / "dbt").mkdir()
+    (project.root / "dbt" / "dbt_project.yml").write_text("name: [\n")
+    assert dataflow("service", "start", "evidence", "-d", "--port", str(port)).returncode == 0
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", 8888))
+            listener.listen()
+        except OSError:  # somebody else has it already, which is as good
+            pass
+        result = dataflow("service", "start", "all", "-d")
+    assert result.returncode == 2
+    assert "Evidence already runs" in result.stderr
+    assert "port 8888" in result.stderr
+    assert "dbt cannot read the models" in result.stderr
+    status = json.loads(dataflow("service", "status", "--json").stdout)
+    assert [one["status"] for one in status] == ["stopped", "stopped", "running"]
 
 
 def test_a_program_that_fails_at_start_is_shown_with_its_last_words(

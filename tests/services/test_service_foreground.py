@@ -6,6 +6,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 
+import psutil
 import pytest
 from service_helpers import COMMAND, environment, fetch, running, state_of
 
@@ -62,11 +63,23 @@ def test_nothing_is_left_when_the_command_is_killed(
     assert control.status(project, SERVICES["evidence"]).status == "stopped"
 
 
-def test_stop_from_another_terminal_ends_the_command_with_an_error(
+def test_stop_from_another_terminal_ends_the_command_well(
     project: Project, foreground: subprocess.Popen[str], port: int
 ) -> None:
     assert fetch(f"http://localhost:{port}/_dataflow/health")[0] == 200
     assert control.stop(project, SERVICES["evidence"])
     _, errors = foreground.communicate(timeout=40)
+    assert foreground.returncode == 0, errors
+    assert "Stopped." in errors
+
+
+def test_a_service_that_dies_ends_the_command_with_an_error(
+    project: Project, foreground: subprocess.Popen[str]
+) -> None:
+    watching = psutil.Process(state_of(project, "evidence").pid)
+    (program,) = watching.children()
+    program.kill()
+    _, errors = foreground.communicate(timeout=40)
     assert foreground.returncode == 1
-    assert "Evidence ended" in errors
+    assert "the evidence was killed by signal 9" in errors
+    assert "dataflow service logs evidence" in errors
