@@ -128,11 +128,20 @@ def execute_stage(
         cwd=str(stage.notebook.parent),
         environment=kernel_environment(project, stage, run_id, environment),
         notebook_timeout=stage.timeout or 0.0,
-        scrubber=scrubber,
+        scrubber=(scrubber or Scrubber()).with_paths(machine_paths(project)),
         on_output=on_output,
         first_line=KERNEL_LINE if VARIABLE in (environment or {}) else "",
     )
     return outcome_of(executed, output)
+
+
+def machine_paths(project: Project) -> dict[str, str]:
+    """The folders of this machine that tracebacks and outputs name, and what stands for them."""
+    return {
+        str(Path.home()): "~",
+        sys.prefix: "${PYTHON}",
+        str(project.root): "${DATAFLOW_PROJECT}",
+    }
 
 
 def kernel_environment(

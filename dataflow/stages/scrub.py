@@ -1,4 +1,4 @@
-"""Secrets taken out of whatever is written to disk.
+"""Secrets and the machine's paths taken out of whatever is written to disk.
 
 A secret is the value of a `${VAR}` that the workflow's configuration or a parameter names.
 It is looked for as it is and in the forms in which it turns up in outputs: JSON- and
@@ -30,9 +30,18 @@ class Scrubber:
 
     Args:
         secrets: values by the name of the variable they came from.
+        paths: folders of this machine, with what is written in their place.
     """
 
-    def __init__(self, secrets: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, secrets: Mapping[str, str] | None = None, paths: Mapping[str, str] | None = None
+    ) -> None:
+        self._secrets = dict(secrets or {})
+        # The longest first: the project may lie in the home folder.
+        self._paths = [
+            (re.compile(re.escape(path) + r"(?![\w.-])"), shown)
+            for path, shown in sorted((paths or {}).items(), key=lambda item: -len(item[0]))
+        ]
         names: dict[str, str] = {}
         for name, value in (secrets or {}).items():
             if len(value) >= SHORTEST:
@@ -47,13 +56,19 @@ class Scrubber:
         )
 
     def __bool__(self) -> bool:
-        return self._pattern is not None
+        return self._pattern is not None or bool(self._paths)
+
+    def with_paths(self, paths: Mapping[str, str]) -> Scrubber:
+        """The same, taking the machine's paths out too."""
+        return Scrubber(self._secrets, paths)
 
     def text(self, text: str) -> str:
-        """`text` with `${NAME}` in place of every secret."""
-        if self._pattern is None:
-            return text
-        return self._pattern.sub(self._replacement, text)
+        """`text` with `${NAME}` in place of every secret, and without the machine's paths."""
+        if self._pattern is not None:
+            text = self._pattern.sub(self._replacement, text)
+        for path, shown in self._paths:
+            text = path.sub(lambda match, shown=shown: shown, text)
+        return text
 
     def _replacement(self, match: re.Match[str]) -> str:
         found = match[0]
@@ -68,7 +83,7 @@ class Scrubber:
         Mappings and lists are changed in place where they can be, so that notebook nodes
         stay notebook nodes.
         """
-        if self._pattern is None:
+        if not self:
             return value
         if isinstance(value, str):
             return self.text(value)
