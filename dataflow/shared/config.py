@@ -48,6 +48,6 @@ def load_config(workflow_id: str, project: Project | None = None) -> dict[str, A
 def read_variables_of(folder: Path) -> str:
     """The text of a workflow's config.yaml: every `${VAR}` it names is in there."""
     try:
-        return (folder / "config.yaml").read_text(encoding="utf-8")
+        return (folder / "config.yaml").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""

@@ -31,7 +31,9 @@ def read_notebook(path: Path) -> NotebookNode:
     except FileNotFoundError:
         raise ConfigurationError("there is no such notebook", where=str(path)) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"cannot be read: {error}", where=str(path)) from None
+        raise ConfigurationError(
+            f"cannot be read: {error}", where=str(path), hint="Save it in JupyterLab, as UTF-8."
+        ) from None
     try:
         return nbformat.reads(text, as_version=4)
     except Exception as error:  # nbformat raises half a dozen kinds, by what is wrong

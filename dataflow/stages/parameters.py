@@ -188,7 +188,11 @@ def _read_cell(
                 continue
         if name in parameters:
             first = parameters[name].line
-            complain(node.lineno, f"`{name}` is assigned twice, first in line {first}")
+            complain(
+                node.lineno,
+                f"`{name}` is assigned twice, first in line {first}",
+                "Keep one of them.",
+            )
         parameters[name] = parameter
     return parameters
 

@@ -107,7 +107,9 @@ def check_values(
                     Problem(
                         f"parameter `{name}` of stage `{stage}`: {error}",
                         declaration.notebook,
-                        hint=f"{name}: {parameter.help}" if parameter.help else None,
+                        hint=f"{name}: {parameter.help}"
+                        if parameter.help
+                        else f"Declared is `{name}: {parameter.annotation or type(parameter.default).__name__}`.",
                     )
                 )
     for parameter in declaration.parameters.values():

@@ -16,6 +16,7 @@ from dataflow.workflows.check_pages import check_workflow_pages
 from dataflow.workflows.check_sql import check_models, check_sources, read_names
 from dataflow.workflows.load import load_workflow
 from dataflow.workflows.model import Workflow
+from dataflow.workflows.python_workflow import python_problems
 
 
 @dataclass
@@ -55,6 +56,10 @@ def examine_workflow(project: Project, folder: Path) -> Examination:
         wrong, doubtful = examine_notebook(path, stage, values, secrets)
         found.problems += wrong
         found.warnings += doubtful
+    modules = _module_problems(folder)
+    found.problems += modules
+    if workflow is not None and not modules:
+        found.problems += python_problems(project, workflow)
     found.problems += check_models(project, folder.name)
     found.problems += check_sources(project, folder.name)
     found.problems += check_workflow_pages(project, folder.name)
@@ -101,6 +106,19 @@ def _notebooks(folder: Path, workflow: Workflow | None) -> list[tuple[Path, str,
         return [(stage.notebook, stage.name, stage.parameters) for stage in workflow.stages]
     # The configuration is wrong; the notebooks are looked at all the same.
     return [(path, path.stem, {}) for path in sorted(folder.glob("*.ipynb"))]
+
+
+def _module_problems(folder: Path) -> list[Problem]:
+    """Syntax errors of the Python files beside the notebooks."""
+    problems = []
+    for path in sorted(folder.glob("*.py")):
+        try:
+            compile(path.read_bytes(), path.name, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError) as error:
+            line = getattr(error, "lineno", None)
+            message = getattr(error, "msg", str(error))
+            problems.append(Problem(f"not valid Python: {message}", path, line, "Mend the file."))
+    return problems
 
 
 def _secrets(folder: Path) -> dict[str, str]:

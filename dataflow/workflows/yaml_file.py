@@ -51,7 +51,8 @@ def read_yaml(path: Path) -> YamlFile:
         file.problems.append(Problem("the file does not exist", path, hint="Create it."))
         return file
     except (OSError, UnicodeDecodeError) as error:
-        file.problems.append(Problem(f"the file cannot be read: {error}", path))
+        hint = "Save it as UTF-8, readable by you."
+        file.problems.append(Problem(f"the file cannot be read: {error}", path, hint=hint))
         return file
     try:
         loader = yaml.SafeLoader(text)

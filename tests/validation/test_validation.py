@@ -1,0 +1,179 @@
+"""A corpus of mistakes: each one is named with its place and its mend, and changes no file."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import mistakes
+import pytest
+from mistakes import Mistake
+from projects import dataflow
+
+from dataflow.cli.main import run
+from dataflow.errors import EXIT_OK, EXIT_USAGE
+from dataflow.project import Project
+
+# What commands keep for themselves: locks, the time of a check.
+OWN = {".dataflow", ".duckdb", ".dagster", "__pycache__"}
+
+
+def files_of(root: Path) -> dict[str, str]:
+    """Every file of the project by its content."""
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in root.rglob("*")
+        if path.is_file() and not OWN & set(path.relative_to(root).parts)
+    }
+
+
+def assert_explained(error: str, where: str, mend: str) -> None:
+    """The text names the place, says what to do, and is no traceback."""
+    flat = " ".join(error.split())
+    assert where in flat, error
+    assert mend in flat, error
+    assert "→" in error, "a hint says what to do next"
+    assert "Traceback" not in error
+    assert "fault of DATAFLOW" not in error
+
+
+def test_the_right_project_is_right(lab: Project, capsys):
+    before = files_of(lab.root)
+
+    assert run(["workflow", "validate"]) == EXIT_OK
+
+    out, err = capsys.readouterr()
+    assert "✓ lab" in out
+    assert err == ""
+    assert files_of(lab.root) == before
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        pytest.param(mistake, id=f"{kind}: {mistake.name}")
+        for kind, several in mistakes.ALL.items()
+        for mistake in several
+    ],
+)
+def test_a_mistake_is_named_with_its_place_and_its_mend(lab: Project, capsys, mistake: Mistake):
+    mistake.change(lab)
+    before = files_of(lab.root)
+
+    code = run(["workflow", "validate"])
+
+    error = capsys.readouterr().err
+    assert code == EXIT_USAGE, error
+    assert_explained(error, mistake.where, mistake.mend)
+    assert mistakes.SECRET not in error
+    assert files_of(lab.root) == before
+
+
+CALLS = {
+    "an unknown workflow": (["workflow", "validate", "lba"], "Did you mean `lab`"),
+    "running an unknown workflow": (["workflow", "run", "lba"], "Did you mean `lab`"),
+    "testing an unknown workflow": (["workflow", "test", "lba"], "Did you mean `lab`"),
+    "testing without tests": (["workflow", "test", "lab"], "tests/workflows/lab/test_lab.py"),
+    "a parameter without a value": (["workflow", "run", "lab", "-p", "least"], "-p"),
+    "an unknown parameter": (["workflow", "run", "lab", "-p", "lest", "3"], "`least`"),
+    "a parameter of the wrong type": (["workflow", "run", "lab", "-p", "least", "x"], "lighter"),
+    "a file of parameters that is not there": (
+        ["workflow", "run", "lab", "-f", "p.yaml"],
+        "Create",
+    ),
+    "an unknown stage": (["workflow", "run", "lab", "--only", "claen"], "clean"),
+    "an unknown stage to start from": (["workflow", "run", "lab", "--from", "claen"], "clean"),
+    "an unknown command": (["workflow", "rum", "lab"], "--help"),
+    "an unknown group": (["workflows", "list"], "--help"),
+    "an unknown option": (["workflow", "run", "lab", "--fast"], "--help"),
+    "a missing argument": (["workflow", "run"], "--help"),
+    "an unknown run": (["runs", "show", "4711"], "Nothing has run yet"),
+    "an unknown service": (["service", "start", "jupiter"], "--help"),
+    "a port that is none": (["service", "start", "jupyter", "--port", "99999"], "--help"),
+    "an unknown database": (["db", "tables", "--database", "public"], "--help"),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_wrong_call_says_what_to_do(lab: Project, capsys, call):
+    arguments, mend = call
+    before = files_of(lab.root)
+
+    code = run(arguments)
+
+    error = capsys.readouterr().err
+    assert code == EXIT_USAGE, error
+    assert_explained(error, "error:", mend)
+    assert files_of(lab.root) == before
+
+
+def test_everything_wrong_is_listed_at_once(lab: Project, capsys):
+    for change in (
+        mistakes.config("0 6 * * *", "daily"),
+        mistakes.cell(3, "if"),
+        mistakes.text(mistakes.MART, "stg_lab__good", "stg_lab__god"),
+        mistakes.text(mistakes.PAGE, "data={heavy}", "data={hevy}"),
+    ):
+        change(lab)
+
+    assert run(["workflow", "validate", "lab"]) == EXIT_USAGE
+
+    error = capsys.readouterr().err
+    assert "4 problems found" in error
+    for place in (f"{mistakes.CONFIG}:3", "cell 3, line 1", f"{mistakes.MART}:3", "index.md:9"):
+        assert place in error
+
+
+def test_outside_of_a_project_the_command_says_what_a_project_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    assert run(["workflow", "validate"]) == EXIT_USAGE
+
+    assert_explained(capsys.readouterr().err, "no DATAFLOW project in", "[tool.dataflow]")
+
+
+@pytest.mark.parametrize(
+    ("change", "where", "mend"),
+    [
+        (mistakes.saved_output("1 row\n"), "cell 4: outputs are saved", "nbstripout --keep-id"),
+        (mistakes.cell(3, "least = 1", tags=["injected-parameters"]), "cell 3", "Delete the cell"),
+        (mistakes.config("${LAB_TOKEN}", "abc"), f"{mistakes.CONFIG}:10", "Write ${TOKEN} here"),
+        (mistakes.config("writes: [good]", "writes: [fine]"), "lab_raw.good", "`writes:`"),
+        (mistakes.more("notebooks/other/a.ipynb", "{}"), "notebooks/other", "Add a config.yaml"),
+    ],
+)
+def test_what_works_but_should_be_otherwise_is_a_warning(lab, capsys, change, where, mend):
+    change(lab)
+
+    assert run(["workflow", "validate"]) == EXIT_OK
+
+    out, err = capsys.readouterr()
+    assert "✓ lab" in out
+    assert_explained(err, where, mend)
+    assert "warning:" in err
+
+
+def test_json_has_every_problem_with_place_and_hint(lab: Project, capsys):
+    import json
+
+    mistakes.config("0 6 * * *", "daily")(lab)
+    mistakes.saved_output("1 row\n")(lab)
+
+    assert run(["workflow", "validate", "--json"]) == EXIT_USAGE
+
+    found = json.loads(capsys.readouterr().out)["lab"]
+    assert [(one["severity"], one["where"]) for one in found] == [
+        ("error", f"{mistakes.CONFIG}:3"),
+        ("warning", mistakes.INGEST),
+    ]
+    assert all(one["hint"] for one in found)
+
+
+def test_the_command_itself_ends_with_code_2_and_no_traceback(lab: Project):
+    mistakes.config("0 6 * * *", "daily")(lab)
+
+    done = dataflow(lab, "workflow", "validate")
+
+    assert done.returncode == EXIT_USAGE
+    assert_explained(done.stderr, f"{mistakes.CONFIG}:3", "Five fields")
+    assert done.stdout == ""
