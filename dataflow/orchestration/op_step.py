@@ -18,7 +18,7 @@ import dagster as dg
 
 from dataflow.orchestration.live import TERMINAL_VARIABLE, LiveOutput
 from dataflow.orchestration.names import step_of
-from dataflow.orchestration.step import Step, archived_step
+from dataflow.orchestration.step import Step, archived_step, parameters_of
 from dataflow.project import ROOT_VARIABLE, Project
 from dataflow.runs.archive import RunArchive
 from dataflow.shared.config import read_variables_of
@@ -46,7 +46,10 @@ def op_step(project: Project, workflow: Workflow) -> Iterator[Step]:
     name = step_of(context.get_step_execution_context().step.key)
     heard: list[Result] = []
     scrubber = Scrubber(secrets_in(read_variables_of(workflow.folder)))
-    with archived_step(context, project, workflow, name, attempt=context.retry_number + 1) as step:
+    values = parameters_of(context.run.run_config).get(name, {})
+    with archived_step(
+        context, project, workflow, name, attempt=context.retry_number + 1, values=values
+    ) as step:
         step.facts["log"] = f"{name}.log"
         begun = time.monotonic()
         try:

@@ -17,7 +17,7 @@ Values = dict[str, dict[str, Any]]  # by op and field
 
 
 def job_config(
-    project: Project, workflow: Workflow, chosen: Values | None = None
+    project: Project, workflow: Workflow, chosen: Mapping[str, Mapping[str, Any]] | None = None
 ) -> dict[str, Any] | None:
     """The run configuration of the workflow's Dagster job: its author's, with the chosen values.
 
@@ -39,6 +39,15 @@ def job_config(
     if ops:
         config["ops"] = {names.op_name(workflow.id, names.JOB): {"ops": ops}}
     return config or None
+
+
+def op_config(
+    project: Project, workflow: Workflow, chosen: Mapping[str, Mapping[str, Any]]
+) -> Values:
+    """The configuration of each op that has one: its author's, with the chosen values."""
+    config = job_config(project, workflow, chosen) or {}
+    ops = config.get("ops", {}).get(names.op_name(workflow.id, names.JOB), {}).get("ops", {})
+    return {name: part["config"] for name, part in ops.items() if part.get("config")}
 
 
 def op_values(project: Project, workflow: Workflow, parameters: Mapping[str, Any]) -> Values:

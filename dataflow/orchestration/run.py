@@ -78,7 +78,7 @@ def plan_run(
         from dataflow.orchestration.python_config import op_values
 
         plan = RunPlan(workflow, op_values(project, workflow, parameters))
-        plan.steps = select(project, workflow, {}, only=only, start=start, changed=changed)
+        plan.steps = select(project, workflow, plan.values, only=only, start=start, changed=changed)
         return plan
     declarations = {s.name: declared_parameters(s.notebook) for s in workflow.stages}
     values, problems = _route(workflow, declarations, parameters)

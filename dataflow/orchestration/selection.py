@@ -16,6 +16,7 @@ from dataflow.orchestration import names
 from dataflow.orchestration.code_version import code_version, files_version
 from dataflow.orchestration.dbt_project import model_keys
 from dataflow.orchestration.outputs import has_dbt_step, last_keys
+from dataflow.orchestration.python_config import op_config
 from dataflow.orchestration.python_graph import op_steps
 from dataflow.project import Project
 from dataflow.runs.index import list_runs
@@ -159,7 +160,10 @@ def stale_steps(
         if (
             before is None
             or before.get("code_version") != version_of(project, workflow, step.name)
-            or (step.kind == "stage" and before.get("values") != _values(workflow, step, values))
+            or (
+                step.kind in ("stage", "op")
+                and before.get("values") != _values(project, workflow, step, values)
+            )
             or stale.intersection(step.after)
             or any(last[name]["ended_at"] > before["started_at"] for name in step.after)
         ):
@@ -168,8 +172,13 @@ def stale_steps(
 
 
 def _values(
-    workflow: Workflow, step: StepInfo, values: Mapping[str, Mapping[str, Any]]
+    project: Project,
+    workflow: Workflow,
+    step: StepInfo,
+    values: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
+    if step.kind == "op":
+        return op_config(project, workflow, values).get(step.name, {})
     merged = {**workflow.stage(step.name).parameters, **values.get(step.name, {})}
     return {name: plain(value) for name, value in merged.items()}
 

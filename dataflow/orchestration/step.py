@@ -48,7 +48,7 @@ def archived_step(
         [{"name": step.name, "kind": step.kind} for step in steps_of(project, workflow)],
         selection=chosen_steps(project, workflow, context.run.asset_selection),
         trigger=_trigger(context.run.tags),
-        parameters=_parameters(context.run.run_config),
+        parameters=parameters_of(context.run.run_config),
         git=git_state(project),
     )
     archive.step_started(name, code_version=version_of(project, workflow, name), **facts)
@@ -75,10 +75,16 @@ def _trigger(tags: dict[str, str]) -> str:
     return tags.get("dataflow/trigger", "dagster")
 
 
-def _parameters(run_config: Any) -> dict[str, dict[str, Any]]:
+def parameters_of(run_config: Any) -> dict[str, dict[str, Any]]:
     """What was chosen for this run, by stage: `${VAR}` stays a name here."""
-    ops = (run_config or {}).get("ops", {})
-    return {step_of(op): dict(part["config"]) for op, part in ops.items() if part.get("config")}
+    chosen = {}
+    for op, part in (run_config or {}).get("ops", {}).items():
+        if part.get("config"):
+            chosen[step_of(op)] = dict(part["config"])
+        for inner, own in part.get("ops", {}).items():  # of a job written in Python
+            if own.get("config"):
+                chosen[inner] = dict(own["config"])
+    return chosen
 
 
 def git_state(project: Project) -> dict[str, Any] | None:

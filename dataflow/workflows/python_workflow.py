@@ -6,6 +6,7 @@ import ast
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
 import types
@@ -109,10 +110,10 @@ def _called_name(node: ast.expr) -> str:
 
 
 def _import(project: Project, workflow: Workflow, folder: Path) -> Registration:
-    import os
-
     where = project.relative(workflow.folder / JOB_FILE)
     _make_package(workflow.id, folder, where)
+    if str(project.notebooks) not in sys.path:
+        sys.path.append(str(project.notebooks))  # what one workflow uses of another's
     forget_registrations()
     named = os.environ.get(ROOT_VARIABLE)
     os.environ[ROOT_VARIABLE] = str(project.root)  # load_config may be called on import
