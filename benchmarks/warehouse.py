@@ -32,13 +32,15 @@ from dataflow.warehouse.publish import publish
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=4, help="for each measurement of writing")
+    parser.add_argument(
+        "--seconds", type=float, default=4, help="for each measurement of writing; 0 leaves it out"
+    )
     parser.add_argument("--writers", type=int, default=8, help="processes that write at once")
     parser.add_argument("--rows", type=int, default=10_000, help="rows of a large batch")
     parser.add_argument("--megabytes", type=float, default=200, help="size of what is published")
     options = parser.parse_args()
     print(f"DuckDB {duckdb.__version__}, {os.cpu_count()} CPUs\n")
-    for rows in (10, options.rows):
+    for rows in (10, options.rows) if options.seconds else ():
         measure_writing(rows, options.writers, options.seconds)
     measure_publishing(options.megabytes)
 
@@ -146,7 +148,7 @@ def measure_publishing(megabytes: float) -> None:
             ("a small workflow beside it", "small"),
         ):
             done = publish(project, workflow, keep_seconds=0)
-            report(name, done.seconds, done.bytes_copied)
+            report(name, done.seconds, done.bytes_copied, done.seconds_locked)
         started = time.perf_counter()
         with get_duckdb_connection(database="development", project=project) as conn:
             conn.execute("SELECT 1")
@@ -167,10 +169,11 @@ def make_large(project: Project, megabytes: float) -> None:
         )
 
 
-def report(name: str, seconds: float, size: int | None) -> None:
+def report(name: str, seconds: float, size: int | None, locked: float | None = None) -> None:
     """One line."""
-    written = "" if size is None else f"{size / 1e6:10,.1f} MB{size / 1e6 / seconds:10,.0f} MB/s"
-    print(f"  {name:48}{seconds:10.2f} s {written}")
+    written = "" if size is None else f"{size / 1e6:10,.1f} MB written"
+    waited = "" if locked is None else f", writers locked out for {locked:.2f} s"
+    print(f"  {name:48}{seconds:10.2f} s {written}{waited}")
 
 
 @contextlib.contextmanager

@@ -94,7 +94,7 @@ def test_sixty_kills_at_random_moments_lose_nothing_that_was_acknowledged(
         )
         process.start()
         wait_for_start(log, process)
-        time.sleep(source.uniform(0, 0.15))
+        time.sleep(source.uniform(0, source.choice([0.1, 0.3])))
         os.kill(process.pid, signal.SIGKILL)
         process.join()
 
