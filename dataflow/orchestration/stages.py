@@ -13,12 +13,14 @@ from dataflow.orchestration.config_schema import config_schema
 from dataflow.orchestration.live import LiveOutput
 from dataflow.orchestration.metadata import check_results, dagster_metadata, stage_facts
 from dataflow.orchestration.step import Step, archived_step
+from dataflow.orchestration.writes import check_writes, declared_writes_check
 from dataflow.project import Project
 from dataflow.stages.execute import StageOutcome, execute_stage
 from dataflow.stages.notebook import read_notebook
 from dataflow.stages.parameters import read_declaration
 from dataflow.stages.result import DeclaredCheck, declared_checks
 from dataflow.stages.scrub import Scrubber, secrets_in
+from dataflow.warehouse.changes import forget_writes
 from dataflow.workflows.model import Stage, Workflow
 
 RETRY_DELAY = 5  # seconds before the first retry; doubled for each one after that
@@ -35,7 +37,7 @@ def stage_asset(project: Project, workflow: Workflow, stage: Stage) -> Any:
     """
     cells = read_notebook(stage.notebook).cells
     declaration = read_declaration(stage.notebook, cells)
-    checks = declared_checks(cells)
+    checks = [*declared_checks(cells), *declared_writes_check(workflow)]
     keys = names.stage_keys(stage)
     upstream = [key for name in stage.after for key in names.stage_keys(workflow.stage(name))]
     owner = workflow.config.workflow.owner
@@ -104,11 +106,15 @@ def _run(
     with archived_step(
         context, project, workflow, stage.name, attempt=attempt, values=_plain(values)
     ) as step:
+        forget_writes(project, context.run_id, stage.name)  # of an earlier try
         try:
             outcome = _execute(context, project, workflow, stage, values, step, attempt)
         except DataflowError as error:
             # Wrong parameters or a broken notebook stay wrong however often one tries.
             raise dg.Failure(str(error), allow_retries=False) from None
+        if outcome.error is None:
+            made = check_writes(project, workflow, stage, context.run_id, outcome)
+            outcome.report.checks.extend([made] if made else [])
         step.facts.update(stage_facts(outcome))
         _report_yielded(context, project)
         if outcome.error is not None:
@@ -119,9 +125,7 @@ def _run(
         failed = outcome.report.failed_checks
         if failed:
             step.facts["status"] = "failed"
-            step.facts["error"] = {
-                "message": "check failed: " + ", ".join(check["name"] for check in failed)
-            }
+            step.facts["error"] = {"message": "check failed: " + "; ".join(map(_in_words, failed))}
     yield from _events(context, project, stage, outcome, checks, step)
 
 
@@ -209,6 +213,11 @@ def _description(project: Project, stage: Stage, cells: list[Any]) -> str:
     first = next((cell for cell in cells if cell.cell_type == "markdown"), None)
     text = "".join(first.source).strip() if first is not None else ""
     return text or f"Stage {stage.name}: {project.relative(stage.notebook)}"
+
+
+def _in_words(check: dict[str, Any]) -> str:
+    figures = ", ".join(f"{name} {value}" for name, value in check["metadata"].items())
+    return f"{check['name']} ({figures})" if figures else str(check["name"])
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
