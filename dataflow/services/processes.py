@@ -7,6 +7,7 @@ goes down to all of them.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
@@ -57,6 +58,13 @@ def wait_until_gone(mark: str, seconds: float) -> bool:
     return True
 
 
+def terminate_marked(mark: str) -> None:
+    """Tell every process that carries `mark` to end."""
+    for process in marked(mark):
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+
+
 def kill_marked(mark: str) -> int:
     """Kill every process that carries `mark`; returns how many there were."""
     killed: set[int] = set()
@@ -65,10 +73,8 @@ def kill_marked(mark: str) -> int:
     while (left := marked(mark)) and time.monotonic() < deadline:
         for process in left:
             killed.add(process.pid)
-            try:
+            with contextlib.suppress(psutil.Error):
                 process.kill()
-            except psutil.Error:
-                continue
         time.sleep(0.05)
     return len(killed)
 

@@ -26,12 +26,18 @@ import psutil
 from dataflow.services.logs import limit_log
 from dataflow.services.model import Command, Plan
 from dataflow.services.ports import answers_on_socket
-from dataflow.services.processes import kill_marked, wait_until_gone, workers_below
+from dataflow.services.processes import (
+    kill_marked,
+    terminate_marked,
+    wait_until_gone,
+    workers_below,
+)
 from dataflow.services.state import forget, note_end
 from dataflow.stages.lifetime import child_setup, in_words
 
 READY_SECONDS = 120.0  # until a program listens
 WORK_SECONDS = 20.0  # for work in hand to end after it was interrupted
+LEFTOVER_SECONDS = 2.0  # for processes that outlive their program
 LOG_CHECK_SECONDS = 60.0
 
 
@@ -158,7 +164,9 @@ class Supervisor:
         for _, process in self._running:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.1, deadline - time.monotonic()))
-        if not wait_until_gone(self._job.mark, max(0.5, deadline - time.monotonic())):
+        # What is left now is what the programs forgot about.
+        terminate_marked(self._job.mark)
+        if not wait_until_gone(self._job.mark, LEFTOVER_SECONDS):
             kill_marked(self._job.mark)
         for _, process in self._running:
             process.poll()
