@@ -172,15 +172,12 @@ def _run_in_foreground(
     from dataflow.cli.output import messages
     from dataflow.services import foreground
 
-    waited = [False]
-
     def on_start(start: Start) -> None:
-        waited[0] = waited[0] or not start.already
         _print_start(start)
         if not start.already:
             messages().print("[dim]Ctrl-C ends it.[/]")
 
-    foreground.run(
+    started = foreground.run(
         project,
         services,
         port=port,
@@ -188,7 +185,7 @@ def _run_in_foreground(
         on_start=on_start,
         on_line=lambda service, line: _print_line(service, line, len(services)),
     )
-    if waited[0]:
+    if started:
         messages().print("Stopped.")
 
 

@@ -26,7 +26,7 @@ def run(
     dev: bool = False,
     on_start: Callable[[Start], None],
     on_line: Callable[[str, str], None],
-) -> None:
+) -> bool:
     """Run services until Ctrl-C, SIGTERM or SIGHUP, or until `stop` is called elsewhere.
 
     Those that run already are left alone.
@@ -40,6 +40,9 @@ def run(
         dev: start the development server.
         on_start: called with each service once it answers.
         on_line: called with a service's name and a line of its log.
+
+    Returns:
+        Whether any was started.
 
     Raises:
         ServiceError: one could not start, or ended by itself; the others were stopped.
@@ -63,6 +66,7 @@ def run(
     except KeyboardInterrupt:  # a second time, while they were ending
         for start in started:
             control.stop_now(start.state, project)
+    return bool(started)
 
 
 def _follow(
