@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dataflow.cli import db, runs, service, test, validate, workflow
+from dataflow.cli import config, db, doctor, runs, service, test, validate, workflow
 from dataflow.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, DataflowError
 
 app = typer.Typer(
@@ -25,6 +25,8 @@ app.add_typer(workflow.app, name="workflow")
 app.add_typer(runs.app, name="runs")
 app.add_typer(service.app, name="service")
 app.add_typer(db.app, name="db")
+app.add_typer(config.app, name="config")
+app.command("doctor")(doctor.doctor)
 
 
 def _version(wanted: bool) -> None:

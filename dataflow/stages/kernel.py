@@ -48,8 +48,8 @@ def rebuild(manager: Any) -> None:
     arguments = json.loads(Path(os.environ[VARIABLE]).read_text("utf-8"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Dagster's own doing, nothing the author could mend
-        manager.reconstitute_job_context(**arguments)
-    manager.context.log.addFilter(_Scrub())
+        rebuilt = manager.reconstitute_job_context(**arguments)
+    rebuilt.log.addFilter(_Scrub())
 
 
 class _Scrub(logging.Filter):

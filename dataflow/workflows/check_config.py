@@ -36,8 +36,15 @@ def unset_variables(folder: Path, environment: dict[str, str]) -> list[Problem]:
 def secrets_in_clear(folder: Path) -> list[Problem]:
     """The keys of config.yaml that are called like a secret and hold one instead of naming it."""
     file = read_yaml(folder / "config.yaml")
-    return [_in_clear(file, location) for location, text in strings(file.data) if text
-            and SECRET_KEY.search(str(location[-1])) and not any(variables_in(text))]  # fmt: skip
+    return [_in_clear(file, location) for location, _ in clear_secrets(file.data)]
+
+
+def clear_secrets(data: Any) -> Iterator[tuple[Location, str]]:
+    """The values below keys like `token` and `password` that are not `${VAR}`."""
+    for location, text in strings(data):
+        key = next((str(part) for part in reversed(location) if isinstance(part, str)), "")
+        if text and SECRET_KEY.search(key) and not any(variables_in(text)):
+            yield location, text
 
 
 def _in_clear(file: YamlFile, location: Location) -> Problem:

@@ -1,0 +1,142 @@
+"""`dataflow config`: what workflows are configured to do; secrets stay names."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dataflow.errors import ConfigurationError
+from dataflow.project import Project
+
+if TYPE_CHECKING:
+    from dataflow.workflows.settings import Setting, Variable
+
+app = typer.Typer(help="Show and check workflows' configuration.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+Name = Annotated[str, typer.Argument(help="The workflow: its folder's name.")]
+
+
+@app.command("list")
+def list_configurations(as_json: Json = False) -> None:
+    """List the configuration files, and the variables they need."""
+    from dataflow.cli.output import console, messages, new_table, print_json
+    from dataflow.workflows.load import load_workflow
+    from dataflow.workflows.registry import workflow_folders
+    from dataflow.workflows.settings import variables_of
+
+    project = Project.find()
+    rows = [
+        (folder, load_workflow(folder)[1], variables_of(project, folder))
+        for folder in workflow_folders(project)
+    ]
+    if as_json:
+        print_json(
+            [
+                {
+                    "workflow": folder.name,
+                    "file": project.relative(folder / "config.yaml"),
+                    "problems": len(problems),
+                    "variables": [asdict(variable) for variable in variables],
+                }
+                for folder, problems, variables in rows
+            ]
+        )
+        return
+    table = new_table("Workflow", "File", "Valid", "Variables")
+    for folder, problems, variables in rows:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        table.add_row(
+            folder.name,
+            project.relative(folder / "config.yaml"),
+            f"[red]{count}[/]" if problems else "[green]yes[/]",
+            ", ".join(f"{v.name} {_state(v)}" for v in variables),
+        )
+    console().print(table)
+    if not rows:
+        messages().print("notebooks/ has no workflow yet: a folder with a config.yaml.")
+
+
+@app.command()
+def show(name: Name, as_json: Json = False) -> None:
+    """Show a workflow's configuration and its stages' parameters; secrets as ${VAR}."""
+    from rich.markup import escape
+
+    from dataflow.cli.output import console, new_table, print_json
+    from dataflow.workflows.registry import find_workflow_folder, get_workflow
+    from dataflow.workflows.settings import parameters_of, secret_mask, variables_of
+    from dataflow.workflows.yaml_file import read_yaml
+
+    project = Project.find()
+    workflow = get_workflow(project, name)
+    folder = find_workflow_folder(project, name)
+    file = read_yaml(folder / "config.yaml")
+    variables, parameters = variables_of(project, folder), parameters_of(workflow)
+    mask = secret_mask(project, file.data)
+    if as_json:
+        print_json(mask.tree(_as_json(file.data, variables, parameters)))
+        return
+    out = console()
+    out.print(f"[dim]# {project.relative(file.path)}[/]")
+    out.print(escape(mask.text(file.path.read_text("utf-8").rstrip())))
+    if variables:
+        table = new_table("Variable", "State")
+        for variable in variables:
+            table.add_row(variable.name, _state(variable))
+        out.print()
+        out.print(table)
+    if parameters:
+        table = new_table("Stage", "Parameter", "Value", "From", "Help")
+        for one in parameters:
+            value = "" if one.source == "required" else repr(one.value)
+            table.add_row(
+                one.stage, one.name, escape(mask.text(value)), one.source, escape(one.help)
+            )
+        out.print()
+        out.print(table)
+
+
+@app.command()
+def validate(
+    name: Annotated[str | None, typer.Argument(help="The workflow; all without it.")] = None,
+) -> None:
+    """Check configuration files only; `dataflow workflow validate` checks everything."""
+    import os
+
+    from dataflow.cli.output import console
+    from dataflow.workflows.check_config import unset_variables
+    from dataflow.workflows.load import load_workflow
+    from dataflow.workflows.registry import find_workflow_folder, workflow_folders
+
+    project = Project.find()
+    project.load_environment()
+    folders = [find_workflow_folder(project, name)] if name else workflow_folders(project)
+    problems = []
+    for folder in folders:
+        found = [*load_workflow(folder)[1], *unset_variables(folder, dict(os.environ))]
+        problems += found
+        if not found:
+            console().print(f"[green]✓[/] {project.relative(folder / 'config.yaml')}")
+    if problems:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise ConfigurationError(f"{count} found", problems=problems, root=project.root)
+
+
+def _state(variable: Variable) -> str:
+    if not variable.is_set:
+        return "[red]not set[/]"
+    where = "by its default" if variable.source == "default" else f"in {variable.source}"
+    where = where.replace("in environment", "in the environment")
+    return f"[green]set[/] {where}"
+
+
+def _as_json(
+    data: object, variables: list[Variable], parameters: list[Setting]
+) -> dict[str, object]:
+    return {
+        "configuration": data,
+        "variables": [asdict(variable) for variable in variables],
+        "parameters": [asdict(parameter) for parameter in parameters],
+    }

@@ -1,0 +1,157 @@
+"""The project: its warehouse, models, pages, workflows and variables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from dataflow.doctor.finding import Finding, broken, ok, warning
+from dataflow.errors import DataflowError
+from dataflow.project import Project
+
+# Where DuckDB's file has its mark, and the version that wrote it.
+_MAGIC = slice(8, 12)
+_WRITTEN_BY = slice(52, 84)
+
+
+def check_warehouse(project: Project) -> Iterator[Finding]:
+    """The working warehouse and the published version can be opened by this DuckDB."""
+    from dataflow.warehouse.layout import Layout
+    from dataflow.warehouse.lock import read_holder
+    from dataflow.warehouse.versions import read_current
+
+    layout = Layout.of(project)
+    if not layout.working.exists():
+        yield ok("warehouse", "not made yet: no workflow has run")
+    elif holder := read_holder(layout.working):
+        yield ok("warehouse", f"{_written_by(layout.working)}, in use by {holder}")
+    else:
+        yield _file_finding(project, "warehouse", layout.working)
+    reading = read_current(layout)
+    if reading is None:
+        yield ok("published version", "none yet")
+        return
+    try:
+        path = reading.version.path
+        yield _file_finding(project, f"published version {reading.version.number}", path)
+    finally:
+        reading.release()
+
+
+def _file_finding(project: Project, subject: str, path: Path) -> Finding:
+    import duckdb
+
+    from dataflow.warehouse.files import open_file
+
+    mend = "dataflow db restore FILE, from a backup; or move the file away and run the workflows."
+    if path.read_bytes()[:12][_MAGIC] != b"DUCK":
+        return broken(subject, f"{project.relative(path)} is no DuckDB file", mend)
+    written = _written_by(path)
+    try:
+        open_file(path, read_only=True).close()
+    except DataflowError as error:
+        return broken(subject, f"{error.message} ({written})", error.hint or mend)
+    if written and written.removeprefix("written by DuckDB v") > duckdb.__version__:
+        return warning(
+            subject,
+            f"{written}, and DuckDB here is {duckdb.__version__}",
+            "Use the DuckDB of requirements.lock everywhere.",
+        )
+    return ok(subject, f"{written}, {path.stat().st_size:,} bytes")
+
+
+def _written_by(path: Path) -> str:
+    with path.open("rb") as file:
+        version = file.read(_WRITTEN_BY.stop)[_WRITTEN_BY].split(b"\0")[0]
+    return f"written by DuckDB {version.decode('ascii', 'replace')}" if version else ""
+
+
+def check_dbt(project: Project) -> Iterator[Finding]:
+    """dbt has a profile that leads to the warehouse."""
+    from importlib import metadata
+
+    from dataflow.orchestration.dbt_project import WAREHOUSE_VARIABLE
+    from dataflow.workflows.yaml_file import read_yaml
+
+    settings, profiles = (read_yaml(project.dbt / n) for n in ("dbt_project.yml", "profiles.yml"))
+    if not settings.path.is_file():
+        yield ok("dbt", "the project has no models")
+        return
+    for file in (settings, profiles):
+        for problem in file.problems:
+            where = problem.where(project.root)
+            yield broken("dbt", f"{where}: {problem.message}", problem.hint or "Mend the file.")
+    if settings.problems or profiles.problems:
+        return
+    where = project.relative(profiles.path)
+    name = (settings.data or {}).get("profile")
+    profile = (profiles.data or {}).get(name)
+    mend = "Compare it with docs/configuration.md, or restore it from git."
+    if not isinstance(profile, dict):
+        yield broken("dbt", f"{where} has no profile `{name}`, which dbt_project.yml names", mend)
+        return
+    outputs = profile.get("outputs") or {}
+    target = outputs.get(profile.get("target"))
+    if not isinstance(target, dict) or target.get("type") != "duckdb":
+        yield broken("dbt", f"{where}: the target `{profile.get('target')}` is not DuckDB", mend)
+    elif WAREHOUSE_VARIABLE not in str(target.get("path")):
+        yield broken("dbt", f"{where}: its path does not read {WAREHOUSE_VARIABLE}", mend)
+    else:
+        versions = ", ".join(f"{n} {metadata.version(n)}" for n in ("dbt-core", "dbt-duckdb"))
+        yield ok("dbt", f"{versions}, profile `{name}` leads to the warehouse")
+
+
+def check_evidence(project: Project) -> Iterator[Finding]:
+    """Evidence's packages are installed as locked, and the pages are built as they are now."""
+    from dataflow.dashboard.build import built_hash, is_stale
+    from dataflow.dashboard.install import installed_hash, packages_hash
+
+    if not (project.evidence / "package.json").is_file():
+        yield ok("Evidence", "the project has no dashboards")
+        return
+    mend = "make setup, or: python -m dataflow.dashboard.install"
+    installed, wanted = installed_hash(project), packages_hash(project)
+    if installed is None:
+        yield warning("Evidence's packages", "not installed; a run with a dashboard does it", mend)
+    elif installed != wanted:
+        yield warning("Evidence's packages", "not those of evidence/package-lock.json", mend)
+    else:
+        yield ok("Evidence's packages", "as evidence/package-lock.json has them")
+    if built_hash(project) is None:
+        yield warning("dashboards", "never built", "The next run builds them; make dashboard does.")
+    elif is_stale(project):
+        yield warning(
+            "dashboards", "pages changed since they were built",
+            "The next run builds them; make dashboard does.",
+        )  # fmt: skip
+    else:
+        yield ok("dashboards", "built from the pages as they are")
+
+
+def check_workflows(project: Project) -> Iterator[Finding]:
+    """Every workflow's configuration is valid, and the variables it names are set."""
+    from dataflow.workflows.check_config import unset_variables
+    from dataflow.workflows.registry import read_workflows
+
+    registered = read_workflows(project)
+    wrong = [entry.id for entry in registered if entry.problems]
+    if wrong:
+        yield broken(
+            "workflows",
+            f"not valid: {', '.join(wrong)}",
+            f"dataflow workflow validate {wrong[0]} lists what is wrong.",
+        )
+    else:
+        yield ok(
+            "workflows", f"{len(registered)}, all valid: " + ", ".join(e.id for e in registered)
+        )
+    unset = False
+    for entry in registered:
+        for problem in unset_variables(entry.folder, dict(os.environ)):
+            unset = True
+            where = problem.where(project.root)
+            yield broken("variables", f"{problem.message}; {where} names it", str(problem.hint))
+    if not unset:
+        env_file = "" if (project.root / ".env").is_file() else "; there is no .env"
+        yield ok("variables", f"all that workflows name are set{env_file}")

@@ -1,0 +1,114 @@
+"""A workflow's configuration as it will take effect, without the value of any secret."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dataflow.project import Project
+from dataflow.shared.variables import variables_in
+from dataflow.workflows.model import Workflow
+from dataflow.workflows.yaml_file import read_yaml
+
+if TYPE_CHECKING:
+    from dataflow.stages.scrub import Scrubber
+
+
+@dataclass(frozen=True)
+class Variable:
+    """An environment variable that a configuration names; its value is not kept.
+
+    Args:
+        name: the variable.
+        is_set: whether it has a value.
+        source: where the value comes from: `environment`, `.env`, `default`, or None.
+    """
+
+    name: str
+    is_set: bool
+    source: str | None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A stage's parameter as a run without further values has it.
+
+    Args:
+        stage: the stage.
+        name: the parameter.
+        value: its value, `${VAR}` unresolved; None also when it is required.
+        source: `notebook`, `config.yaml`, or `required`.
+        help: what it is for.
+    """
+
+    stage: str
+    name: str
+    value: Any
+    source: str
+    help: str
+
+
+def variables_of(project: Project, folder: Path) -> list[Variable]:
+    """The variables that a workflow's config.yaml names, in order, once each.
+
+    Call it before `.env` was read into the environment, or all of them come from there.
+    """
+    from dotenv import dotenv_values
+
+    from_file = dotenv_values(project.root / ".env")
+    found: dict[str, Variable] = {}
+    for name, default in variables_in(read_yaml(folder / "config.yaml").data):
+        if name not in found:
+            found[name] = _variable(name, default, from_file)
+    return list(found.values())
+
+
+def secret_mask(project: Project, data: Any) -> Scrubber:
+    """Takes out of text what a configuration holds in clear and should not.
+
+    Args:
+        project: the project.
+        data: the configuration.
+    """
+    from dotenv import dotenv_values
+
+    from dataflow.stages.scrub import Scrubber, secrets_in
+    from dataflow.workflows.check_config import clear_secrets
+
+    from_file = {name: value or "" for name, value in dotenv_values(project.root / ".env").items()}
+    secrets = secrets_in(data, environment={**from_file, **os.environ})
+    for location, text in clear_secrets(data):
+        secrets[f"{location[-1]}: in clear"] = text
+    return Scrubber(secrets)
+
+
+def parameters_of(workflow: Workflow) -> list[Setting]:
+    """Every parameter of every stage with the value it has unless a run is given another.
+
+    Raises:
+        ConfigurationError: a notebook cannot be read.
+    """
+    from dataflow.stages.notebook import declared_parameters
+
+    settings = []
+    for stage in workflow.stages:
+        for parameter in declared_parameters(stage.notebook).parameters.values():
+            if parameter.name in stage.parameters:
+                value, source = stage.parameters[parameter.name], "config.yaml"
+            elif parameter.required:
+                value, source = None, "required"
+            else:
+                value, source = parameter.default, "notebook"
+            settings.append(Setting(stage.name, parameter.name, value, source, parameter.help))
+    return settings
+
+
+def _variable(name: str, default: str | None, from_file: Mapping[str, str | None]) -> Variable:
+    if name in os.environ:
+        return Variable(name, True, "environment")
+    if from_file.get(name) is not None:
+        return Variable(name, True, ".env")
+    return Variable(name, default is not None, None if default is None else "default")
