@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import Any
 
 from jupyter_core.utils import ensure_async, run_sync
@@ -17,6 +16,7 @@ from traitlets import Float, Unicode
 from dataflow.errors import ConfigurationError, StageFailed
 from dataflow.stages import lifetime, wire
 from dataflow.stages.display import StageSkipped
+from dataflow.stages.listen import Listener, LiveText, to_file, to_log
 from dataflow.stages.manager import StageManager
 from dataflow.stages.output import (
     CELL_LIMIT,
@@ -28,7 +28,6 @@ from dataflow.stages.output import (
 from dataflow.stages.scrub import Scrubber
 
 STARTS = 3  # kernels that collide on a port die at once; another start picks other ports
-Listener = Callable[[str, str], None]
 
 
 class StageClient(PapermillNotebookClient):
@@ -64,10 +63,21 @@ class StageClient(PapermillNotebookClient):
         self._deadline: float | None = None
         self._streams: dict[int, dict[str, tuple[Stream, Any]]] = {}
         self._room: dict[int, int] = {}
+        self._live = LiveText(self.scrubber, self._listeners())
         self._pid = 0
         self._peak = 0
         self._returncode: int | None = None
         nb_man.before_save = self._settle_streams
+
+    def _listeners(self) -> list[Listener]:
+        listeners: list[Listener] = [self.on_output] if self.on_output is not None else []
+        if self.stdout_file is not None:
+            listeners.append(to_file("stdout", self.stdout_file))
+        if self.stderr_file is not None:
+            listeners.append(to_file("stderr", self.stderr_file))
+        if self.log_output:
+            listeners.append(to_log(self.log))
+        return listeners
 
     # -- the run -------------------------------------------------------------------------
 
@@ -186,6 +196,7 @@ class StageClient(PapermillNotebookClient):
                 )
                 raise error
             finally:
+                self._live.flush()
                 self._settle_streams()
                 self._note_memory(cell)
                 manager.cell_complete(cell, index)
@@ -281,7 +292,7 @@ class StageClient(PapermillNotebookClient):
             self._room[cell_index] = room - limit_display(msg["content"]["data"], room)
         out = super().output(outs, msg, display_id, cell_index)
         if out is not None and "data" in out and "text/plain" in out["data"]:
-            self._hand_on("display", out["data"]["text/plain"])
+            self._live.write("display", out["data"]["text/plain"])
         return out
 
     def _update_display_id(self, display_id: str, msg: dict) -> None:
@@ -308,7 +319,7 @@ class StageClient(PapermillNotebookClient):
             outs.append(node)
             kept = streams[name] = (Stream(self.text_limit, self.scrubber.longest), node)
         kept[0].write(text)
-        self._hand_on(name, text)
+        self._live.write(name, text)
         return None
 
     def _settle_streams(self) -> None:
@@ -316,16 +327,6 @@ class StageClient(PapermillNotebookClient):
         for streams in self._streams.values():
             for stream, node in streams.values():
                 node["text"] = stream.text
-
-    def _hand_on(self, name: str, text: str) -> None:
-        if self.on_output is not None:
-            self.on_output(name, self.scrubber.text(text))
-        file = {"stdout": self.stdout_file, "stderr": self.stderr_file}.get(name)
-        if file is not None:
-            file.write(self.scrubber.text(text))
-            file.flush()
-        if self.log_output:
-            self.log.info(self.scrubber.text(text))
 
 
 def _died_at_start(error: BaseException) -> bool:

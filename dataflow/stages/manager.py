@@ -68,7 +68,7 @@ class StageManager(NotebookExecutionManager):
         self.before_save()
         if final:
             # What follows (papermill's own last save, the archive) sees clean content only.
-            self.scrubber.tree(self.nb)
+            self.scrubber.notebook(self.nb)
         if self.output_path:
             if Path(self.output_path).exists() or "://" not in str(self.output_path):
                 write_notebook(self._clean(final), Path(self.output_path))
@@ -83,7 +83,7 @@ class StageManager(NotebookExecutionManager):
     def _clean(self, final: bool) -> Any:
         if final or not self.scrubber:
             return self.nb
-        return self.scrubber.tree(copy.deepcopy(self.nb))
+        return self.scrubber.notebook(copy.deepcopy(self.nb))
 
     def cell_exception(self, cell: Any, cell_index: int | None = None, **kwargs: Any) -> None:
         """Mark `cell` as the one that failed."""

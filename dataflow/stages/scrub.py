@@ -13,16 +13,59 @@ import html
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 from dataflow.shared.variables import variables_in
+from dataflow.stages.display import MIME as RESULT
 
 # Replacing shorter values would damage every number and word that contains them.
 SHORTEST = 4
-# Text cut by a display (pandas: 47 characters and "...") still gives most of a secret away.
-CUT_AFTER = 16
+# Values shorter than this count only as whole words: `dev` is no part of `device`.
+WORDS_BELOW = 8
+NO_SECRETS = {"true", "false", "none", "null", "localhost", "127.0.0.1"}
+# Text cut by a display (pandas: 47 characters and "...") still gives most of a secret away:
+# so much of its beginning or end counts as the whole, and less of it beside the dots.
+PART = 16
+PART_BY_DOTS = 8
+DOTS = ("...", "…")
+
+
+@dataclass(frozen=True)
+class _Form:
+    """One way in which a secret turns up in text."""
+
+    text: str
+    name: str
+
+    @property
+    def is_word(self) -> bool:
+        return len(self.text) < WORDS_BELOW
+
+    def spans(self, text: str) -> Iterator[tuple[int, int]]:
+        """Where it is in `text`, whole or cut."""
+        beginning, end = self.text[:PART_BY_DOTS], self.text[-PART_BY_DOTS:]
+        for at in _places(beginning, text):
+            size = _common(self.text, text[at : at + len(self.text)])
+            if size == len(self.text):
+                if not self.is_word or _is_word(text, at, at + size):
+                    yield at, at + size
+            elif self._is_part(size) or text.startswith(DOTS, at + size):
+                yield at, at + size
+        if len(self.text) > PART_BY_DOTS:
+            for at in _places(end, text):
+                stop = at + len(end)
+                before = text[max(0, stop - len(self.text)) : stop]
+                size = _common(self.text[::-1], before[::-1])
+                if size < len(self.text) and (
+                    self._is_part(size) or text[: stop - size].endswith(DOTS)
+                ):
+                    yield stop - size, stop
+
+    def _is_part(self, size: int) -> bool:
+        return size >= PART and len(self.text) >= 2 * PART
 
 
 class Scrubber:
@@ -41,22 +84,18 @@ class Scrubber:
         self._paths = [
             (re.compile(re.escape(path) + r"(?![\w.-])"), shown)
             for path, shown in sorted((paths or {}).items(), key=lambda item: -len(item[0]))
+            if len(path) > 1
         ]
         names: dict[str, str] = {}
-        for name, value in (secrets or {}).items():
-            if len(value) >= SHORTEST:
+        for name, value in self._secrets.items():
+            if is_secret(value):
                 for form in _forms(value):
                     names.setdefault(form, name)
-        self._names = names
+        self._forms = [_Form(text, name) for text, name in names.items()]
         self.longest = max(map(len, names), default=0)
-        self._pattern = (
-            re.compile("|".join(_pattern(form) for form in sorted(names, key=len, reverse=True)))
-            if names
-            else None
-        )
 
     def __bool__(self) -> bool:
-        return self._pattern is not None or bool(self._paths)
+        return bool(self._forms or self._paths)
 
     def with_paths(self, paths: Mapping[str, str]) -> Scrubber:
         """The same, taking the machine's paths out too."""
@@ -64,21 +103,50 @@ class Scrubber:
 
     def text(self, text: str) -> str:
         """`text` with `${NAME}` in place of every secret, and without the machine's paths."""
-        if self._pattern is not None:
-            text = self._pattern.sub(self._replacement, text)
+        parts, at = [], 0
+        for start, stop, name in self._found(text):
+            parts += [text[at:start], "${", name, "}"]
+            at = stop
+        text = "".join([*parts, text[at:]]) if parts else text
         for path, shown in self._paths:
-            text = path.sub(lambda match, shown=shown: shown, text)
+            text = path.sub(shown.replace("\\", r"\\"), text)
         return text
 
-    def _replacement(self, match: re.Match[str]) -> str:
-        found = match[0]
-        name = self._names.get(found) or next(
-            name for form, name in self._names.items() if form.startswith(found)
+    def _found(self, text: str) -> list[tuple[int, int, str]]:
+        """Where secrets are in `text`, without overlaps: start, stop and the variable's name."""
+        spans = sorted(
+            ((start, stop, form.name) for form in self._forms for start, stop in form.spans(text)),
+            key=lambda span: (span[0], -span[1]),
         )
-        return "${" + name + "}"
+        merged: list[tuple[int, int, str]] = []
+        for start, stop, name in spans:
+            if merged and start < merged[-1][1]:
+                first, last, shown = merged[-1]
+                merged[-1] = (first, max(last, stop), shown)
+            else:
+                merged.append((start, stop, name))
+        return merged
+
+    def complete(self, text: str) -> int:
+        """How much of `text`, of which more is to come, can be shown already.
+
+        What follows that many characters may be the beginning of a secret.
+        """
+        held = len(text)
+        for form in self._forms:
+            at = text.find(form.text[0], max(0, len(text) - len(form.text) + 1))
+            while at >= 0 and not form.text.startswith(text[at:]):
+                at = text.find(form.text[0], at + 1)
+            if at >= 0:
+                held = min(held, at)
+        if held < len(text):
+            for start, stop, _ in self._found(text):
+                if start < held < stop:
+                    held = stop
+        return held
 
     def tree(self, value: Any) -> Any:
-        """`value` with every string inside scrubbed, keys of mappings too.
+        """`value` with every string inside scrubbed, long ones in keys of mappings too.
 
         Mappings and lists are changed in place where they can be, so that notebook nodes
         stay notebook nodes.
@@ -90,7 +158,9 @@ class Scrubber:
         if isinstance(value, dict):
             for key in list(value):
                 item = self.tree(value[key])
-                clean = self.text(key) if isinstance(key, str) else key
+                # A short word in a key is more likely structure than secret.
+                long = isinstance(key, str) and len(key) >= WORDS_BELOW
+                clean = self.text(key) if long else key
                 if clean != key:
                     del value[key]
                 value[clean] = item
@@ -101,6 +171,79 @@ class Scrubber:
         if isinstance(value, tuple):
             return tuple(self.tree(item) for item in value)
         return value
+
+    def notebook(self, nb: Any) -> Any:
+        """The notebook `nb`, scrubbed in place where its content is.
+
+        What makes it a notebook (types, tags, MIME types, times) stays as it is, whatever
+        a variable's value happens to be.
+        """
+        if not self:
+            return nb
+        for key in nb.metadata:
+            if key not in ("kernelspec", "language_info"):
+                nb.metadata[key] = self._contents(nb.metadata[key])
+        for cell in nb.cells:
+            cell.source = self.text(cell.source)
+            for key in cell.metadata:
+                if key not in ("tags", "papermill", "dataflow", "execution"):
+                    cell.metadata[key] = self._contents(cell.metadata[key])
+            self._contents(cell.get("attachments"))
+            for output in cell.get("outputs", []):
+                self._output(output)
+        return nb
+
+    def _output(self, output: Any) -> None:
+        for key in ("text", "ename", "evalue", "traceback"):
+            if key in output:
+                output[key] = self.tree(output[key])
+        self._contents(output.get("metadata"))
+        for kind, data in output.get("data", {}).items():
+            if kind == RESULT and isinstance(data, dict):
+                for key in ("name", "table", "metadata"):
+                    if key in data:
+                        data[key] = self.tree(data[key])
+            else:
+                output.data[kind] = self.tree(data)
+
+    def _contents(self, value: Any) -> Any:
+        """`value` scrubbed; of a mapping, the first level of keys stays."""
+        if isinstance(value, dict):
+            for key in value:
+                value[key] = self.tree(value[key])
+            return value
+        return self.tree(value)
+
+
+def is_secret(value: str) -> bool:
+    """Whether a variable's value is taken out where it turns up; what is too common is not."""
+    return (
+        len(value) >= SHORTEST
+        and value.lower() not in NO_SECRETS
+        and not (value.isdigit() and len(value) < 6)
+    )
+
+
+def _places(part: str, text: str) -> Iterator[int]:
+    at = text.find(part)
+    while at >= 0:
+        yield at
+        at = text.find(part, at + 1)
+
+
+def _common(one: str, other: str) -> int:
+    """How many characters both begin with."""
+    if one == other:
+        return len(one)
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def _is_word(text: str, start: int, stop: int) -> bool:
+    def joins(a: int, b: int) -> bool:
+        return 0 < b < len(text) and text[a].isalnum() and text[b].isalnum()
+
+    return not joins(start - 1, start) and not joins(stop - 1, stop)
 
 
 def secrets_in(*values: Any, environment: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -117,34 +260,43 @@ def secrets_in(*values: Any, environment: Mapping[str, str] | None = None) -> di
     }
 
 
-def _forms(value: str) -> Iterable[str]:
+def _forms(secret: str) -> Iterator[str]:
+    """The texts in which `secret` turns up."""
+    # A value from a file ends in a newline that its use strips; a key of several lines is
+    # also shown line by line.
+    lines = [line for line in secret.splitlines() if len(line) >= PART]
+    for value in dict.fromkeys([secret, secret.strip(), *lines]):
+        if len(value) >= SHORTEST:
+            yield from _escaped(value)
+            yield from _encoded(value.encode(errors="surrogateescape"))
+
+
+def _escaped(value: str) -> Iterator[str]:
     yield value
-    yield json.dumps(value)[1:-1]
+    as_json = json.dumps(value)[1:-1]
+    yield as_json
+    yield json.dumps(as_json)[1:-1]  # JSON as text within JSON
     yield json.dumps(value, ensure_ascii=False)[1:-1]
     yield repr(value)[1:-1]
-    yield html.escape(value)
-    yield quote(value, safe="")
-    yield quote(value)
-    yield quote_plus(value)
-    raw = value.encode()
-    if len(raw) >= 6:
-        for encode in (base64.b64encode, base64.urlsafe_b64encode):
-            for offset in range(3):
-                # The first and last characters depend on the neighbours; the middle does not.
-                text = encode(b"\0" * offset + raw).decode().rstrip("=")
-                start = (0, 2, 3)[offset]
-                end = len(text) - ((len(raw) + offset) % 3 != 0)
-                if end - start >= 6:
-                    yield text[start:end]
+    as_html = html.escape(value)
+    yield as_html
+    yield html.escape(value, quote=False)  # pandas
+    yield as_html.replace("&quot;", "&#34;").replace("&#x27;", "&#39;")  # Jinja
+    for quoted in (quote(value, safe=""), quote(value), quote_plus(value)):
+        yield quoted
+        yield re.sub("%..", lambda match: match[0].lower(), quoted)
 
 
-def _pattern(form: str) -> str:
-    if len(form) <= CUT_AFTER * 2:
-        return re.escape(form)
-    # The whole form, or at least its first characters and as many more as there are.
-    rest = ""
-    for character in reversed(form[CUT_AFTER:]):
-        rest = f"(?:{re.escape(character)}{rest})?"
-        if len(rest) > 20_000:
-            return re.escape(form)
-    return re.escape(form[:CUT_AFTER]) + rest
+def _encoded(raw: bytes) -> Iterator[str]:
+    yield repr(raw)[2:-1]
+    if len(raw) < 6:
+        return
+    yield raw.hex()
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        for offset in range(3):
+            # The first and last characters depend on the neighbours; the middle does not.
+            text = encode(b"\0" * offset + raw).decode().rstrip("=")
+            start = (0, 2, 3)[offset]
+            end = len(text) - ((len(raw) + offset) % 3 != 0)
+            if end - start >= 6:
+                yield text[start:end]
