@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
+
+# A shell that puts the tests into the background has them ignore Ctrl-C, and what they start
+# inherits that; how commands end on Ctrl-C is tested, so it has to be as in a terminal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
