@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import datetime
+import types
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from dataflow.stages.parameters import INJECTED_TAG, Declaration, Parameter, rea
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
+YAML = "yaml.safe_load"  # what reads a resolved variable that is no plain text
 MERGE_MARKS = ("<<<<<<< ", ">>>>>>> ")
 
 
@@ -114,27 +117,54 @@ def injected_source(declaration: Declaration, values: Mapping[str, Any]) -> str:
         lines.append(
             f"{name} = {_expression(declaration.parameters[name], value, PythonTranslator)}"
         )
+    if any(YAML in line for line in lines):
+        lines.insert(1, "import yaml")
     return "\n".join(lines)
 
 
 def _expression(parameter: Parameter, value: Any, translator: Any) -> str:
     if next(variables_in(value), None):
         call = f"resolve({translator.translate(value)})"
-        return call if parameter.type in (str, Any) else f"{_caster(parameter)}({call})"
+        return _read_as(parameter, value, call)
+    return _literal(value, "datetime." in parameter.annotation, translator)
+
+
+def _literal(value: Any, dotted: bool, translator: Any) -> str:
+    """`value` as source; papermill's translator knows no dates, and makes text of them."""
     if isinstance(value, (datetime.date, datetime.datetime)):
         # Named as in the annotation: that name is there wherever the annotation works.
-        dotted = "datetime." in parameter.annotation
         text = repr(value)  # datetime.date(2018, 2, 5)
         return text if dotted else text.replace("datetime.", "", 1)
+    if isinstance(value, list):
+        return "[" + ", ".join(_literal(item, dotted, translator) for item in value) + "]"
+    if isinstance(value, dict):
+        items = (
+            f"{translator.translate(key)}: {_literal(item, dotted, translator)}"
+            for key, item in value.items()
+        )
+        return "{" + ", ".join(items) + "}"
     return str(translator.translate(value))
 
 
-def _caster(parameter: Parameter) -> str:
-    """The function that makes the parameter's type of resolved text."""
-    for kind in (int, float, bool):
-        if parameter.type is kind or kind in getattr(parameter.type, "__args__", ()):
-            return kind.__name__
-    return "" if parameter.type is str else "str"
+def _read_as(parameter: Parameter, value: Any, call: str) -> str:
+    """The expression that makes the parameter's type of what `call` resolves."""
+    if not isinstance(value, str):
+        return call  # a list or mapping with variables inside
+    kinds = [parameter.type]
+    if typing.get_origin(parameter.type) in (typing.Union, types.UnionType):
+        kinds = [kind for kind in typing.get_args(parameter.type) if kind is not type(None)]
+    texts = [kind for kind in kinds if kind in (str, Any) or _is_literal_text(kind)]
+    if texts:
+        return call
+    if kinds in ([int], [float]):
+        return f"{kinds[0].__name__}({call})"
+    return f"{YAML}({call})"  # true, dates, lists: as on the command line
+
+
+def _is_literal_text(kind: Any) -> bool:
+    return typing.get_origin(kind) is typing.Literal and all(
+        isinstance(item, str) for item in typing.get_args(kind)
+    )
 
 
 def _papermill_version() -> str:

@@ -272,16 +272,19 @@ def _forms(secret: str) -> Iterator[str]:
 
 
 def _escaped(value: str) -> Iterator[str]:
-    yield value
     as_json = json.dumps(value)[1:-1]
-    yield as_json
-    yield json.dumps(as_json)[1:-1]  # JSON as text within JSON
-    yield json.dumps(value, ensure_ascii=False)[1:-1]
-    yield repr(value)[1:-1]
-    as_html = html.escape(value)
-    yield as_html
-    yield html.escape(value, quote=False)  # pandas
-    yield as_html.replace("&quot;", "&#34;").replace("&#x27;", "&#39;")  # Jinja
+    for text in (
+        value,
+        as_json,
+        json.dumps(as_json)[1:-1],  # JSON as text within JSON
+        json.dumps(value, ensure_ascii=False)[1:-1],
+        repr(value)[1:-1],
+    ):
+        yield text
+        as_html = html.escape(text)
+        yield as_html
+        yield html.escape(text, quote=False)  # pandas
+        yield as_html.replace("&quot;", "&#34;").replace("&#x27;", "&#39;")  # Jinja
     for quoted in (quote(value, safe=""), quote(value), quote_plus(value)):
         yield quoted
         yield re.sub("%..", lambda match: match[0].lower(), quoted)

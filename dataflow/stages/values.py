@@ -53,7 +53,7 @@ def _readings(text: str) -> list[Any]:
 
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # ValueError: text like a date that there is not
         return []
     return [] if isinstance(value, str) else [value]
 

@@ -1,0 +1,267 @@
+"""A secret that a stage uses is found nowhere under the project folder, however the run ends."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import html
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import threading
+import zlib
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from projects import (
+    Workflow,
+    dataflow,
+    executed,
+    make_project,
+    parameters,
+    run_data,
+    start_dataflow,
+    statuses,
+    wait_until,
+)
+
+from dataflow.project import Project
+from dataflow.stages.listen import LiveText
+from dataflow.stages.scrub import Scrubber, secrets_in
+
+# Each piece alone tells a leak, whatever escaped the characters between them.
+PIECES = ["canaryQ7x", "wR9tLm2v", "Zk4Bn8sD"]
+LONG_PIECES = [f"long{n}Hj{n * n + 11}Vc{n}" for n in range(1, 9)]
+CANARY = "canaryQ7x\"\\+/wR9tLm2v<&>'Zk4Bn8sD"
+LONG_CANARY = ":".join(LONG_PIECES)  # pandas shows 46 characters of it, then dots
+MARKER = "CANARY}"
+
+USE = """\
+import base64, json, logging
+from urllib.parse import quote
+import pandas as pd
+from dataflow import stage
+from dataflow.shared import http
+from dataflow.shared.config import load_config
+
+config = load_config("demo")
+answer = http.client(config["ingestion"]["source"]).get("/")
+assert answer.json()["token"] == token
+assert long_one == config["long"]"""
+SHOW = """\
+print(token)
+print(f"in the middle {token}, twice {token}", end="", flush=True)
+print(" and in", token[:7], end="", flush=True)
+for character in token:
+    print(character, end="", flush=True)
+print()
+print(answer.text, base64.b64encode(token.encode()).decode(), quote(token), token.encode())
+print(base64.urlsafe_b64encode(b"user:" + token.encode()).decode(), token.encode().hex())
+print(json.dumps({"a": {"b": token}}))
+logging.warning("the token is %s", token)
+stage.record(table=None, x=token, nested={"a": [token]})
+stage.check("is never wrong", True, token=token)"""
+FRAME = """\
+frame = pd.DataFrame({"token": [token, "other"], "long": [long_one, "x"]})
+print(frame)
+display(frame, {"token": token, "long": long_one})
+frame"""
+LOG = "context.log.info(token)\ncontext.log.warning('long: ' + long_one)"
+FAIL = "raise ValueError(f'not accepted: {token} nor {long_one}')"
+SLEEP = "print(token, end='', flush=True)\nopen('began', 'w').close()\nimport time; time.sleep(300)"
+
+
+class _Echo(BaseHTTPRequestHandler):
+    """Answers with the token it was sent, as careless services do."""
+
+    def do_GET(self) -> None:
+        text = self.headers["X-Token"]
+        body = json.dumps({"token": text}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[str]:
+    """The address of a service that wants the secret in a header."""
+    server = HTTPServer(("127.0.0.1", 0), _Echo)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def project_with(tmp_path: Path, service: str, last: str) -> Project:
+    """A workflow whose one stage spreads its secrets wherever it can, then does `last`."""
+    declared = parameters("token: str\nlong_one: str")
+    source = {"url": service, "headers": {"X-Token": "${CANARY}"}}
+    return make_project(
+        tmp_path / "project",
+        {
+            "demo": Workflow(
+                {"use": [declared, USE, SHOW, FRAME, LOG, last]},
+                stages=[{"notebook": "use.ipynb", "parameters": {"long_one": "${LONG_CANARY}"}}],
+                config={"ingestion": {"source": source}, "long": "${LONG_CANARY}"},
+            )
+        },
+    )
+
+
+COMMAND = ("workflow", "run", "demo", "-p", "token", "${CANARY}")
+ENVIRONMENT = {"CANARY": CANARY, "LONG_CANARY": LONG_CANARY}
+
+
+def traces() -> list[bytes]:
+    """What must not be found: the pieces, and each secret's encoded forms in parts."""
+    found = [piece.encode() for piece in PIECES + LONG_PIECES]
+    found += [piece.encode().hex().encode() for piece in PIECES]
+    for secret in (CANARY, LONG_CANARY):
+        for before in range(3):
+            text = base64.b64encode(b"\0" * before + secret.encode())[4:-4]
+            found += [text[:16], text[-16:]]
+            found += [part.replace(b"+", b"-").replace(b"/", b"_") for part in found[-2:]]
+        found += [quote(secret).encode(), repr(secret)[1:-1].encode()]
+    return found
+
+
+def leaks(project: Project) -> dict[str, list[bytes]]:
+    """The traces of secrets in each file below the project's folder."""
+    found = {}
+    for path in project.root.rglob("*"):
+        if not path.is_file():
+            continue
+        content = path.read_bytes() + str(path).encode() + b"".join(_packed(path))
+        here = [trace for trace in traces() if trace in content]
+        if here:
+            found[str(path.relative_to(project.root))] = here
+    return found
+
+
+def _packed(path: Path) -> Iterator[bytes]:
+    """What Dagster keeps compressed in its databases."""
+    if path.suffix != ".db":
+        return
+    with contextlib.closing(sqlite3.connect(path)) as conn:
+        tables = [
+            row[0] for row in conn.execute("select name from sqlite_master where type='table'")
+        ]
+        for table in tables:
+            for row in conn.execute(f'select * from "{table}"'):
+                for value in row:
+                    if isinstance(value, bytes):
+                        with contextlib.suppress(zlib.error):
+                            yield zlib.decompress(value)
+
+
+def assert_no_trace(project: Project, done: subprocess.CompletedProcess[str] | Any) -> None:
+    """No secret in any file and in what the command wrote, and the run did use them."""
+    wait_until(lambda: list(project.runs.glob("demo/*/use.html")), 30)
+    assert leaks(project) == {}
+    written = (done.stdout + done.stderr).encode()
+    assert [trace for trace in traces() if trace in written] == []
+    assert MARKER in done.stderr  # what was printed came, with the name in the secret's place
+    assert sum(1 for _ in project.root.rglob("*.db")) > 0  # Dagster's events were looked at
+
+
+def test_nothing_is_left_of_a_secret_after_success(tmp_path: Path, service: str) -> None:
+    project = project_with(tmp_path, service, "print('done')")
+    done = dataflow(project, *COMMAND, env=ENVIRONMENT)
+    assert done.returncode == 0, done.stderr
+    assert_no_trace(project, done)
+    nb = executed(project, "demo", "use")
+    assert "token = resolve('${CANARY}')" in nb.cells[1].source.replace('"', "'")
+    recorded = run_data(project, "demo")["steps"]["use"]["recorded"][""]
+    assert recorded == {"x": "${CANARY}", "nested": {"a": ["${CANARY}"]}}
+    shown = dataflow(project, "runs", "show", run_data(project, "demo")["run_id"])
+    assert "${CANARY}" in shown.stdout
+
+
+def test_nothing_is_left_of_a_secret_in_an_exception(tmp_path: Path, service: str) -> None:
+    project = project_with(tmp_path, service, FAIL)
+    done = dataflow(project, *COMMAND, env=ENVIRONMENT)
+    assert done.returncode == 1, done.stderr
+    assert "ValueError: not accepted: ${CANARY} nor ${LONG_CANARY}" in done.stderr
+    assert_no_trace(project, done)
+
+
+def test_nothing_is_left_of_a_secret_after_cancelling(tmp_path: Path, service: str) -> None:
+    project = project_with(tmp_path, service, SLEEP)
+    command = start_dataflow(project, *COMMAND, env=ENVIRONMENT)
+    began = project.notebooks / "demo" / "began"
+    wait_until(lambda: began.exists() or command.poll() is not None, 90)
+    assert leaks(project) == {}  # while it runs, too
+    command.send_signal(signal.SIGINT)
+    out, err = command.communicate(timeout=30)
+    assert command.returncode in (1, 130), err
+    assert "cancelled" in err
+    assert statuses(executed(project, "demo", "use"))[-1] == "cancelled"
+    assert_no_trace(project, subprocess.CompletedProcess([], 1, out, err))
+
+
+def test_a_wrong_value_says_nothing_of_the_secret(tmp_path: Path, service: str) -> None:
+    project = project_with(tmp_path, service, "print('never')")
+    done = dataflow(project, *COMMAND, "-p", "tokn", "${CANARY}", env=ENVIRONMENT)
+    assert done.returncode == 2, done.stderr
+    assert leaks(project) == {}
+    assert not [trace for trace in traces() if trace in (done.stdout + done.stderr).encode()]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        CANARY,
+        base64.b64encode(CANARY.encode()).decode(),
+        base64.b64encode(b"user:" + CANARY.encode()).decode(),
+        base64.urlsafe_b64encode(b"a" + CANARY.encode() + b"b").decode(),
+        quote(CANARY, safe=""),
+        CANARY.encode().hex(),
+        repr(CANARY),
+        repr(CANARY.encode()),
+        html.escape(repr([CANARY])),
+        html.escape(json.dumps(CANARY)),
+        LONG_CANARY[:46] + "...",
+        "..." + LONG_CANARY[-20:],
+    ],
+)
+def test_every_form_of_a_secret_is_taken_out(text: str) -> None:
+    clean = Scrubber(ENVIRONMENT).text(f"before {text} after")
+    assert MARKER in clean
+    assert not [trace for trace in traces() if trace in clean.encode()]
+    assert clean.startswith("before ")
+    assert clean.endswith(" after")
+
+
+def test_short_and_common_values_do_not_damage_text() -> None:
+    scrubber = Scrubber({"STAGE": "prod", "FLAG": "true", "PORT": "5432", "NO": "abc"})
+    text = "products, true, port 5432, abc"
+    assert scrubber.text(text) == text
+    assert scrubber.text("on prod.") == "on ${STAGE}."
+
+
+def test_only_the_variables_that_are_named_are_secrets() -> None:
+    values = ["a ${ONE} b", {"deep": ["${TWO:-x}"]}, "$${THREE}"]
+    environment = {"ONE": "first", "TWO": "second", "THREE": "third", "FOUR": "fourth"}
+    assert secrets_in(*values, environment=environment) == {"ONE": "first", "TWO": "second"}
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 40])
+def test_a_secret_printed_in_pieces_is_held_back_until_it_is_whole(size: int) -> None:
+    seen: list[str] = []
+    live = LiveText(Scrubber(ENVIRONMENT), [lambda name, text: seen.append(text)])
+    text = f"begin {CANARY} canary {LONG_CANARY}\nend ca"
+    for at in range(0, len(text), size):
+        live.write("stdout", text[at : at + size])
+    live.flush()
+    assert "".join(seen) == "begin ${CANARY} canary ${LONG_CANARY}\nend ca"
+    assert os.environ.get("CANARY") != CANARY  # no other secret than those it was given
