@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dataflow.cli import config, db, doctor, runs, service, test, validate, workflow
+from dataflow.cli import config, db, doctor, init, runs, service, test, validate, workflow
 from dataflow.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, DataflowError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+workflow.app.command("init")(init.init)
 workflow.app.command("validate")(validate.validate)
 workflow.app.command("test")(test.run_tests)
 app.add_typer(workflow.app, name="workflow")

@@ -12,7 +12,7 @@ IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*\Z")
 # Catalogs and schemas that DuckDB or this project already uses; a workflow's id becomes a schema.
 RESERVED = {
     "main", "dataflow", "temp", "system", "information_schema", "pg_catalog", "memory",
-    "published", "notebooks", "dashboard", "runs",
+    "published", "notebooks", "dashboard", "runs", "data", "api", "tests",
 }  # fmt: skip
 
 

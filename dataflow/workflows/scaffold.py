@@ -1,0 +1,234 @@
+"""Making a new workflow from a template: all of its files, or none."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from dataflow.errors import ConfigurationError, Problem
+from dataflow.project import Project
+from dataflow.workflows.names import nearest, workflow_id_problem
+
+TEMPLATES = Path(__file__).parent / "template"
+DEFAULT = "minimal"
+
+# A template is a workflow called `my_workflow`, complete and able to run; a new workflow is a
+# copy of it in which the name is another.
+NAME = "my_workflow"
+SLUG = "my-workflow"
+TITLE = "My workflow"
+VARIABLE = "MY_WORKFLOW"
+
+
+@dataclass(frozen=True)
+class Scaffold:
+    """A workflow that can be made, or was.
+
+    Args:
+        project: where.
+        workflow_id: its id.
+        template: what it is made from.
+    """
+
+    project: Project
+    workflow_id: str
+    template: str
+
+    @property
+    def slug(self) -> str:
+        """Its part of its dashboard's address."""
+        return self.workflow_id.replace("_", "-")
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders it consists of; the one that makes it a workflow comes last."""
+        root = self.project.root
+        return [
+            root / "dbt" / "models" / self.workflow_id,
+            root / "evidence" / "sources" / self.workflow_id,
+            root / "evidence" / "pages" / self.slug,
+            root / "tests" / "workflows" / self.workflow_id,
+            root / "notebooks" / self.workflow_id,
+        ]
+
+    @property
+    def files(self) -> list[Path]:
+        """Its files, in name order."""
+        return sorted(self.project.root / new for _, new in self._pairs())
+
+    def _pairs(self) -> Iterator[tuple[Path, PurePosixPath]]:
+        """Each file of the template, and the new file's path from the root."""
+        folder = TEMPLATES / self.template
+        for source in sorted(folder.rglob("*")):
+            if source.is_file() and not _is_leftover(source):
+                yield source, PurePosixPath(self.rename(source.relative_to(folder).as_posix()))
+
+    def rename(self, text: str) -> str:
+        """`text` of the template with the new workflow's name in it."""
+        title = self.workflow_id.replace("_", " ").strip().capitalize()
+        for old, new in (
+            (NAME, self.workflow_id),
+            (SLUG, self.slug),
+            (TITLE, title),
+            (VARIABLE, self.workflow_id.upper()),
+        ):
+            text = text.replace(old, new)
+        return text
+
+    def write(self, folder: Path) -> None:
+        """Write the files below `folder`, as they will stand below the project's root."""
+        for source, new in self._pairs():
+            path = folder / new
+            path.parent.mkdir(parents=True, exist_ok=True)
+            content = source.read_bytes()
+            try:
+                path.write_text(self.rename(content.decode("utf-8")), encoding="utf-8")
+            except UnicodeDecodeError:
+                path.write_bytes(content)  # data, such as Parquet
+
+
+def template_names() -> list[str]:
+    """The templates there are."""
+    return sorted(path.name for path in TEMPLATES.iterdir() if (path / "notebooks").is_dir())
+
+
+def plan_workflow(project: Project, workflow_id: str, template: str = DEFAULT) -> Scaffold:
+    """Check that the workflow can be made; nothing is written.
+
+    Args:
+        project: where.
+        workflow_id: the new workflow's id, which becomes a folder, a schema and an address.
+        template: one of `template_names()`.
+
+    Raises:
+        ConfigurationError: there is no such template, the name cannot be a workflow's, or it is
+            taken; then the error lists which paths exist.
+    """
+    if template not in template_names():
+        raise ConfigurationError(
+            f"there is no template `{template}`", hint=nearest(template, template_names())
+        )
+    reason = workflow_id_problem(workflow_id) or _name_problem(workflow_id)
+    if reason is not None:
+        proposal = "".join(c if c.isalnum() and c.isascii() else "_" for c in workflow_id.lower())
+        proposal = proposal.strip("_0123456789")
+        works = proposal != workflow_id and not (
+            workflow_id_problem(proposal) or _name_problem(proposal)
+        )
+        raise ConfigurationError(
+            reason, hint=f"`{proposal}` would do." if works else "Choose another name."
+        )
+    scaffold = Scaffold(project, workflow_id, template)
+    taken = [*_existing(scaffold), *_same_schemas(project, workflow_id)]
+    if taken:
+        raise ConfigurationError(
+            f"the name `{workflow_id}` is taken; nothing was made",
+            hint="Choose another name, or remove what is there.",
+            problems=taken,
+            root=project.root,
+        )
+    return scaffold
+
+
+def make_workflow(scaffold: Scaffold) -> list[Path]:
+    """Make the workflow: every file, or, when something fails, none.
+
+    Returns:
+        The files that were made.
+
+    Raises:
+        ConfigurationError: the project's folders cannot be written.
+    """
+    project = scaffold.project
+    state_was_there = project.state.exists()
+    made: list[Path] = []
+    try:
+        project.state.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=project.state, prefix="init-") as temporary:
+            scaffold.write(Path(temporary))
+            for folder in scaffold.folders:
+                built = Path(temporary) / folder.relative_to(project.root)
+                for parent in reversed(folder.parents):
+                    if parent.is_relative_to(project.root) and not parent.exists():
+                        parent.mkdir()
+                        made.append(parent)
+                built.rename(folder)
+                made.append(folder)
+    except BaseException as error:
+        for path in reversed(made):
+            shutil.rmtree(path, ignore_errors=True)
+        if not state_was_there:
+            shutil.rmtree(project.state, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise ConfigurationError(
+                f"the workflow cannot be written: {error.strerror or error}; nothing was made",
+                where=project.relative(Path(str(error.filename2 or error.filename or "."))),
+            ) from None
+        raise
+    return scaffold.files
+
+
+def _is_leftover(path: Path) -> bool:
+    return path.suffix == ".pyc" or ".ipynb_checkpoints" in path.parts
+
+
+def _existing(scaffold: Scaffold) -> list[Problem]:
+    """What is in the new workflow's way."""
+    from dataflow.workflows.check_sql import read_names
+
+    project = scaffold.project
+    page = (project.evidence / "pages" / scaffold.slug).with_suffix(".md")
+    found = [
+        Problem("is there already", path) for path in [*scaffold.folders, page] if path.exists()
+    ]
+    if not found:
+        models = read_names(project).models
+        found = [
+            Problem(f"dbt has a model `{path.stem}` already, in another folder", path)
+            for path in scaffold.files
+            if path.is_relative_to(project.dbt) and path.suffix == ".sql" and path.stem in models
+        ]
+    return found
+
+
+def _same_schemas(project: Project, workflow_id: str) -> list[Problem]:
+    """Workflows whose schemas would be the new one's: `sales_raw` is the raw schema of `sales`."""
+
+    def schemas(name: str) -> set[str]:
+        return {name, f"{name}_raw", f"{name}_staging"}
+
+    from dataflow.workflows.registry import workflow_folders
+
+    return [
+        Problem(
+            f"workflow {folder.name} has the schema {shared}, which would be this one's too", folder
+        )
+        for folder in workflow_folders(project)
+        if folder.name != workflow_id
+        for shared in sorted(schemas(folder.name) & schemas(workflow_id))
+    ]
+
+
+def _name_problem(workflow_id: str) -> str | None:
+    """Why a well-formed name would not work in YAML, SQL or Python; None when it would."""
+    import duckdb
+    import yaml
+
+    if yaml.safe_load(workflow_id) != workflow_id:
+        return f"`{workflow_id}` is a value in YAML, and no name"
+    with duckdb.connect() as connection:
+        words = connection.execute(
+            "SELECT keyword_name FROM duckdb_keywords() "
+            "WHERE keyword_category IN ('reserved', 'type_function')"
+        ).fetchall()
+    if (workflow_id,) in words:
+        return f"`{workflow_id}` is a word of SQL's own"
+    spec = importlib.util.find_spec(workflow_id)
+    # A folder without __init__.py that happens to be on the path is in nobody's way.
+    if spec is not None and spec.loader is not None and spec.origin is not None:
+        return f"`{workflow_id}` is the name of a Python package that is installed"
+    return None
