@@ -1,0 +1,200 @@
+"""What a stage costs: a plain script, papermill, dagstermill and DATAFLOW, side by side.
+
+    python benchmarks/stages.py [--repeats 3]
+
+A trivial notebook of five cells. CPU is that of all processes involved, kernels included; wall is
+the clock's. (a) is one more stage inside a process that runs already, (b) the whole command from
+the shell. The ways take turns, and the medians are printed; ratios carry over to other machines,
+seconds do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import ways
+
+CELLS = ["a = 1", "b = a + 1", "c = [a, b]", "d = sum(c)", "print(d)"]
+LONGEST = 180  # seconds for one command
+
+# Each runs in a process of its own, which has imported all it needs and warmed up once before
+# anything is measured: `one_more()` is what one more stage costs.
+SCRIPT = """
+def one_more():
+    import subprocess, sys
+    subprocess.run([sys.executable, "notebook.py"], check=True, stdout=subprocess.DEVNULL)
+"""
+PAPERMILL = """
+import papermill
+def one_more():
+    papermill.execute_notebook("notebook.ipynb", "executed.ipynb", progress_bar=False)
+"""
+DAGSTERMILL = """
+import dagster, definitions
+from dagster._core.definitions.reconstruct import ReconstructableRepository
+from dagster._core.execution.api import execute_run_iterator
+
+repository = ReconstructableRepository.for_file("definitions.py", "defs", ".")
+job = repository.get_reconstructable_job("__ASSET_JOB")
+instance = dagster.DagsterInstance.get()
+def one_more():
+    run = instance.create_run_for_job(
+        job.get_definition(), run_config={"execution": {"config": {"in_process": {}}}}
+    )
+    assert any(e.event_type_value == "RUN_SUCCESS" for e in execute_run_iterator(job, run, instance))
+"""
+OURS = """
+from pathlib import Path
+from dataflow.project import Project
+from dataflow.stages.execute import execute_stage
+from dataflow.workflows.registry import get_workflow
+
+project = Project(Path.cwd())
+stage = get_workflow(project, "compare").stages[0]
+def one_more():
+    done = execute_stage(project, stage, {}, run_id="r", output=Path("executed.ipynb"))
+    assert done.status == "succeeded"
+"""
+# Only the calls are measured: a child's CPU time counts when it has been waited for.
+MEASURE = """
+import json, resource, sys, time
+def cpu():
+    both = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in both)
+one_more()
+print("READY", flush=True)
+for line in sys.stdin:
+    before, begin = cpu(), time.monotonic()
+    one_more()
+    print("MEASURED " + json.dumps([cpu() - before, time.monotonic() - begin]), flush=True)
+"""
+Cost = tuple[float, float]  # seconds of CPU, seconds of wall time
+
+
+class Running:
+    """A process that runs one more stage whenever it is asked to."""
+
+    def __init__(self, code: str, folder: Path, environment: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code + MEASURE],
+            cwd=folder,
+            env={**environment, "PYTHONPATH": f".{os.pathsep}{environment['PYTHONPATH']}"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self._answer("READY")
+
+    def measure(self) -> Cost:
+        """Run one more stage."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        cpu, wall = json.loads(self._answer("MEASURED"))
+        return cpu, wall
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate(timeout=30)
+
+    def _answer(self, word: str) -> str:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith(word):
+                return line.removeprefix(word)
+        raise RuntimeError(f"it ended with exit code {self._process.wait()}")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=3, help="of each measurement")
+    options = parser.parse_args()
+    print(f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, {options.repeats} repeats\n")
+    with tempfile.TemporaryDirectory(prefix="stages-") as name:
+        root = Path(name).resolve()
+        prepared = {}
+        for way in ways.WAYS:
+            folder = root / way.title.replace(" ", "-")
+            folder.mkdir()
+            prepared[way.title] = (folder, way.prepare(folder, CELLS, {}))
+        script = root / "script"
+        script.mkdir()
+        (script / "notebook.py").write_text("\n".join(CELLS) + "\n", "utf-8")
+        prepared["plain script"] = (
+            script,
+            ways.Prepared([sys.executable, "notebook.py"], ways.environment()),
+        )
+        codes = {
+            "plain script": SCRIPT,
+            "plain papermill": PAPERMILL,
+            "plain dagstermill": DAGSTERMILL,
+            "DATAFLOW": OURS,
+        }
+        running = {
+            title: Running(code, prepared[title][0], prepared[title][1].environment)
+            for title, code in codes.items()
+        }
+        try:
+            inside = {title: process.measure for title, process in running.items()}
+            show("(a) one more stage inside a running process", inside, options.repeats)
+        finally:
+            for process in running.values():
+                process.close()
+        shell = {title: _command(*prepared[title]) for title in codes}
+        show("(b) the whole command from the shell", shell, options.repeats)
+
+
+def _command(folder: Path, prepared: ways.Prepared) -> Callable[[], Cost]:
+    def measure() -> Cost:
+        before, begin = _of_children(), time.monotonic()
+        subprocess.run(
+            prepared.command,
+            cwd=folder,
+            env=prepared.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=LONGEST,
+            check=True,
+        )
+        return _of_children() - before, time.monotonic() - begin
+
+    return measure
+
+
+def _of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def show(title: str, measures: dict[str, Callable[[], Cost]], repeats: int) -> None:
+    """Measure in turns and print the medians, with the ratio to papermill."""
+    costs: dict[str, list[Cost]] = {name: [] for name in measures}
+    for _ in range(repeats):
+        for name, measure in measures.items():
+            costs[name].append(measure())
+    median = {
+        name: tuple(statistics.median(values) for values in zip(*found, strict=True))
+        for name, found in costs.items()
+    }
+    base = median["plain papermill"]
+    print(f"{title}\n  {'':20}{'CPU s':>8}{'wall s':>8}{'CPU of papermill':>19}{'wall':>7}")
+    for name, (cpu, wall) in median.items():
+        print(f"  {name:20}{cpu:8.2f}{wall:8.2f}{cpu / base[0]:19.2f}{wall / base[1]:7.2f}")
+    print(flush=True)
+
+
+if __name__ == "__main__":
+    main()
