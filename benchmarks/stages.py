@@ -51,7 +51,8 @@ def one_more():
     run = instance.create_run_for_job(
         job.get_definition(), run_config={"execution": {"config": {"in_process": {}}}}
     )
-    assert any(e.event_type_value == "RUN_SUCCESS" for e in execute_run_iterator(job, run, instance))
+    list(execute_run_iterator(job, run, instance))
+    assert instance.get_run_by_id(run.run_id).is_success
 """
 OURS = """
 from pathlib import Path
