@@ -44,15 +44,20 @@ def project(tmp_path_factory: pytest.TempPathFactory, built_pages: Path) -> Proj
 
 
 @pytest.fixture
-def runner(project: Project, tmp_path: Path) -> Iterator[PageRunner]:
-    """Tries snippets in a copy of the project of the page's own."""
-    root = tmp_path / "project"
-    shutil.copytree(project.root, root, symlinks=True)
-    runner = PageRunner(Project(root))
+def runner(project: Project) -> Iterator[PageRunner]:
+    """Tries snippets in the project, which is as it was again afterwards.
+
+    Not in a copy elsewhere: dbt would have to read its project anew for every page.
+    """
+    kept = project.root.with_name("kept")
+    shutil.copytree(project.root, kept, symlinks=True)
+    runner = PageRunner(project)
     try:
         yield runner
     finally:
         runner.close()
+        shutil.rmtree(project.root)
+        kept.rename(project.root)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
