@@ -81,7 +81,7 @@ def _own_resources(job: Any) -> dict[str, Any]:
 def _whole(project: Project, workflow: Workflow, graph: Any, tables: Any, ports: Any) -> Any:
     """The author's graph with archived ops, and the step about its tables after them."""
     alias = tables_name(graph)
-    dependencies = _renamed(workflow, graph.dependencies)
+    dependencies = _renamed(workflow, graph)
     dependencies[dg.NodeInvocation(tables.name, alias)] = {
         "after": dg.MultiDependencyDefinition(
             [
@@ -105,21 +105,25 @@ def _whole(project: Project, workflow: Workflow, graph: Any, tables: Any, ports:
     )
 
 
-def _renamed(workflow: Workflow, dependencies: Any) -> dict[Any, Any]:
-    """The same dependencies between ops whose definitions bear the workflow's name.
+def _renamed(workflow: Workflow, graph: Any) -> dict[Any, Any]:
+    """The dependencies of `graph` between ops whose definitions bear the workflow's name.
 
     Dagster wants one definition per name in all of the project; the ops keep theirs.
     """
-    return {
-        dg.NodeInvocation(
-            names.op_name(workflow.id, node.name),
-            node.alias or node.name,
-            node.tags,
-            node.hook_defs,
-            node.retry_policy,
-        ): inputs
-        for node, inputs in dependencies.items()
-    }
+    given = {node.alias or node.name: (node, inputs) for node, inputs in graph.dependencies.items()}
+    renamed = {}
+    for node in graph.nodes:
+        # A node that nothing was said about, as in a graph of one op, is not in there.
+        invocation, inputs = given.get(node.name, (dg.NodeInvocation(node.definition.name), {}))
+        new = dg.NodeInvocation(
+            names.op_name(workflow.id, node.definition.name),
+            node.name,
+            invocation.tags,
+            invocation.hook_defs,
+            invocation.retry_policy,
+        )
+        renamed[new] = inputs
+    return renamed
 
 
 def _archived(project: Project, workflow: Workflow, nodes: Any) -> list[Any]:
@@ -132,7 +136,7 @@ def _archived(project: Project, workflow: Workflow, nodes: Any) -> list[Any]:
                     names.op_name(workflow.id, node.name),
                     description=node.description,
                     node_defs=_archived(project, workflow, node.node_defs),
-                    dependencies=_renamed(workflow, node.dependencies),
+                    dependencies=_renamed(workflow, node),
                     input_mappings=node.input_mappings,
                     output_mappings=node.output_mappings,
                     config=node.config_mapping,
