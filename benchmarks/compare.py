@@ -4,7 +4,7 @@
 
 Every case is run for real, in a temporary folder, as a command of its own; what the table says
 is what was found afterwards: exit code, stored notebooks, the state of the cell, processes.
-`--write` puts the table into docs/stages.md. Takes about five minutes.
+`--write` puts the table into docs/stages.md. Takes about seven minutes.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def kept_secret(case: Case, found: Found) -> list[str]:
     return [
         f"exit code {found.command.returncode}",
         "**in the notebook**" if notebooks else "not in the notebook",
-        f"**in {others} other files**" if others else "in no other file",
+        f"**in {others} other file{'s' * (others > 1)}**" if others else "in no other file",
     ]
 
 
