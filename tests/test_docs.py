@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import click
@@ -43,28 +45,40 @@ def project(tmp_path_factory: pytest.TempPathFactory, built_pages: Path) -> Proj
     return project
 
 
-@pytest.fixture
-def runner(project: Project) -> Iterator[PageRunner]:
-    """Tries snippets in the project, which is as it was again afterwards.
+@pytest.fixture(scope="module")
+def tried(
+    project: Project, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Future[None]]]:
+    """What came of each page's snippets, by page: tried in clones, as many at once as there are cores."""
+    chosen = {
+        item.callspec.params["page"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and "tried" in item.fixturenames
+    }
+    longest_first = sorted(chosen, key=lambda page: -len(snippets(page)))
+    folder = tmp_path_factory.mktemp("pages")
+    with ThreadPoolExecutor(max_workers=min(len(chosen), os.cpu_count() or 1, 4)) as pool:
+        yield {
+            page.name: pool.submit(_try_page, page, project, folder / page.stem)
+            for page in longest_first
+        }
+        pool.shutdown(wait=True, cancel_futures=True)
 
-    Not in a copy elsewhere: dbt would have to read its project anew for every page.
-    """
-    kept = project.root.with_name("kept")
-    shutil.copytree(project.root, kept, symlinks=True)
-    runner = PageRunner(project)
+
+def _try_page(page: Path, project: Project, folder: Path) -> None:
+    shutil.copytree(project.root, folder, symlinks=True)
+    runner = PageRunner(Project(folder))
     try:
-        yield runner
+        for snippet in snippets(page):
+            if snippet.is_tried:
+                runner.try_out(snippet)
     finally:
         runner.close()
-        shutil.rmtree(project.root)
-        kept.rename(project.root)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_snippet_of_a_page_does_what_it_says(page: Path, runner: PageRunner):
-    for snippet in snippets(page):
-        if snippet.is_tried:
-            runner.try_out(snippet)
+def test_every_snippet_of_a_page_does_what_it_says(page: Path, tried: dict[str, Future[None]]):
+    tried[page.name].result()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
