@@ -73,13 +73,13 @@ def op_step(project: Project, workflow: Workflow) -> Iterator[Step]:
             raise dg.Failure(f"check failed: {shown}", allow_retries=False)
 
 
-def _one(step: Step, log: io.TextIOBase, workflow: Workflow) -> Iterator[Step]:
+def _one(step: Step, log: _Output, workflow: Workflow) -> Iterator[Step]:
     try:
         yield step
     except StageSkipped as skipped:
         step.facts.update(status="skipped", skipped=str(skipped))
     except Exception as error:
-        log.write("".join(traceback.format_exception(error)))
+        log.keep("".join(traceback.format_exception(error)))
         step.facts["error"] = {"message": in_words(error, workflow.folder)}
         raise
 
@@ -161,9 +161,7 @@ def _surroundings(project: Project, workflow: Workflow, name: str, run_id: str) 
 
 
 @contextlib.contextmanager
-def _logged(
-    archive: RunArchive, context: Any, name: str, scrubber: Scrubber
-) -> Iterator[io.TextIOBase]:
+def _logged(archive: RunArchive, context: Any, name: str, scrubber: Scrubber) -> Iterator[_Output]:
     """Write what the op prints and logs to its log in the archive; yields that log."""
     with (archive.folder / f"{name}.log").open("a", encoding="utf-8") as file:
         handler = _ToFile(file, scrubber, name)
@@ -198,6 +196,10 @@ class _Output(io.TextIOBase):
         if self._on is not None:
             self._on.write(clean)
         return len(text)
+
+    def keep(self, text: str) -> None:
+        """Write to the op's log only: on the terminal, a failure has its own few lines."""
+        self._file.write(self._scrubber.text(text))
 
     def flush(self) -> None:
         self._file.flush()
