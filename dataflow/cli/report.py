@@ -54,7 +54,9 @@ def failure(project: Project, run: Run) -> DataflowError | None:
                 f"{step['kind']} {name} failed: {error['message']}"
                 if step["kind"] != name
                 else f"{name} failed: {error['message']}",
-                hint=f"`dataflow runs show {run.run_id[:8]}` has the details.",
+                hint=f"Log: {project.relative(run.folder / step['log'])}"
+                if step.get("log")
+                else f"`dataflow runs show {run.run_id[:8]}` has the details.",
             )
         notebook = project.relative(run.folder / step["notebook"])
         text = [f"stage {name} failed in {error['message']}", "", _numbered(error["source"])]

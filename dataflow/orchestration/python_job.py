@@ -4,6 +4,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -33,7 +34,8 @@ def job_asset(project: Project, workflow: Workflow) -> Any:
     outputs = job_outputs(project, workflow)
     ports = {key: f"table_{number}" for number, key in enumerate(outputs)}
     tables = _tables_op(project, workflow, tables_name(job.graph), ports)
-    graph = _whole(project, workflow, job.graph, tables, ports)
+    ops = _Ops(project, workflow, job._op_retry_policy)
+    graph = _whole(ops, job.graph, tables, ports)
     owner = workflow.config.workflow.owner
     description = registration.description or workflow.config.workflow.description or workflow.name
 
@@ -78,8 +80,24 @@ def _own_resources(job: Any) -> dict[str, Any]:
     }
 
 
-def _whole(project: Project, workflow: Workflow, graph: Any, tables: Any, ports: Any) -> Any:
+@dataclass(frozen=True)
+class _Ops:
+    """What all ops of a job have in common.
+
+    Args:
+        project: the project.
+        workflow: the workflow.
+        retry_policy: the job's, for ops that have none of their own.
+    """
+
+    project: Project
+    workflow: Workflow
+    retry_policy: Any
+
+
+def _whole(ops: _Ops, graph: Any, tables: Any, ports: Any) -> Any:
     """The author's graph with archived ops, and the step about its tables after them."""
+    workflow = ops.workflow
     alias = tables_name(graph)
     dependencies = _renamed(workflow, graph)
     dependencies[dg.NodeInvocation(tables.name, alias)] = {
@@ -94,7 +112,7 @@ def _whole(project: Project, workflow: Workflow, graph: Any, tables: Any, ports:
     return dg.GraphDefinition(
         names.op_name(workflow.id, names.JOB),
         description=graph.description,
-        node_defs=[*_archived(project, workflow, graph.node_defs), tables],
+        node_defs=[*_archived(ops, graph.node_defs), tables],
         dependencies=dependencies,
         output_mappings=[
             dg.OutputMapping(
@@ -126,17 +144,17 @@ def _renamed(workflow: Workflow, graph: Any) -> dict[Any, Any]:
     return renamed
 
 
-def _archived(project: Project, workflow: Workflow, nodes: Any) -> list[Any]:
+def _archived(ops: _Ops, nodes: Any) -> list[Any]:
     """The same ops and graphs, with every op run as a step of a run."""
     made = []
     for node in nodes:
         if isinstance(node, dg.GraphDefinition):
             made.append(
                 dg.GraphDefinition(
-                    names.op_name(workflow.id, node.name),
+                    names.op_name(ops.workflow.id, node.name),
                     description=node.description,
-                    node_defs=_archived(project, workflow, node.node_defs),
-                    dependencies=_renamed(workflow, node),
+                    node_defs=_archived(ops, node.node_defs),
+                    dependencies=_renamed(ops.workflow, node),
                     input_mappings=node.input_mappings,
                     output_mappings=node.output_mappings,
                     config=node.config_mapping,
@@ -144,26 +162,26 @@ def _archived(project: Project, workflow: Workflow, nodes: Any) -> list[Any]:
                 )
             )
         else:
-            made.append(_archived_op(project, workflow, node))
+            made.append(_archived_op(ops, node))
     return made
 
 
-def _archived_op(project: Project, workflow: Workflow, op: Any) -> Any:
+def _archived_op(ops: _Ops, op: Any) -> Any:
     from dagster._core.definitions.decorators.op_decorator import DecoratedOpFunction
 
     decorated = isinstance(op.compute_fn, DecoratedOpFunction)
     function = op.compute_fn.decorated_fn if decorated else op.compute_fn
-    wrapped = _in_step(project, workflow, function)
+    wrapped = _in_step(ops.project, ops.workflow, function)
     return dg.OpDefinition(
         compute_fn=DecoratedOpFunction(wrapped) if decorated else wrapped,
-        name=names.op_name(workflow.id, op.name),
+        name=names.op_name(ops.workflow.id, op.name),
         ins={one.name: dg.In.from_definition(one) for one in op.input_defs},
         outs={one.name: dg.Out.from_definition(one) for one in op.output_defs},
         description=op.description,
         config_schema=op.config_schema,
         required_resource_keys=set(op.required_resource_keys),
         tags=op.tags,
-        retry_policy=op.retry_policy,
+        retry_policy=op.retry_policy or ops.retry_policy,
         code_version=op.version,
         pool=op.pool,
     )

@@ -253,7 +253,7 @@ VARIED = """
     from pathlib import Path
 
     import pandas as pd
-    from dagster import Config, In, Nothing, Out, Output, graph, job, op
+    from dagster import Config, In, Nothing, Out, Output, RetryPolicy, graph, job, op
 
     from dataflow import stage
     from dataflow.shared.config import load_config
@@ -285,7 +285,9 @@ VARIED = """
 
 
     @op
-    async def note(total: int) -> None:
+    async def note(context, total: int) -> None:
+        if context.retry_number == 0:
+            raise ConnectionError("not at once")
         print("total", total)
 
 
@@ -309,7 +311,7 @@ VARIED = """
         stage.skip("nothing is left to do")
 
 
-    @job
+    @job(op_retry_policy=RetryPolicy(max_retries=1))
     def varied_job():
         numbers, total = split(extract())
         note(total)
@@ -396,6 +398,7 @@ def test_every_op_is_a_step_of_the_archived_run(ran: dict[str, Any]):
     assert steps["storing.store"]["rows"] == {"numbers": 4}
     assert steps["storing.store"]["recorded"]["numbers"]["run"] == ran["run"]["run_id"]
     assert steps["storing.store"]["checks"][0]["passed"] is True
+    assert (steps["extract"]["attempt"], steps["note"]["attempt"]) == (1, 2)
     assert steps["finish"]["skipped"] == "nothing is left to do"
     assert ran["run"]["parameters"] == {"extract": {"rows": 4}}
 
