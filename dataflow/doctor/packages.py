@@ -46,7 +46,7 @@ def read_lock(path: Path) -> dict[str, str]:
     from packaging.requirements import InvalidRequirement, Requirement
     from packaging.utils import canonicalize_name
 
-    locked = {}
+    locked: dict[str, str] = {}
     for line in path.read_text("utf-8").splitlines():
         text = line.split("\\")[0].strip()
         if not text or line.startswith((" ", "#", "-")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def check_warehouse(project: Project) -> Iterator[Finding]:
     if not layout.working.exists():
         yield ok("warehouse", "not made yet: no workflow has run")
     elif holder := read_holder(layout.working):
-        yield ok("warehouse", f"{_written_by(layout.working)}, in use by {holder}")
+        yield ok("warehouse", f"in use by {holder}")
     else:
         yield _file_finding(project, "warehouse", layout.working)
     reading = read_current(layout)
@@ -45,26 +46,30 @@ def _file_finding(project: Project, subject: str, path: Path) -> Finding:
     from dataflow.warehouse.files import open_file
 
     mend = "dataflow db restore FILE, from a backup; or move the file away and run the workflows."
-    if path.read_bytes()[:12][_MAGIC] != b"DUCK":
+    header = _header(path)
+    if header[_MAGIC] != b"DUCK":
         return broken(subject, f"{project.relative(path)} is no DuckDB file", mend)
-    written = _written_by(path)
+    written = header[_WRITTEN_BY].split(b"\0")[0].decode("ascii", "replace").removeprefix("v")
     try:
         open_file(path, read_only=True).close()
     except DataflowError as error:
-        return broken(subject, f"{error.message} ({written})", error.hint or mend)
-    if written and written.removeprefix("written by DuckDB v") > duckdb.__version__:
+        return broken(subject, f"{error.message} (written by DuckDB {written})", error.hint or mend)
+    if written and _numbers(written) > _numbers(duckdb.__version__):
         return warning(
             subject,
-            f"{written}, and DuckDB here is {duckdb.__version__}",
+            f"written by DuckDB {written}, newer than the {duckdb.__version__} here",
             "Use the DuckDB of requirements.lock everywhere.",
         )
-    return ok(subject, f"{written}, {path.stat().st_size:,} bytes")
+    return ok(subject, f"written by DuckDB {written}, {path.stat().st_size:,} bytes")
 
 
-def _written_by(path: Path) -> str:
+def _header(path: Path) -> bytes:
     with path.open("rb") as file:
-        version = file.read(_WRITTEN_BY.stop)[_WRITTEN_BY].split(b"\0")[0]
-    return f"written by DuckDB {version.decode('ascii', 'replace')}" if version else ""
+        return file.read(_WRITTEN_BY.stop)
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]
 
 
 def check_dbt(project: Project) -> Iterator[Finding]:
