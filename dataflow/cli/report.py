@@ -20,7 +20,7 @@ def print_run(project: Project, workflow: Workflow | None, run: Run) -> None:
     for name, step in run.steps.items():
         table.add_row(name, status_text(step.get("status", "pending")), _time(step), *_counts(step))
     out.print(table)
-    if run.status == "succeeded" and "dashboard" in run.steps:
+    if run.status == "succeeded" and run.steps.get("dashboard", {}).get("status") == "succeeded":
         out.print(f"Dashboard           {DASHBOARDS}/{run.workflow_id.replace('_', '-')}")
         out.print("                    [dim](dataflow service start evidence)[/]")
     out.print(f"Executed notebooks  {project.relative(run.folder)}/")

@@ -111,7 +111,7 @@ def check_disk(project: Project) -> Iterator[Finding]:
     """There is room for a run."""
     free = shutil.disk_usage(project.root).free
     detail = f"{free / GIGABYTE:.1f} GB free"
-    mend = "Make room: dataflow runs prune removes old executed notebooks."
+    mend = "Make room: old folders below runs/ can be removed."
     if free < DISK_BROKEN:
         yield broken("disk", detail, mend)
     elif free < DISK_WARNING:

@@ -108,7 +108,7 @@ def _parse(project: Project) -> None:
         raise ConfigurationError(
             "dbt cannot read the models:\n    " + "\n    ".join(lines[-12:]),
             where=project.relative(project.dbt),
-            hint="Mend the file dbt names; `dataflow dbt parse` tells whether it is right.",
+            hint="Mend the file dbt names; `dbt parse` in dbt/ tells whether it is right.",
         )
 
 
