@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dataflow.project import Project
+
+if TYPE_CHECKING:
+    from dataflow.runs.index import Run
 
 app = typer.Typer(help="Find and read the executed notebooks of runs.", no_args_is_help=True)
 
@@ -83,3 +87,71 @@ def show(
     error = report.failure(project, found)
     if error is not None:
         print_error(error)
+
+
+@app.command("open")
+def open_run(
+    run: Annotated[str, typer.Argument(help="The beginning of a run's id, or `last`.")],
+    stage: Annotated[
+        str | None,
+        typer.Option("--stage", help="Which stage; else the one that failed, or the first."),
+    ] = None,
+    lab: Annotated[
+        bool,
+        typer.Option("--lab", help="Copy its notebook, with the run's parameters, for JupyterLab."),
+    ] = False,
+    keep_data: Annotated[
+        bool, typer.Option("--keep-data", help="With --lab: leave the development copy as it is.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --lab: do not ask.")] = False,
+    browser: Annotated[
+        bool | None,
+        typer.Option("--browser/--no-browser", help="Open it; by default only from a terminal."),
+    ] = None,
+) -> None:
+    """Open a stage's executed notebook; with --lab try the stage again by hand.
+
+    With --lab the development copy becomes a copy of the working warehouse, which holds what
+    the run read and wrote until another one writes.
+    """
+    from dataflow.runs.index import find_run
+    from dataflow.runs.open import chosen_stage, executed_page, page_url
+
+    project = Project.find()
+    found = find_run(project, run)
+    name = chosen_stage(found, stage)
+    if lab:
+        address = _copy_for_lab(project, found, name, keep_data=keep_data, yes=yes)
+    else:
+        address = page_url(project, executed_page(found, name))
+    typer.echo(address)
+    if "://" in address and (sys.stdout.isatty() if browser is None else browser):
+        typer.launch(address)
+
+
+def _copy_for_lab(project: Project, run: Run, stage: str, *, keep_data: bool, yes: bool) -> str:
+    from dataflow.cli.output import messages
+    from dataflow.runs.open import copy_for_lab
+    from dataflow.warehouse.debug_copy import copy_working_to_development, has_development_copy
+
+    err = messages()
+    if not keep_data and not yes and has_development_copy(project):
+        typer.confirm(
+            "The working warehouse replaces your development copy, and what notebooks run by "
+            "hand wrote to it goes. On?",
+            abort=True,
+            err=True,
+        )
+    copy = copy_for_lab(project, run, stage)
+    if not keep_data:
+        copy_working_to_development(project)
+    if copy.changed:
+        err.print(
+            f"[yellow]note:[/] {stage}.ipynb changed since that run; the copy is as it is now."
+        )
+    shown = project.relative(copy.path)
+    if copy.url is None:
+        err.print("JupyterLab does not run: dataflow service start jupyter", style="cyan")
+    else:
+        err.print(f"Copied to {shown}")
+    return copy.url or shown
