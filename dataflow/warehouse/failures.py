@@ -79,8 +79,7 @@ def explain(error: Exception, path: Path) -> WarehouseError | None:
         return WarehouseError(
             "the disk is full; nothing of this write was kept, earlier data is intact",
             where=where,
-            hint="Free space on the disk (old folders below runs/ can be removed) "
-            "and run again.",
+            hint="Free space on the disk (old folders below runs/ can be removed) and run again.",
         )
     if _BROKEN_HANDLE in text:
         return WarehouseError(
