@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,13 @@ def load_config(workflow_id: str, project: Project | None = None) -> dict[str, A
 
 
 def read_variables_of(folder: Path) -> str:
-    """The text of a workflow's config.yaml: every `${VAR}` it names is in there."""
-    try:
-        return (folder / "config.yaml").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+    """Text in which every `${VAR}` stands that the workflow in `folder` may resolve.
+
+    Its own config.yaml and those of the project's other workflows: its notebooks may
+    `load_config` any of them.
+    """
+    texts = []
+    for path in sorted(folder.parent.glob("*/config.yaml")):
+        with contextlib.suppress(OSError):
+            texts.append(path.read_text(encoding="utf-8", errors="replace"))
+    return "\n".join(texts)

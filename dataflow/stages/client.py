@@ -16,6 +16,7 @@ from traitlets import Float, Unicode
 from dataflow.errors import ConfigurationError, StageFailed
 from dataflow.stages import lifetime, wire
 from dataflow.stages.display import StageSkipped
+from dataflow.stages.interrupts import Interrupts
 from dataflow.stages.listen import Listener, LiveText, to_file, to_log
 from dataflow.stages.manager import StageManager
 from dataflow.stages.output import (
@@ -27,6 +28,7 @@ from dataflow.stages.output import (
 )
 from dataflow.stages.scrub import Scrubber
 
+CANCELLED = ("Cancelled", "the run was cancelled while this cell ran")
 STARTS = 3  # kernels that collide on a port die at once; another start picks other ports
 
 
@@ -64,6 +66,7 @@ class StageClient(PapermillNotebookClient):
         self._streams: dict[int, dict[str, tuple[Stream, Any]]] = {}
         self._room: dict[int, int] = {}
         self._live = LiveText(self.scrubber, self._listeners())
+        self._interrupts = Interrupts()
         self._pid = 0
         self._peak = 0
         self._returncode: int | None = None
@@ -89,24 +92,25 @@ class StageClient(PapermillNotebookClient):
         """
         self.reset_execution_trackers()
         kwargs.setdefault("preexec_fn", lifetime.child_setup())
-        self._start(**kwargs)
-        try:
-            if self.notebook_timeout:
-                self._deadline = time.monotonic() + self.notebook_timeout
-            if self._run_cells():
-                reply = self.wait_for_reply(self.kc.kernel_info())
-                if reply is not None:
-                    self.nb.metadata["language_info"] = reply["content"]["language_info"]
-                self.set_widgets_metadata()
-            else:
+        with self._interrupts:
+            self._start(**kwargs)
+            try:
+                if self.notebook_timeout:
+                    self._deadline = time.monotonic() + self.notebook_timeout
+                if self._run_cells():
+                    reply = self.wait_for_reply(self.kc.kernel_info())
+                    if reply is not None:
+                        self.nb.metadata["language_info"] = reply["content"]["language_info"]
+                    self.set_widgets_metadata()
+                else:
+                    self.shutdown_kernel = "immediate"
+            except BaseException:
                 self.shutdown_kernel = "immediate"
-        except BaseException:
-            self.shutdown_kernel = "immediate"
-            self._drop_tasks()
-            raise
-        finally:
-            self._note_memory()
-            self._end_kernel()
+                self._drop_tasks()
+                raise
+            finally:
+                self._note_memory()
+                self._end_kernel()
         return self.nb
 
     def _start(self, **kwargs: Any) -> None:
@@ -183,18 +187,19 @@ class StageClient(PapermillNotebookClient):
                     manager.cell_exception(cell, index, exception=error)
                 return True
             except DeadKernelError:
-                manager.cell_failed(cell, "KernelDied", self._how_it_died())
+                if self._interrupts.error is not None:
+                    manager.cell_failed(cell, *CANCELLED, cancelled=True)
+                else:
+                    manager.cell_failed(cell, "KernelDied", self._how_it_died())
                 return False
             except CellTimeoutError:
                 manager.cell_failed(cell, "Timeout", self._what_ran_out())
                 return False
             except asyncio.CancelledError:
                 raise
-            except BaseException as error:
-                manager.cell_failed(
-                    cell, "Cancelled", "the run was cancelled while this cell ran", cancelled=True
-                )
-                raise error
+            except BaseException:
+                manager.cell_failed(cell, *CANCELLED, cancelled=True)
+                raise
             finally:
                 self._live.flush()
                 self._settle_streams()
@@ -228,6 +233,8 @@ class StageClient(PapermillNotebookClient):
             self._note_memory()
             self.nb_man.save_if_due()
             try:
+                if self._interrupts.error is not None:  # raised where exceptions are ignored
+                    raise DeadKernelError("Cancelled")
                 await self._async_check_alive()
             except DeadKernelError:
                 assert self.task_poll_for_reply is not None

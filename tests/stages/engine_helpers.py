@@ -63,8 +63,11 @@ import json, signal, sys
 import nbformat
 from dataflow.stages.engine import DataflowEngine
 
+class Interrupted(BaseException):
+    "As Dagster's: neither an error nor Python's own KeyboardInterrupt."
+
 def interrupt(number, frame):
-    raise KeyboardInterrupt
+    raise Interrupted
 
 signal.signal(signal.SIGTERM, interrupt)
 source, output, options = sys.argv[1:]

@@ -134,11 +134,14 @@ STUBBORN = (
     "    try: time.sleep(120)\n"
     "    except BaseException: pass"
 )
+# Keeps the process that listens busy: a signal comes while it handles a message.
+CHATTY = "began()\nwhile True: print('on and on', flush=True)"
 
 
 @pytest.mark.parametrize(
     ("cell", "number"),
     [
+        pytest.param(CHATTY, signal.SIGTERM, id="chatty-SIGTERM"),
         pytest.param(SLEEP, signal.SIGINT, id="sleep-SIGINT"),
         pytest.param(QUERY, signal.SIGTERM, id="query-SIGTERM"),
         pytest.param(STUBBORN, signal.SIGTERM, id="stubborn-SIGTERM"),

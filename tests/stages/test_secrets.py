@@ -32,6 +32,7 @@ from projects import (
 )
 
 from dataflow.project import Project
+from dataflow.shared.config import read_variables_of
 from dataflow.stages.listen import LiveText
 from dataflow.stages.scrub import Scrubber, secrets_in
 
@@ -265,3 +266,15 @@ def test_a_secret_printed_in_pieces_is_held_back_until_it_is_whole(size: int) ->
     live.flush()
     assert "".join(seen) == "begin ${CANARY} canary ${LONG_CANARY}\nend ca"
     assert os.environ.get("CANARY") != CANARY  # no other secret than those it was given
+
+
+def test_secrets_of_other_workflows_count_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTHERS", "of-another-workflow")
+    project = make_project(
+        tmp_path / "project",
+        {"demo": {}, "other": Workflow({}, config={"key": "${OTHERS}"})},
+    )
+    text = read_variables_of(project.notebooks / "demo")  # may `load_config("other")`
+    assert secrets_in(text) == {"OTHERS": "of-another-workflow"}
