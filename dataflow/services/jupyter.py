@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from dataflow.project import Project
+from dataflow.services.launcher import write_config
 from dataflow.services.model import HOST, Command, Plan
 
 
@@ -23,6 +24,7 @@ def prepare(project: Project, port: int) -> Plan:
     token = secrets.token_hex(24)
     token_file = folder / "token"
     token_file.write_text(token, "utf-8")
+    write_config(project, folder)
     project.notebooks.mkdir(parents=True, exist_ok=True)
     settings = {
         "ServerApp.ip": HOST,
@@ -47,6 +49,10 @@ def prepare(project: Project, port: int) -> Plan:
         {
             "JUPYTER_TOKEN": None,
             "JUPYTER_TOKEN_FILE": str(token_file),
+            # The launcher's tiles, beside whatever the user has configured.
+            "JUPYTER_CONFIG_PATH": os.pathsep.join(
+                [str(folder), *filter(None, [os.environ.get("JUPYTER_CONFIG_PATH")])]
+            ),
             # The kernel `python3` is this environment's, also when the user has one of their own.
             "JUPYTER_PREFER_ENV_PATH": "1",
         },
