@@ -1,6 +1,6 @@
 """What a stage costs: a plain script, papermill, dagstermill and DATAFLOW, side by side.
 
-    python benchmarks/stages.py [--repeats 3]
+    python benchmarks/stages.py [--repeats 3] [--inside]
 
 A trivial notebook of five cells. CPU is that of all processes involved, kernels included; wall is
 the clock's. (a) is one more stage inside a process that runs already, (b) the whole command from
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import resource
 import statistics
 import subprocess
@@ -135,6 +136,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3, help="of each measurement")
+    parser.add_argument("--inside", action="store_true", help="only (a)")
     options = parser.parse_args()
     print(f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, {options.repeats} repeats\n")
     with tempfile.TemporaryDirectory(prefix="stages-") as name:
@@ -169,6 +171,8 @@ def main() -> None:
         finally:
             for process in running.values():
                 process.close()
+        if options.inside:
+            return
         shell = {title: _command(*prepared[title]) for title in codes}
         show("(b) the whole command from the shell", shell, options.repeats)
 
@@ -199,9 +203,12 @@ def _of_children() -> float:
 def show(title: str, measures: dict[str, Callable[[], Cost]], repeats: int) -> None:
     """Measure in turns and print the medians, with the ratio to papermill."""
     costs: dict[str, list[Cost]] = {name: [] for name in measures}
+    order = list(measures)
     for _ in range(repeats):
-        for name, measure in measures.items():
-            costs[name].append(measure())
+        for name in order:
+            costs[name].append(measures[name]())
+        # Who comes after a heavy one finds the machine's caches full of that one's things.
+        random.shuffle(order)
     median = {
         name: tuple(statistics.median(values) for values in zip(*found, strict=True))
         for name, found in costs.items()
