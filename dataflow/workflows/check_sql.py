@@ -10,12 +10,14 @@ from pathlib import Path
 from dataflow.errors import Problem
 from dataflow.project import Project
 from dataflow.workflows.names import nearest
-from dataflow.workflows.yaml_file import read_yaml
+from dataflow.workflows.yaml_file import Location, YamlFile, read_yaml
 
 EXPRESSION = re.compile(r"\{\{-?(.*?)-?\}\}", re.DOTALL)
 COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
 REF = re.compile(r"\bref\(\s*['\"](\w+)['\"]\s*\)")
 SOURCE = re.compile(r"\bsource\(\s*['\"](\w+)['\"]\s*,\s*['\"](\w+)['\"]\s*\)")
+TEST = re.compile(r"\{%-?\s*(?:data_)?test\s+(\w+)")
+DBTS_OWN_TESTS = {"unique", "not_null", "accepted_values", "relationships"}
 SNAPSHOT = re.compile(r"\{%-?\s*snapshot\s+(\w+)")
 
 
@@ -27,11 +29,13 @@ class DbtNames:
         models: names for `ref`.
         sources: tables by the source's name, for `source`.
         schemas: the schema each source's tables lie in.
+        tests: names of generic tests.
     """
 
     models: set[str] = field(default_factory=set)
     sources: dict[str, set[str]] = field(default_factory=dict)
     schemas: dict[str, str] = field(default_factory=dict)
+    tests: set[str] = field(default_factory=set)
 
 
 def check_models(project: Project, workflow_id: str) -> list[Problem]:
@@ -39,8 +43,12 @@ def check_models(project: Project, workflow_id: str) -> list[Problem]:
     folder = project.dbt / "models" / workflow_id
     if not folder.is_dir():
         return []
-    problems = [p for path in _yaml_files(folder) for p in read_yaml(path).problems]
     names = read_names(project)
+    problems: list[Problem] = []
+    for path in _yaml_files(folder):
+        file = read_yaml(path)
+        problems += file.problems
+        problems += _data_test_problems(file, file.data, (), names)
     tests = project.dbt / "tests" / workflow_id
     for path in sorted([*folder.rglob("*.sql"), *tests.rglob("*.sql")]):
         text = _text(path, problems)
@@ -65,7 +73,10 @@ def check_sources(project: Project, workflow_id: str) -> list[Problem]:
 
 def read_names(project: Project) -> DbtNames:
     """Every model, seed, snapshot and source of the dbt project, read from its files."""
-    names = DbtNames()
+    names = DbtNames(tests=set(DBTS_OWN_TESTS))
+    for folder in ("tests", "macros"):
+        for path in (project.dbt / folder).rglob("*.sql"):
+            names.tests |= set(TEST.findall(path.read_text("utf-8", errors="replace")))
     for folder, pattern in (("models", "*.sql"), ("models", "*.py"), ("seeds", "*.csv")):
         names.models |= {path.stem for path in (project.dbt / folder).rglob(pattern)}
     for path in (project.dbt / "snapshots").rglob("*.sql"):
@@ -108,6 +119,31 @@ def without_jinja(text: str) -> str | None:
 
     plain = EXPRESSION.sub(stand_in, text)
     return None if unknown else plain
+
+
+def _data_test_problems(
+    file: YamlFile, data: object, location: Location, names: DbtNames
+) -> Iterator[Problem]:
+    """Generic tests of no known name: dbt itself only notices when it builds."""
+    if isinstance(data, list):
+        for index, item in enumerate(data):
+            yield from _data_test_problems(file, item, (*location, index), names)
+    if not isinstance(data, dict):
+        return
+    for key, value in data.items():
+        here = (*location, str(key))
+        if key not in ("data_tests", "tests") or not isinstance(value, list):
+            yield from _data_test_problems(file, value, here, names)
+            continue
+        for index, item in enumerate(value):
+            name = next(iter(item), None) if isinstance(item, dict) else item
+            if name in ("name", "test_name") and isinstance(item, dict):
+                name = item.get("test_name")
+            # `package.test` comes from a package.
+            if isinstance(name, str) and "." not in name and name not in names.tests:
+                yield file.problem(
+                    f"there is no data test `{name}`", (*here, index), nearest(name, names.tests)
+                )
 
 
 def _reference_problems(path: Path, text: str, names: DbtNames) -> Iterator[Problem]:

@@ -78,7 +78,7 @@ def examine_dbt(project: Project) -> list[Problem]:
         ensure_manifest(project)
     except ConfigurationError as error:
         path, line = _place(project, error.message)
-        return [Problem(error.message, path, line, error.hint)]
+        return [Problem(_dbts_words(error.message), path, line, error.hint)]
     return []
 
 
@@ -146,6 +146,13 @@ def _unwritten_sources(project: Project, workflow: Workflow) -> list[Problem]:
         for table in sorted(names.sources[source])
         if (schema, table) not in written
     ]
+
+
+def _dbts_words(message: str) -> str:
+    """dbt's message without times, and without what Python and dbt say about themselves."""
+    lines = [re.sub(r"^\s*\d\d:\d\d:\d\d\s*", "    ", line) for line in message.splitlines()]
+    noise = ("RuntimeWarning", "Registered adapter", "Encountered an error", "Running with dbt")
+    return "\n".join(line for line in lines if line.strip() and not any(n in line for n in noise))
 
 
 def _place(project: Project, message: str) -> tuple[Path, int | None]:

@@ -208,6 +208,12 @@ SQL = [
     Mistake("an empty model", whole(MART, "-- to be written\n"), f"{MART}:1", "One file makes one table"),
     Mistake("a model that is not UTF-8", whole(MART, b"select '\xff'"), MART, "Save it as UTF-8"),
     Mistake("dbt's YAML is not YAML", text("dbt/models/lab/_lab__sources.yml", "    tables:", "   tables:"), "dbt/models/lab/_lab__sources.yml:4", "indentation"),
+    Mistake(
+        "a data test that is not there",
+        text("dbt/models/lab/_lab__sources.yml", "      - name: good", "      - name: good\n        columns: [{name: id, data_tests: [not_nul]}]"),
+        "dbt/models/lab/_lab__sources.yml:6",
+        "Did you mean `not_null`",
+    ),
     Mistake("a source query that is not SQL", whole(QUERY, "selct * from lab.weights"), f"{QUERY}:1", "Mend the SQL"),
     Mistake("a source query that creates", whole(QUERY, "create table a as select 1"), f"{QUERY}:1", "One file makes one table"),
     Mistake("two source queries in a file", whole(QUERY, "select 1;\nselect 2"), f"{QUERY}:1", "One file makes one table"),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import mistakes
 import pytest
 from mistakes import Mistake
-from projects import dataflow
+from projects import REPOSITORY, dataflow
 
 from dataflow.cli.main import run
 from dataflow.errors import EXIT_OK, EXIT_USAGE
@@ -177,3 +178,18 @@ def test_the_command_itself_ends_with_code_2_and_no_traceback(lab: Project):
     assert done.returncode == EXIT_USAGE
     assert_explained(done.stderr, f"{mistakes.CONFIG}:3", "Five fields")
     assert done.stdout == ""
+
+
+def test_with_dbt_what_only_dbt_can_read_is_named_too(lab: Project, capsys):
+    for name in ("dbt_project.yml", "profiles.yml"):
+        shutil.copy(REPOSITORY / "dbt" / name, lab.dbt / name)
+    mart = lab.root / mistakes.MART
+    mart.write_text("select {% if 1 %} 1 as a\n{{ config(alias='b' }}", encoding="utf-8")
+
+    assert run(["workflow", "validate"]) == EXIT_OK
+    capsys.readouterr()
+    assert run(["workflow", "validate", "--dbt"]) == EXIT_USAGE
+
+    error = capsys.readouterr().err
+    assert_explained(error, f"{mistakes.MART}:2", "Mend the file")
+    assert "RuntimeWarning" not in error
