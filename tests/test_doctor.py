@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 
 import pytest
 from projects import Workflow, dataflow, make_project, parameters
 
 from dataflow.doctor.examine import examine
+from dataflow.doctor.packages import check_packages
 from dataflow.project import Project
 
 
@@ -70,3 +72,22 @@ def test_an_unset_variable_makes_the_configuration_invalid(project):
     assert "config.yaml:" in result.stderr
     fine = dataflow(project, "config", "validate", "sales", env={"SHOP_TOKEN": "x"})
     assert fine.returncode == 0, fine.stderr
+
+
+def test_packages_are_compared_with_the_lock(project):
+    lock = project.root / "requirements.lock"
+    lock.write_text(
+        "duckdb==0.0.1 \\\n    --hash=sha256:00\n"
+        "pandas==0.0.1 ; sys_platform == 'no-such-system'\n"
+        f"httpx=={version('httpx')}\n    # via nothing\n",
+        encoding="utf-8",
+    )
+
+    (finding,) = check_packages(project)
+
+    assert finding.status == "warning"
+    assert f"duckdb {version('duckdb')} (locked: 0.0.1)" in finding.detail
+    assert "httpx" not in finding.detail
+    assert "pandas" not in finding.detail, "the lock is for every system"
+    lock.write_text(f"duckdb=={version('duckdb')}\n", encoding="utf-8")
+    assert [one.status for one in check_packages(project)] == ["ok"]
