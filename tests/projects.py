@@ -20,7 +20,7 @@ from dataflow.project import Project
 
 REPOSITORY = Path(__file__).parents[1]
 # What a surrounding run or shell would otherwise hand down to a test's project.
-_FOREIGN = ("DATAFLOW_", "DAGSTER_", "DBT_", "EVIDENCE_")
+_FOREIGN = ("DATAFLOW_", "DAGSTER_", "DBT_", "EVIDENCE_", "PYTEST_CURRENT_TEST")
 
 Cells = Sequence[Any]
 

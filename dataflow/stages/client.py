@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import tempfile
 import time
 from typing import Any
 
@@ -114,31 +116,42 @@ class StageClient(PapermillNotebookClient):
         return self.nb
 
     def _start(self, **kwargs: Any) -> None:
-        for attempt in range(1, STARTS + 1):
-            if self.km is None:
-                self.km = self._kernel_manager()
-            if self.first_line and attempt == 1 and getattr(self.km, "ipykernel", False):
-                self.extra_arguments += [f"--IPKernelApp.exec_lines={self.first_line}"]
-            try:
-                self.start_new_kernel(**kwargs)
-                self._pid = _pid_of(self.km)
-                self.start_new_kernel_client()
+        if self.first_line and getattr(self._kernel_manager(), "ipykernel", False):
+            self.extra_arguments += [f"--IPKernelApp.exec_lines={self.first_line}"]
+        for _ in range(STARTS - 1):
+            # What the notebook's subprocesses print comes as output of its cell. The kernel
+            # copies it to its own streams, secrets and all, which must not end up in a log.
+            if self._try_start(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **kwargs):
                 return
-            except BaseException as error:
-                self._pid = self._pid or _pid_of(self.km)
-                self.shutdown_kernel = "immediate"
-                self._drop_tasks()
-                self._end_kernel()
-                self.km = self.kc = None
-                if not _died_at_start(error):
-                    raise
-                if attempt == STARTS:
-                    raise StageFailed(
-                        f"the kernel {self.kernel_name} does not start: it ended at once, "
-                        f"{STARTS} times",
-                        hint="What it said is in the log of this process, above.",
-                    ) from None
-                self.shutdown_kernel = "graceful"
+        with tempfile.TemporaryFile() as words:
+            if not self._try_start(stdout=words, stderr=words, **kwargs):
+                words.seek(0)
+                said = self.scrubber.text(words.read().decode(errors="replace")).split("\n")
+                last = next((line for line in reversed(said) if line.strip()), "nothing")
+                raise StageFailed(
+                    f"the kernel {self.kernel_name} does not start: it ended at once, "
+                    f"{STARTS} times; the last it said is: {last.strip()}"
+                )
+
+    def _try_start(self, **kwargs: Any) -> bool:
+        """Start the kernel; false when it ended at once."""
+        if self.km is None:
+            self.km = self._kernel_manager()
+        try:
+            self.start_new_kernel(**kwargs)
+            self._pid = _pid_of(self.km)
+            self.start_new_kernel_client()
+            return True
+        except BaseException as error:
+            self._pid = self._pid or _pid_of(self.km)
+            self.shutdown_kernel = "immediate"
+            self._drop_tasks()
+            self._end_kernel()
+            self.km = self.kc = None
+            if not (isinstance(error, RuntimeError) and "died" in str(error)):
+                raise
+            self.shutdown_kernel = "graceful"
+            return False
 
     def _kernel_manager(self) -> Any:
         from jupyter_client.kernelspec import NoSuchKernel
@@ -334,10 +347,6 @@ class StageClient(PapermillNotebookClient):
         for streams in self._streams.values():
             for stream, node in streams.values():
                 node["text"] = stream.text
-
-
-def _died_at_start(error: BaseException) -> bool:
-    return isinstance(error, RuntimeError) and "died" in str(error)
 
 
 def _pid_of(manager: Any) -> int:

@@ -162,6 +162,8 @@ def kernel_environment(
         "DATAFLOW_RUN_ID": run_id,
         **(more or {}),
     }
+    # ipykernel leaves alone what subprocesses print when it thinks it is itself under test.
+    environment.pop("PYTEST_CURRENT_TEST", None)
     environment.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return environment

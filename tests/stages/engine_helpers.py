@@ -112,9 +112,12 @@ def start_cells(folder: Path, cells: Cells, **options: Any) -> Execution:
     )
     source = write_notebook(folder / "in.ipynb", [first, *cells])
     output = folder / "out.ipynb"
+    # ipykernel leaves what subprocesses print alone when it finds itself in a test.
+    plain = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    plain.pop("PYTEST_CURRENT_TEST", None)
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(source), str(output), json.dumps(options)],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        env=plain,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -133,6 +133,20 @@ def test_output_captured_by_a_widget_stays_there(tmp_path: Path) -> None:
     assert text_of(ended.code[1]) == "inside\n"
 
 
+def test_what_subprocesses_print_is_in_the_notebook_and_nowhere_else(tmp_path: Path) -> None:
+    cell = (
+        "import os, sys, time\n"
+        "os.system('echo to out; echo to err >&2')\n"
+        "print('past IPython', file=sys.__stdout__, flush=True)\n"
+        "time.sleep(0.5)"
+    )
+    execution = start_cells(tmp_path, [cell])
+    assert execution.process.communicate(timeout=30) == ("", "")
+    nb = nbformat.read(execution.output, as_version=4)
+    assert text_of(nb.cells[1]) == "to out\npast IPython\n"
+    assert text_of(nb.cells[1], "stderr") == "to err\n"
+
+
 def test_saves_are_by_the_clock_not_by_the_cell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

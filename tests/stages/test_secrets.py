@@ -44,7 +44,7 @@ LONG_CANARY = ":".join(LONG_PIECES)  # pandas shows 46 characters of it, then do
 MARKER = "CANARY}"
 
 USE = """\
-import base64, json, logging
+import base64, json, logging, os, sys
 from urllib.parse import quote
 import pandas as pd
 from dataflow import stage
@@ -66,6 +66,9 @@ print(answer.text, base64.b64encode(token.encode()).decode(), quote(token), toke
 print(base64.urlsafe_b64encode(b"user:" + token.encode()).decode(), token.encode().hex())
 print(json.dumps({"a": {"b": token}}))
 logging.warning("the token is %s", token)
+os.environ["T"] = token
+os.system('echo "$T"; echo "by a subprocess $T" >&2')
+print(token, file=sys.__stderr__, flush=True)
 stage.record(table=None, x=token, nested={"a": [token]})
 stage.check("is never wrong", True, token=token)"""
 FRAME = """\
