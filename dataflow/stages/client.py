@@ -1,24 +1,20 @@
-"""The conversation with one kernel, from its start to its certain end."""
+"""A notebook's cells run in a kernel: what each does, how long it may, what it prints."""
 
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import tempfile
 import time
 from typing import Any
 
-from jupyter_core.utils import ensure_async, run_sync
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-from papermill.clientwrap import PapermillNotebookClient
 from traitlets import Any as AnyTrait
 from traitlets import Callable as CallableTrait
-from traitlets import Float, Unicode
+from traitlets import Float
 
-from dataflow.errors import ConfigurationError, StageFailed
-from dataflow.stages import lifetime, wire
+from dataflow.stages import lifetime
 from dataflow.stages.display import StageSkipped
 from dataflow.stages.interrupts import Interrupts
+from dataflow.stages.kernel_client import KernelClient
 from dataflow.stages.listen import Listener, LiveText, to_file, to_log
 from dataflow.stages.manager import StageManager
 from dataflow.stages.output import (
@@ -27,31 +23,25 @@ from dataflow.stages.output import (
     TEXT_LIMIT,
     Stream,
     limit_display,
+    limit_error,
 )
-from dataflow.stages.scrub import Scrubber
 
+LEAST_TEXT = 1_000  # characters kept of what follows a display, however much came before
 CANCELLED = ("Cancelled", "the run was cancelled while this cell ran")
-STARTS = 3  # kernels that collide on a port die at once; another start picks other ports
 
 
-class StageClient(PapermillNotebookClient):
+class StageClient(KernelClient):
     """Runs the cells of one notebook in one kernel.
 
-    Options besides nbclient's own:
-        scrubber: takes secrets out of live output.
+    Options besides those of `KernelClient`:
         on_output: called with ("stdout" | "stderr" | "display", text) while cells run.
         notebook_timeout: seconds for all cells together; 0 for no limit.
         text_limit: characters kept of one cell's stdout and of its stderr.
-        first_line: Python that an IPython kernel runs before the first cell.
     """
 
-    scrubber = AnyTrait()
-    first_line = Unicode("")
     on_output = CallableTrait(default_value=None, allow_none=True)
     notebook_timeout = Float(0.0)
     text_limit = AnyTrait(TEXT_LIMIT)
-    kc: Any
-    km: Any
     clear_before_next_output: bool
 
     def __init__(self, nb_man: StageManager, **kwargs: Any) -> None:
@@ -61,17 +51,15 @@ class StageClient(PapermillNotebookClient):
         # Waiting for the rest of a large output is no reason to fail.
         kwargs.setdefault("iopub_timeout", 600)
         super().__init__(nb_man, **kwargs)
-        self.scrubber = self.scrubber or Scrubber()
         self.timeout_func = self._time_left
         self._cell_timeout = kwargs.get("timeout")
         self._deadline: float | None = None
         self._streams: dict[int, dict[str, tuple[Stream, Any]]] = {}
+        self._closed: dict[tuple[int, str], int] = {}
         self._room: dict[int, int] = {}
         self._live = LiveText(self.scrubber, self._listeners())
         self._interrupts = Interrupts()
-        self._pid = 0
         self._peak = 0
-        self._returncode: int | None = None
         nb_man.before_save = self._settle_streams
 
     def _listeners(self) -> list[Listener]:
@@ -93,7 +81,6 @@ class StageClient(PapermillNotebookClient):
             kwargs: what the kernel is started with: `env`, `cwd`.
         """
         self.reset_execution_trackers()
-        kwargs.setdefault("preexec_fn", lifetime.child_setup())
         with self._interrupts:
             self._start(**kwargs)
             try:
@@ -115,76 +102,6 @@ class StageClient(PapermillNotebookClient):
                 self._end_kernel()
         return self.nb
 
-    def _start(self, **kwargs: Any) -> None:
-        if self.first_line and getattr(self._kernel_manager(), "ipykernel", False):
-            self.extra_arguments += [f"--IPKernelApp.exec_lines={self.first_line}"]
-        for _ in range(STARTS - 1):
-            # What the notebook's subprocesses print comes as output of its cell. The kernel
-            # copies it to its own streams, secrets and all, which must not end up in a log.
-            if self._try_start(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **kwargs):
-                return
-        with tempfile.TemporaryFile() as words:
-            if not self._try_start(stdout=words, stderr=words, **kwargs):
-                words.seek(0)
-                said = self.scrubber.text(words.read().decode(errors="replace")).split("\n")
-                last = next((line for line in reversed(said) if line.strip()), "nothing")
-                raise StageFailed(
-                    f"the kernel {self.kernel_name} does not start: it ended at once, "
-                    f"{STARTS} times; the last it said is: {last.strip()}"
-                )
-
-    def _try_start(self, **kwargs: Any) -> bool:
-        """Start the kernel; false when it ended at once."""
-        if self.km is None:
-            self.km = self._kernel_manager()
-        try:
-            self.start_new_kernel(**kwargs)
-            self._pid = _pid_of(self.km)
-            self.start_new_kernel_client()
-            return True
-        except BaseException as error:
-            self._pid = self._pid or _pid_of(self.km)
-            self.shutdown_kernel = "immediate"
-            self._drop_tasks()
-            self._end_kernel()
-            self.km = self.kc = None
-            if not (isinstance(error, RuntimeError) and "died" in str(error)):
-                raise
-            self.shutdown_kernel = "graceful"
-            return False
-
-    def _kernel_manager(self) -> Any:
-        from jupyter_client.kernelspec import NoSuchKernel
-
-        manager = self.create_kernel_manager()
-        try:
-            _ = manager.kernel_spec
-        except NoSuchKernel:
-            known = ", ".join(sorted(manager.kernel_spec_manager.find_kernel_specs()))
-            raise ConfigurationError(
-                f"there is no Jupyter kernel `{self.kernel_name}`",
-                hint=f"Choose one of these in JupyterLab and save the notebook: {known}.",
-            ) from None
-        return manager
-
-    async def async_start_new_kernel_client(self) -> Any:
-        """Connect to the kernel, with no limit on messages that wait to be sent or read.
-
-        By default ZeroMQ drops what exceeds 1,000 messages, on either side: outputs, and
-        with them the message that says that the cell is done.
-        """
-        assert self.km is not None
-        self.kc = self.km.client()
-        wire.unlimited(self.kc)
-        await ensure_async(self.kc.start_channels())
-        await ensure_async(self.kc.wait_for_ready(timeout=self.startup_timeout))
-        self.kc.allow_stdin = False
-        if getattr(self.km, "ipykernel", False):
-            await self.async_wait_for_reply(wire.send_all(self.kc))
-        return self.kc
-
-    start_new_kernel_client = run_sync(async_start_new_kernel_client)
-
     def _run_cells(self) -> bool:
         """Run the cells in order; whether the kernel is still there to talk to."""
         manager: StageManager = self.nb_man
@@ -203,7 +120,7 @@ class StageClient(PapermillNotebookClient):
                 if self._interrupts.error is not None:
                     manager.cell_failed(cell, *CANCELLED, cancelled=True)
                 else:
-                    manager.cell_failed(cell, "KernelDied", self._how_it_died())
+                    manager.cell_failed(cell, "KernelDied", self._how_it_died(self._peak))
                 return False
             except CellTimeoutError:
                 manager.cell_failed(cell, "Timeout", self._what_ran_out())
@@ -254,20 +171,6 @@ class StageClient(PapermillNotebookClient):
                 self.task_poll_for_reply.cancel()
                 return
 
-    async def _async_check_alive(self) -> None:
-        assert self.km is not None
-        if not await ensure_async(self.km.is_alive()):
-            # Asked once only: reading a return code from the process takes it away.
-            process = getattr(getattr(self.km, "provisioner", None), "process", None)
-            self._returncode = getattr(process, "returncode", None)
-            raise DeadKernelError("Kernel died")
-
-    def _how_it_died(self) -> str:
-        text = f"the kernel {lifetime.in_words(self._returncode)} while this cell ran"
-        return (
-            f"{text}; the most memory seen was {self._peak / 1e6:,.0f} MB" if self._peak else text
-        )
-
     def _note_memory(self, cell: Any = None) -> None:
         peak = lifetime.peak_memory(self._pid) if self._pid else None
         self._peak = max(self._peak, peak or 0)
@@ -275,28 +178,6 @@ class StageClient(PapermillNotebookClient):
             self.nb.metadata.setdefault("dataflow", {})["peak_memory_bytes"] = self._peak
             if cell is not None and cell.cell_type == "code":
                 cell.metadata["dataflow"] = {"peak_memory_bytes": self._peak}
-
-    def _end_kernel(self) -> None:
-        """End the kernel, whatever state it is in; what it started ends with it."""
-        try:
-            if self.km is not None:
-                if self.shutdown_kernel == "immediate":
-                    lifetime.end_group(self._pid)
-                self._cleanup_kernel()
-        finally:
-            lifetime.end_group(self._pid)
-            self._pid = 0
-
-    def _drop_tasks(self) -> None:
-        """Cancel what still waits for the kernel: it will not answer any more."""
-
-        async def drop() -> None:
-            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-        run_sync(drop)()
 
     # -- what the cells print and display ------------------------------------------------
 
@@ -310,6 +191,8 @@ class StageClient(PapermillNotebookClient):
             if room <= 0:
                 return None  # a note already says that displays are missing
             self._room[cell_index] = room - limit_display(msg["content"]["data"], room)
+        if kind == "error":
+            limit_error(msg["content"], self.scrubber.longest)
         out = super().output(outs, msg, display_id, cell_index)
         if out is not None and "data" in out and "text/plain" in out["data"]:
             self._live.write("display", out["data"]["text/plain"])
@@ -331,23 +214,29 @@ class StageClient(PapermillNotebookClient):
         name, text = content["name"], content["text"]
         streams = self._streams.setdefault(cell_index, {})
         if outs and outs[-1]["output_type"] != "stream":
-            self._settle_streams()
-            streams.clear()  # text after a display belongs below it
+            self._close_streams(cell_index)  # text after a display belongs below it
         kept = streams.get(name)
         if kept is None or not any(out is kept[1] for out in outs[-2:]):
             node = nbformat.v4.new_output("stream", name=name, text="")
             outs.append(node)
-            kept = streams[name] = (Stream(self.text_limit, self.scrubber.longest), node)
+            room = self.text_limit - self._closed.get((cell_index, name), 0)
+            limit = max(room, LEAST_TEXT)
+            kept = streams[name] = (Stream(limit, self.scrubber.longest), node)
         kept[0].write(text)
         self._live.write(name, text)
         return None
+
+    def _close_streams(self, cell_index: int) -> None:
+        """Begin new texts, within what is left of the cell's limit."""
+        self._settle_streams()
+        streams = self._streams[cell_index]
+        for name, (_, node) in streams.items():
+            key = (cell_index, name)
+            self._closed[key] = self._closed.get(key, 0) + len(node["text"])
+        streams.clear()
 
     def _settle_streams(self) -> None:
         """Put the text gathered so far into the notebook: done once a save, not once a line."""
         for streams in self._streams.values():
             for stream, node in streams.values():
                 node["text"] = stream.text
-
-
-def _pid_of(manager: Any) -> int:
-    return int(getattr(getattr(manager, "provisioner", None), "pid", None) or 0)

@@ -11,6 +11,7 @@ from typing import Any
 
 TEXT_LIMIT = 1_000_000  # characters kept of one cell's stdout, and as many of its stderr
 DISPLAY_LIMIT = 10_000_000  # characters of one display: a table, a plot
+ERROR_LIMIT = 100_000  # characters of an exception's message, and of each part of its traceback
 CELL_LIMIT = 30_000_000  # characters of all of a cell's displays together
 
 
@@ -83,6 +84,25 @@ def _overwritten(line: str) -> str:
 def note_of(missing: int) -> str:
     """The line that stands for what is missing."""
     return f"[… {missing:,} characters are not kept: the output was longer than the limit …]"
+
+
+def limit_error(content: dict[str, Any], margin: int = 0) -> None:
+    """Cut an exception's message and traceback where they are too long, in place.
+
+    Args:
+        content: with `evalue` and `traceback`, as a kernel sends it.
+        margin: as for `Stream`.
+    """
+    content["evalue"] = _cut(content["evalue"], margin)
+    content["traceback"] = [_cut(part, margin) for part in content["traceback"]]
+
+
+def _cut(text: str, margin: int) -> str:
+    if len(text) <= ERROR_LIMIT:
+        return text
+    stream = Stream(ERROR_LIMIT, margin)
+    stream.write(text)
+    return stream.text
 
 
 def limit_display(data: dict[str, Any], room: int) -> int:

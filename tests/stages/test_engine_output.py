@@ -9,7 +9,7 @@ from typing import Any
 import nbformat
 import pytest
 from engine_helpers import run_cells, start_cells
-from projects import statuses, text_of, wait_until
+from projects import error_of, statuses, text_of, wait_until
 
 from dataflow.stages import manager
 from dataflow.stages.output import TEXT_LIMIT, Stream
@@ -82,6 +82,22 @@ def test_many_displays_are_limited_together(tmp_path: Path) -> None:
     assert statuses(ended.notebook) == ["completed"] * 2
     assert ended.path.stat().st_size < 32_000_000
     assert "characters are not kept" in str(ended.code[0].outputs[-1].data)
+
+
+def test_text_between_displays_is_limited_together(tmp_path: Path) -> None:
+    ended = run_cells(tmp_path, ["for i in range(30):\n    print('x' * 300_000)\n    display(i)"])
+    assert ended.status == "completed"
+    assert len(ended.code[0].outputs) == 60
+    assert ended.path.stat().st_size < 1.5 * TEXT_LIMIT
+
+
+def test_a_huge_exception_is_cut(tmp_path: Path) -> None:
+    ended = run_cells(tmp_path, ["raise ValueError('a' * 20_000_000 + 'z')"])
+    error = error_of(ended.notebook)
+    assert error.ename == "ValueError"
+    assert "characters are not kept" in error.evalue
+    assert error.evalue.endswith("z")
+    assert ended.path.stat().st_size < 1_000_000
 
 
 def test_an_updated_display_is_limited_too(tmp_path: Path) -> None:

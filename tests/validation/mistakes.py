@@ -211,7 +211,7 @@ SQL = [
     Mistake(
         "a data test that is not there",
         text("dbt/models/lab/_lab__sources.yml", "      - name: good", "      - name: good\n        columns: [{name: id, data_tests: [not_nul]}]"),
-        "dbt/models/lab/_lab__sources.yml:6",
+        "dbt/models/lab/_lab__sources.yml:7",
         "Did you mean `not_null`",
     ),
     Mistake("a source query that is not SQL", whole(QUERY, "selct * from lab.weights"), f"{QUERY}:1", "Mend the SQL"),

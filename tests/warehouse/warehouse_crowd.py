@@ -123,16 +123,21 @@ def run(role: str, root: Path, worker: int, stop: Path, results: Any) -> None:
 
 
 def work_until_killed(root: Path, log: Path, seed: int) -> None:
-    """Write, build and publish at random; log each thing once it was acknowledged."""
+    """Write, build and publish at random; log each thing once it was acknowledged.
+
+    Each line of the log says how many batches were acknowledged until then.
+    """
     project, source = Project(root), random.Random(seed)
     handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     with get_duckdb_connection(database="working", project=project) as conn:
         row = conn.execute("SELECT count(*) FROM quakes_raw.batches").fetchone()
-    for batch in itertools.count(row[0]):
-        os.write(handle, b"ready\n")
+    batches = row[0]
+    while True:
+        os.write(handle, b"ready with %d\n" % batches)
         if source.random() < 0.6:
-            write_batch(project, 0, batch, [0.5] * ROWS_PER_BATCH)
-            os.write(handle, b"batch %d\n" % batch)
+            write_batch(project, 0, batches, [0.5] * ROWS_PER_BATCH)
+            batches += 1
+            os.write(handle, b"batches %d\n" % batches)
         else:
             version = build(project, big_table_bytes=source.choice([1, 2**30]))
-            os.write(handle, b"version %d with %d\n" % (version, batch))
+            os.write(handle, b"version %d with %d\n" % (version, batches))
