@@ -37,9 +37,7 @@ def test_a_new_workflow_is_valid_and_bears_its_name_everywhere(project: Project,
 
     found = examine_workflow(project, project.notebooks / "sea_levels")
     assert (found.problems, found.warnings) == ([], [])
-    assert files == sorted(
-        path for path in set(project.root.rglob("*")) - there if path.is_file()
-    )
+    assert files == sorted(path for path in set(project.root.rglob("*")) - there if path.is_file())
     for path in files:
         assert "my_workflow" not in str(path)
         assert b"my_workflow" not in path.read_bytes().lower().replace(b"-", b"_")
