@@ -47,6 +47,7 @@ MAKE = """\
 PATH="{path}"
 exec make --dry-run "$@" >/dev/null
 """
+PROGRAMS = ("python", "pytest", "dbt", "papermill", "jupyter", "pre-commit", "nbdime", "nbdiff")
 ACTIVATE = 'export PATH="{bin}:$PATH"\n'
 
 
@@ -64,7 +65,7 @@ class PageRunner:
         _program(self._bin / "dataflow", DATAFLOW.format(python=sys.executable))
         _program(self._bin / "make", MAKE.format(path=os.environ["PATH"]))
         (self._bin / "activate").write_text(ACTIVATE.format(bin=self._bin), "utf-8")
-        for name in ("python", "pytest", "dbt", "papermill", "jupyter"):
+        for name in PROGRAMS:
             _program(
                 self._bin / name,
                 f'#!/bin/sh\nexec "{Path(sys.executable).parent / name}" "$@"\n',

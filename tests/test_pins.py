@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -63,6 +65,29 @@ def test_the_lock_has_what_pyproject_asks_for(requirement: Requirement) -> None:
     locked = versions("requirements.lock", requirement)
     assert locked
     assert [v for v in locked if not requirement.specifier.contains(v, prereleases=True)] == []
+
+
+def test_pyproject_names_what_the_package_and_its_templates_import() -> None:
+    named = {canonicalize_name(requirement.name) for requirement in requirements()}
+    given = metadata.packages_distributions()
+    missing = set()
+    for path in (ROOT / "dataflow").rglob("*.py"):
+        for name in imported(path) - sys.stdlib_module_names - {"dataflow", "my_workflow"}:
+            if named.isdisjoint(canonicalize_name(package) for package in given[name]):
+                missing.add(f"{name}: {path.relative_to(ROOT)}")
+    # The fixture `run_stage` is loaded by pytest, so pytest is there when it is.
+    assert {entry for entry in missing if not entry.startswith("pytest: ")} == set()
+
+
+def imported(path: Path) -> set[str]:
+    """The top level names of what a module imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.split(".")[0])
+    return found
 
 
 def test_the_lock_of_node_has_what_pyproject_asks_for() -> None:
