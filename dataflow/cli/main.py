@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dataflow.cli import config, db, doctor, init, runs, service, test, validate, workflow
 from dataflow.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, DataflowError
+
+if TYPE_CHECKING:
+    from dataflow.project import Project
 
 app = typer.Typer(
     name="dataflow",
@@ -108,9 +111,18 @@ def _internal_error(error: Exception) -> int:
         project = Project.find()
         path = project.state / "last-error.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
+        path.write_text(_without_secrets(project, text), "utf-8")
         where = project.relative(path)
         err.print(f"  → This is a fault of DATAFLOW; {where} has the details.", style="cyan")
     except Exception:
         err.print(escape(text))
     return EXIT_FAILED
+
+
+def _without_secrets(project: Project, text: str) -> str:
+    """A text for others to read, without the values of the variables that workflows name."""
+    from dataflow.shared.config import read_variables_of
+    from dataflow.stages.scrub import Scrubber, secrets_in
+
+    # The variables that any workflow's configuration names.
+    return Scrubber(secrets_in(read_variables_of(project.notebooks / "any"))).text(text)

@@ -100,9 +100,7 @@ def refresh_dashboard(project: Project, workflow: Workflow, context: Any) -> dic
     from dataflow.dashboard.export import export_sources
     from dataflow.dashboard.paths import build_folder
 
-    exported = export_sources(
-        project, [workflow.id], workflows=workflows_for_pages(project, workflow, context.run_id)
-    )
+    exported = export_sources(project, [workflow.id], workflows=workflows_for_pages(project))
     problems = check_pages(project, [workflow.id])
     if problems:
         first = problems[0]
@@ -122,17 +120,8 @@ def refresh_dashboard(project: Project, workflow: Workflow, context: Any) -> dic
     }
 
 
-def workflows_for_pages(
-    project: Project, current: Workflow | None = None, run_id: str | None = None
-) -> list[dict[str, Any]]:
-    """Every workflow as the pages list it, each with the run its data was published by.
-
-    Args:
-        project: the project.
-        current: the workflow that was published just now, if one was.
-        run_id: the run that did.
-    """
-    from dataflow.runs.archive import now
+def workflows_for_pages(project: Project) -> list[dict[str, Any]]:
+    """Every workflow as the pages list it, each with the run its data was published by."""
     from dataflow.runs.index import list_runs
     from dataflow.workflows.registry import read_workflows
 
@@ -141,8 +130,6 @@ def workflows_for_pages(
         step = run.steps.get(names.PUBLISH, {})
         if step.get("status") == "succeeded" and run.workflow_id not in published:
             published[run.workflow_id] = {"run_id": run.run_id, "finished_at": step["ended_at"]}
-    if current is not None and run_id is not None:
-        published[current.id] = {"run_id": run_id, "finished_at": now()}
     return [
         {
             "id": registered.id,

@@ -108,7 +108,7 @@ def _read(value: Any, field: Any) -> Any:
         return value
     try:
         return yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # 2024-13-45 is a date to YAML
         return value
 
 

@@ -14,6 +14,7 @@ from dataflow.orchestration.live import LiveOutput
 from dataflow.orchestration.metadata import check_results, dagster_metadata, stage_facts
 from dataflow.orchestration.step import Step, archived_step
 from dataflow.orchestration.writes import check_writes, declared_writes_check
+from dataflow.orchestration.yielded import report_yielded
 from dataflow.project import Project
 from dataflow.stages.execute import StageOutcome, execute_stage
 from dataflow.stages.notebook import read_notebook
@@ -116,7 +117,7 @@ def _run(
             made = check_writes(project, workflow, stage, context.run_id, outcome)
             outcome.report.checks.extend([made] if made else [])
         step.facts.update(stage_facts(outcome))
-        _report_yielded(context, project)
+        report_yielded(context, project, Scrubber(_secrets(workflow, values)))
         if outcome.error is not None:
             raise dg.Failure(
                 failure_text(project, stage, outcome),
@@ -139,12 +140,12 @@ def _execute(
     attempt: int,
 ) -> StageOutcome:
     from dataflow.runs.html import write_page_soon
-    from dataflow.shared.config import read_variables_of
     from dataflow.stages.context import context_file
 
-    secrets = secrets_in(read_variables_of(workflow.folder), values)
+    secrets = _secrets(workflow, values)
     scrubber = Scrubber(secrets)
-    notebook = step.archive.executed_notebook(stage.name, attempt=attempt)
+    partition = context.run.tags.get("dagster/partition")
+    notebook = step.archive.executed_notebook(stage.name, attempt=attempt, partition=partition)
     live = LiveOutput(context.log, stage.name, sys.stderr)
     try:
         with context_file(project, context, secrets) as environment:
@@ -164,17 +165,10 @@ def _execute(
             write_page_soon(notebook)
 
 
-def _report_yielded(context: Any, project: Project) -> None:
-    """Report what the notebook handed over with `dagstermill.yield_event`."""
-    from dataflow.stages.context import yielded_events
+def _secrets(workflow: Workflow, values: dict[str, Any]) -> dict[str, str]:
+    from dataflow.shared.config import read_variables_of
 
-    for event in yielded_events(project, context):
-        if isinstance(event, (dg.Failure, dg.RetryRequested)):
-            raise event
-        if isinstance(event, dg.TypeCheck):
-            context.log.info(f"type check: {'passed' if event.success else event.description}")
-        else:
-            context.log_event(event)
+    return secrets_in(read_variables_of(workflow.folder), values)
 
 
 def _events(

@@ -27,6 +27,12 @@ MANAGER = "dagstermill.manager"
 class LazyContext:
     """Dagster's context of this step; rebuilt when something of it is first asked for."""
 
+    @property
+    def partition_key(self) -> str | None:
+        """The partition that the run is for; None for a run of everything."""
+        tag: str | None = self.run.tags.get("dagster/partition")  # dagstermill's has no such thing
+        return tag
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith(("_repr_", "_ipython_")):
             raise AttributeError(name)  # displaying it is no use of it
