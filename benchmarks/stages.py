@@ -15,6 +15,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -69,6 +70,7 @@ def one_more():
 """
 # The same with what Dagster, the archive and the executed notebook's page take: what the
 # dagstermill measurement, which is a Dagster run as well, is to be held against.
+MORE = 5  # stages that the workflow `longer` has more than `compare`
 OUR_RUN = """
 from pathlib import Path
 from dataflow.orchestration.run import plan_run, run_workflow
@@ -80,6 +82,20 @@ workflow = get_workflow(project, "compare")
 def one_more():
     done = run_workflow(project, plan_run(project, workflow, {}, only="notebook"))
     assert done.data["steps"]["notebook"]["status"] == "succeeded"
+"""
+# A whole run, of one stage and of `MORE` more: the difference is what a stage costs in a run
+# that goes on anyway, with its Dagster step, its archive and its page.
+OUR_RUNS = """
+from pathlib import Path
+from dataflow.orchestration.run import plan_run, run_workflow
+from dataflow.project import Project
+from dataflow.workflows.registry import get_workflow
+
+project = Project(Path.cwd())
+workflow = get_workflow(project, WORKFLOW)
+def one_more():
+    done = run_workflow(project, plan_run(project, workflow, {}))
+    assert {step["status"] for step in done.data["steps"].values()} == {"succeeded"}
 """
 # Only the calls are measured: a child's CPU time counts when it has been waited for.
 MEASURE = """
@@ -164,17 +180,45 @@ def main() -> None:
             title: Running(code, prepared[title][0], prepared[title][1].environment)
             for title, code in codes.items()
         }
-        running["DATAFLOW, a run"] = Running(OUR_RUN, folder, ours.environment)
+        running["DATAFLOW, --only"] = Running(OUR_RUN, folder, ours.environment)
+        make_longer(folder)
+        one, longer = (
+            Running(f"WORKFLOW = {name!r}\n{OUR_RUNS}", folder, ours.environment)
+            for name in ("compare", "longer")
+        )
         try:
             inside = {title: process.measure for title, process in running.items()}
+            inside["DATAFLOW, in a run"] = difference(one, longer)
             show("(a) one more stage inside a running process", inside, options.repeats)
         finally:
-            for process in running.values():
+            for process in (*running.values(), one, longer):
                 process.close()
         if options.inside:
             return
         shell = {title: _command(*prepared[title]) for title in codes}
         show("(b) the whole command from the shell", shell, options.repeats)
+
+
+def make_longer(folder: Path) -> None:
+    """Beside the workflow `compare` of one stage make `longer`, with copies of that stage."""
+    notebook = folder / "notebooks" / "compare" / "notebook.ipynb"
+    longer = folder / "notebooks" / "longer"
+    longer.mkdir()
+    config = {"workflow": {"name": "Longer"}, "stages": []}
+    for number in range(1 + MORE):
+        shutil.copy(notebook, longer / f"stage{number}.ipynb")
+        config["stages"].append({"notebook": f"stage{number}.ipynb"})
+    (longer / "config.yaml").write_text(json.dumps(config), "utf-8")  # JSON is YAML
+
+
+def difference(one: Running, longer: Running) -> Callable[[], Cost]:
+    """What each of the stages costs that only the longer workflow has."""
+
+    def measure() -> Cost:
+        whole, rest = longer.measure(), one.measure()
+        return (whole[0] - rest[0]) / MORE, (whole[1] - rest[1]) / MORE
+
+    return measure
 
 
 def _command(folder: Path, prepared: ways.Prepared) -> Callable[[], Cost]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import datetime
+import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +29,8 @@ def read_notebook(path: Path) -> NotebookNode:
     Raises:
         ConfigurationError: it is not there, not JSON, or not a notebook.
     """
-    import nbformat
+    with _without_iri_grammar():
+        import nbformat.validator
 
     try:
         text = path.read_text(encoding="utf-8")
@@ -52,6 +55,23 @@ def read_notebook(path: Path) -> NotebookNode:
             where=str(path),
             hint="Open and save it in JupyterLab.",
         ) from None
+
+
+@contextlib.contextmanager
+def _without_iri_grammar() -> Iterator[None]:
+    """Let nbformat be imported without compiling a grammar that no notebook's schema uses.
+
+    jsonschema imports it when it is there, which takes more than a second.
+    """
+    name = "rfc3987_syntax"
+    if name in sys.modules or "jsonschema" in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # makes the import an ImportError
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 def declared_parameters(path: Path) -> Declaration:

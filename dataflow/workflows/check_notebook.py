@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,23 +16,6 @@ if TYPE_CHECKING:
 
 CONFLICT = ("<<<<<<< ", ">>>>>>> ")
 STRIP = "nbstripout --keep-id {path}, or `pre-commit install` once for every commit."
-
-
-@contextmanager
-def _without_iri_grammar() -> Iterator[None]:
-    """Let nbformat be imported without compiling a grammar that no notebook's schema uses.
-
-    jsonschema imports it when it is there; that takes longer than everything else here.
-    """
-    name = "rfc3987_syntax"
-    if name in sys.modules or "jsonschema" in sys.modules:
-        yield
-        return
-    sys.modules[name] = None  # type: ignore[assignment]  # makes the import an ImportError
-    try:
-        yield
-    finally:
-        del sys.modules[name]
 
 
 def examine_notebook(
@@ -52,14 +33,13 @@ def examine_notebook(
         Problems, which keep the stage from running or should keep the file from being
         committed, and warnings.
     """
-    with _without_iri_grammar():
-        from dataflow.stages.notebook import read_notebook
-
-        try:
-            notebook = read_notebook(path)
-        except ConfigurationError as error:
-            return [Problem(error.message, path, hint=error.hint)], []
+    from dataflow.stages.notebook import read_notebook
     from dataflow.stages.scrub import Scrubber
+
+    try:
+        notebook = read_notebook(path)
+    except ConfigurationError as error:
+        return [Problem(error.message, path, hint=error.hint)], []
 
     scrubbers = {name: Scrubber({name: value}) for name, value in secrets.items()}
     problems = _kernel_problems(path, notebook.metadata)
