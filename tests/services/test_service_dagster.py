@@ -1,4 +1,4 @@
-"""Dagster: its web pages answer, and the schedule in config.yaml runs the workflow."""
+"""Dagster: its web pages answer, and the schedules in config.yaml run the workflows."""
 
 from __future__ import annotations
 
@@ -32,6 +32,18 @@ with get_duckdb_connection() as connection:
     write_table(connection, connection.sql(f"select i from range({rows}) t(i)"), "ticks")
 """
 
+JOB = """\
+import pandas as pd
+from dataflow.shared.db import get_duckdb_connection, write_table
+from dataflow.workflows.registry import register_workflow
+
+@register_workflow(name="tock")
+def count():
+    with get_duckdb_connection() as connection:
+        write_table(connection, pd.DataFrame({"i": range(4)}), "tocks")
+    print("counted to four")
+"""
+
 
 @pytest.fixture
 def ticking(project: Project) -> Project:
@@ -47,11 +59,15 @@ def ticking(project: Project) -> Project:
         ],
     )
     nbformat.write(notebook, folder / "tick.ipynb")
+    python = project.notebooks / "tock"
+    python.mkdir()
+    (python / "config.yaml").write_text(CONFIG.split("stages:")[0].replace("Tick", "Tock"))
+    (python / "dagster_job.py").write_text(JOB)
     return project
 
 
-def finished_runs(project: Project) -> list[dict[str, Any]]:
-    runs = [json.loads(path.read_text()) for path in project.runs.glob("tick/*/run.json")]
+def finished_runs(project: Project, workflow: str) -> list[dict[str, Any]]:
+    runs = [json.loads(path.read_text()) for path in project.runs.glob(f"{workflow}/*/run.json")]
     waiting = ("pending", "running")
     return [
         run
@@ -60,7 +76,7 @@ def finished_runs(project: Project) -> list[dict[str, Any]]:
     ]
 
 
-def test_a_schedule_of_one_minute_runs_the_workflow(
+def test_schedules_of_one_minute_run_workflows_of_notebooks_and_of_python(
     ticking: Project, dataflow: Cli, port: int, eventually: Callable[..., None]
 ) -> None:
     started = dataflow("service", "start", "dagster", "-d", "--port", str(port))
@@ -80,13 +96,20 @@ def test_a_schedule_of_one_minute_runs_the_workflow(
     assert status == 200
     assert "SCHEDULER" in answer
 
-    eventually(lambda: finished_runs(ticking), 95)
-    run = finished_runs(ticking)[0]
+    eventually(lambda: finished_runs(ticking, "tick") and finished_runs(ticking, "tock"), 120)
+    run = finished_runs(ticking, "tick")[0]
     assert run["trigger"] == "schedule"
     assert {name: step["status"] for name, step in run["steps"].items()} == {
         "tick": "succeeded", "publish": "succeeded",
     }  # fmt: skip
     assert Path(ticking.runs, "tick", str(run["run_id"]), "tick.ipynb").is_file()
+    python = finished_runs(ticking, "tock")[0]
+    assert python["trigger"] == "schedule"
+    assert {name: step["status"] for name, step in python["steps"].items()} == {
+        "count": "succeeded", "tables": "succeeded", "publish": "succeeded",
+    }  # fmt: skip
+    log = Path(ticking.runs, "tock", str(python["run_id"]), "count.log").read_text()
+    assert "counted to four" in log
 
     assert dataflow("service", "stop", "dagster").returncode == 0
     assert running(state) == []
