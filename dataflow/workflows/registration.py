@@ -86,7 +86,8 @@ def register_workflow(
         The registration; as a decorator, what was decorated, unchanged.
 
     Raises:
-        ConfigurationError: no name was given, or `job` is not something that Dagster runs.
+        ConfigurationError: no name was given, or `job` is not something that Dagster runs, or
+            has partitions or a function as configuration.
     """
     given = workflow_id or name
     if not given:
@@ -126,11 +127,26 @@ def _as_id(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_")
 
 
+def _check_job(job: Any) -> None:
+    """Refuse what a run could only leave out without a word."""
+    if job.config_mapping is not None:
+        raise ConfigurationError(
+            f"the job `{job.name}` makes its configuration with a function, which runs do not call",
+            hint="Give the ops a config_schema of their own, or the job a dictionary as `config`.",
+        )
+    if job.partitions_def is not None:
+        raise ConfigurationError(
+            f"the job `{job.name}` has partitions; a run does all of a workflow",
+            hint="Give an op the partition as a parameter: config_schema={'day': str}.",
+        )
+
+
 def _job_of(target: Any) -> Any:
     """The job that `target` is or makes."""
     import dagster as dg
 
     if isinstance(target, dg.JobDefinition):
+        _check_job(target)
         return target
     if isinstance(target, dg.GraphDefinition):
         return target.to_job()

@@ -125,6 +125,27 @@ def test_what_is_no_job_is_refused_where_it_is_registered(project: Project):
 
 
 @pytest.mark.parametrize(
+    ("decorator", "message"),
+    [
+        ("@job(config=config_mapping(lambda _: {}))", "makes its configuration with a function"),
+        ('@job(partitions_def=DailyPartitionsDefinition("2024-01-01"))', "has partitions"),
+    ],
+)
+def test_a_job_with_what_a_run_would_leave_out_is_refused(
+    project: Project, decorator: str, message: str
+):
+    text = JOB.replace("@job", decorator)
+    text = text.replace("import job", "import DailyPartitionsDefinition, config_mapping, job")
+    write_workflow(project, "counting", text)
+
+    [(where, found, hint)] = problems(project, "counting")
+
+    assert str(where).startswith("notebooks/counting/dagster_job.py:")
+    assert message in found
+    assert "config_schema" in str(hint)
+
+
+@pytest.mark.parametrize(
     ("job", "modules", "where", "message", "hint"),
     [
         (
