@@ -41,7 +41,9 @@ def published_asset(project: Project, workflow: Workflow) -> Any:
 
         with archived_step(context, project, workflow, names.PUBLISH) as step:
             try:
-                published = publish_schemas(project, workflow.id, schemas=list(workflow.schemas))
+                published = publish_schemas(
+                    project, workflow.id, schemas=list(workflow.schemas), run_id=context.run_id
+                )
             except DataflowError as error:
                 raise dg.Failure(str(error)) from None
             step.facts["version"] = published.version

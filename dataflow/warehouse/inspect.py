@@ -69,12 +69,12 @@ def tables(project: Project, database: Database = "published", timeout: float = 
     Raises:
         WarehouseError: it cannot be opened.
     """
-    writers = last_writers(project)
     with Connection(
         project, database, read_only=database != "development", timeout=timeout
     ) as conn:
         metadata = versions.Metadata.read(conn.path.parent)
         files = metadata.files if metadata is not None else {}
+        writers = last_writers(project, metadata if database == "published" else None)
         data = Layout.of(project).data
         found = conn.execute(
             "SELECT t.table_schema, t.table_name, t.table_type, count(c.column_name) "
@@ -98,8 +98,20 @@ def tables(project: Project, database: Database = "published", timeout: float = 
     return result
 
 
-def last_writers(project: Project) -> dict[str, tuple[str, datetime]]:
-    """For each `schema.table` the last archived run whose step wrote it, and when."""
+def last_writers(
+    project: Project, published: versions.Metadata | None = None
+) -> dict[str, tuple[str, datetime]]:
+    """For each `schema.table` the last archived run whose step wrote it, and when.
+
+    Args:
+        project: the project.
+        published: of a published version: what was written after its schema was published
+            is not in it.
+    """
+    until = {
+        schema: datetime.fromisoformat(origin["published_at"])
+        for schema, origin in (published.schemas if published is not None else {}).items()
+    }
     writers: dict[str, tuple[str, datetime]] = {}
     for path in project.runs.glob("*/*/run.json"):
         try:
@@ -109,6 +121,9 @@ def last_writers(project: Project) -> dict[str, tuple[str, datetime]]:
         except (OSError, ValueError, KeyError, TypeError):
             continue  # a run that is being written, or of another format
         for name, at in _writes(workflow, steps):
+            schema = name.partition(".")[0]
+            if schema in until and at > until[schema]:
+                continue
             if name not in writers or writers[name][1] < at:
                 writers[name] = (run_id, at)
     return writers
@@ -236,7 +251,9 @@ def _writes(workflow: str, steps: dict[str, Any]) -> Iterator[tuple[str, datetim
         if not isinstance(step, dict) or not step.get("ended_at"):
             continue
         at = datetime.fromisoformat(step["ended_at"])
-        for table in (step.get("rows") or {}) if step.get("kind", "stage") == "stage" else ():
+        for table in (
+            (step.get("rows") or {}) if step.get("kind", "stage") in ("stage", "op") else ()
+        ):
             yield (table if "." in table else f"{workflow}_raw.{table}"), at
         for model in step.get("models") or {}:
             name = model.get("name", "") if isinstance(model, dict) else str(model)

@@ -165,7 +165,7 @@ def _publish_lock(layout: Layout, holder: str, timeout: float) -> Iterator[None]
 
 def _metadata(layout: Layout, last: Version | None, number: int) -> Metadata:
     """The metadata to start from: what the last version has."""
-    now = datetime.now(UTC).isoformat(timespec="seconds")
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
     new = Metadata(number, now, str(layout.published))
     if last is not None and (old := last.metadata) is not None:
         new.schemas, new.files = dict(old.schemas), dict(old.files)

@@ -46,6 +46,10 @@ def test_tables_lists_what_is_published_with_the_run_that_wrote_it(published):
     (folder / "run.json").write_text(json.dumps(run_json))
     (published.runs / "quakes" / "r2").mkdir()
     (published.runs / "quakes" / "r2" / "run.json").write_text("{half")
+    later = {"kind": "op", "ended_at": "2999-01-01T00:00:00+00:00", "rows": {"events": 3}}
+    run_json = {"workflow": "quakes", "run_id": "not-published", "steps": {"load": later}}
+    (published.runs / "quakes" / "r3").mkdir()
+    (published.runs / "quakes" / "r3" / "run.json").write_text(json.dumps(run_json))
     out = run("tables").stdout
     line = next(line for line in out.splitlines() if line.startswith("quakes_raw.events"))
     assert line.split()[:3] == ["quakes_raw.events", "table", "2"]
@@ -56,6 +60,8 @@ def test_tables_lists_what_is_published_with_the_run_that_wrote_it(published):
         ("quakes", "v", "view", None, None),
         ("quakes_raw", "events", "table", 2, "r1"),
     ]
+    working = json.loads(run("tables", "--database", "working", "--json").stdout)
+    assert [t["run_id"] for t in working if t["name"] == "events"] == ["not-published"]
 
 
 def test_tables_of_a_project_without_a_published_version_says_what_to_do(project):
