@@ -13,21 +13,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
-import resource
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import ways
+from measure import Cost, command, show
 
+PLAIN = "plain papermill"
 CELLS = ["a = 1", "b = a + 1", "c = [a, b]", "d = sum(c)", "print(d)"]
-LONGEST = 180  # seconds for one command
 
 # Each runs in a process of its own, which has imported all it needs and warmed up once before
 # anything is measured: `one_more()` is what one more stage costs.
@@ -110,7 +107,6 @@ for line in sys.stdin:
     one_more()
     print("MEASURED " + json.dumps([cpu() - before, time.monotonic() - begin]), flush=True)
 """
-Cost = tuple[float, float]  # seconds of CPU, seconds of wall time
 
 
 class Running:
@@ -189,14 +185,19 @@ def main() -> None:
         try:
             inside = {title: process.measure for title, process in running.items()}
             inside["DATAFLOW, in a run"] = difference(one, longer)
-            show("(a) one more stage inside a running process", inside, options.repeats)
+            show("(a) one more stage inside a running process", inside, options.repeats, base=PLAIN)
         finally:
             for process in (*running.values(), one, longer):
                 process.close()
         if options.inside:
             return
-        shell = {title: _command(*prepared[title]) for title in codes}
-        show("(b) the whole command from the shell", shell, options.repeats)
+        shell = {
+            title: command(
+                prepared[title][1].command, prepared[title][0], prepared[title][1].environment
+            )
+            for title in codes
+        }
+        show("(b) the whole command from the shell", shell, options.repeats, base=PLAIN)
 
 
 def make_longer(folder: Path) -> None:
@@ -219,49 +220,6 @@ def difference(one: Running, longer: Running) -> Callable[[], Cost]:
         return (whole[0] - rest[0]) / MORE, (whole[1] - rest[1]) / MORE
 
     return measure
-
-
-def _command(folder: Path, prepared: ways.Prepared) -> Callable[[], Cost]:
-    def measure() -> Cost:
-        before, begin = _of_children(), time.monotonic()
-        subprocess.run(
-            prepared.command,
-            cwd=folder,
-            env=prepared.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=LONGEST,
-            check=True,
-        )
-        return _of_children() - before, time.monotonic() - begin
-
-    return measure
-
-
-def _of_children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def show(title: str, measures: dict[str, Callable[[], Cost]], repeats: int) -> None:
-    """Measure in turns and print the medians, with the ratio to papermill."""
-    costs: dict[str, list[Cost]] = {name: [] for name in measures}
-    order = list(measures)
-    for _ in range(repeats):
-        for name in order:
-            costs[name].append(measures[name]())
-        # Who comes after a heavy one finds the machine's caches full of that one's things.
-        random.shuffle(order)
-    median = {
-        name: tuple(statistics.median(values) for values in zip(*found, strict=True))
-        for name, found in costs.items()
-    }
-    base = median["plain papermill"]
-    print(f"{title}\n  {'':20}{'CPU s':>8}{'wall s':>8}{'CPU of papermill':>19}{'wall':>7}")
-    for name, (cpu, wall) in median.items():
-        print(f"  {name:20}{cpu:8.2f}{wall:8.2f}{cpu / base[0]:19.2f}{wall / base[1]:7.2f}")
-    print(flush=True)
 
 
 if __name__ == "__main__":

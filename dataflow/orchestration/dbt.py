@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,12 @@ import dagster as dg
 from dagster_dbt import (
     DagsterDbtTranslator,
     DagsterDbtTranslatorSettings,
-    DbtCliResource,
     dbt_assets,
 )
 
 from dataflow.orchestration import names
 from dataflow.orchestration.dbt_project import dbt_environment, read_manifest, workflow_of
+from dataflow.orchestration.dbt_resource import dbt_resource
 from dataflow.orchestration.dbt_results import failures_in, read_results
 from dataflow.orchestration.outputs import last_keys
 from dataflow.orchestration.step import archived_step
@@ -66,23 +65,13 @@ def dbt_assets_of(project: Project, workflow: Workflow) -> Any:
             target = project.state / "dbt" / context.run_id
             target.mkdir(parents=True, exist_ok=True)
             os.environ.update(dbt_environment(project))  # dagster-dbt hands its own on
-            dbt = DbtCliResource(
-                project_dir=str(project.dbt),
-                profiles_dir=str(project.dbt),
-                dbt_executable=dbt_executable(),
-            )
+            dbt = dbt_resource(project)
             try:
                 yield from _build(context, project, workflow, dbt, target, step)
             finally:
                 shutil.rmtree(target, ignore_errors=True)
 
     return build_models
-
-
-def dbt_executable() -> str:
-    """The dbt beside this Python, whatever the PATH says."""
-    beside = Path(sys.executable).parent / "dbt"
-    return str(beside) if beside.exists() else "dbt"
 
 
 def _build(

@@ -43,10 +43,9 @@ def run_dbt_models(
         WarehouseLocked: somebody else held the warehouse all the time.
     """
     import dagster as dg
-    from dagster_dbt import DbtCliResource
 
-    from dataflow.orchestration.dbt import dbt_executable
     from dataflow.orchestration.dbt_project import dbt_environment, has_models
+    from dataflow.orchestration.dbt_resource import dbt_resource
     from dataflow.orchestration.dbt_results import failures_in, read_results
     from dataflow.orchestration.op_step import current_step
     from dataflow.project import Project
@@ -69,11 +68,7 @@ def run_dbt_models(
     target = project.state / "dbt" / f"{context.run_id}-{step.name}"
     target.mkdir(parents=True, exist_ok=True)
     with _environment(dbt_environment(project)):
-        dbt = DbtCliResource(
-            project_dir=str(project.dbt),
-            profiles_dir=str(project.dbt),
-            dbt_executable=dbt_executable(),
-        )
+        dbt = dbt_resource(project)
         selection = select or f"fqn:{project_name(project.dbt)}.{workflow}"
         try:
             with (

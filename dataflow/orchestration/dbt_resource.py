@@ -1,0 +1,45 @@
+"""dagster-dbt's resource for the project's dbt, without what would cost seconds at each call."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dagster_dbt import DbtCliResource
+from packaging.version import Version
+
+if TYPE_CHECKING:
+    from dataflow.project import Project
+
+
+class ProjectDbt(DbtCliResource):
+    """`DbtCliResource` that starts `dbt` at once.
+
+    dagster-dbt asks `dbt --version` first, which also asks PyPI for news, and makes an adapter
+    of its own for `fetch_row_counts` and the like. The first is known from what is installed;
+    the second would be a connection beside the write lock.
+    """
+
+    @property
+    def _cli_version(self) -> Version:
+        return Version(version("dbt-core"))
+
+    def _initialize_dbt_core_adapter(self, args: Any) -> Any:
+        return None
+
+
+def dbt_resource(project: Project) -> ProjectDbt:
+    """dbt on the project's models, with the environment's own executable."""
+    return ProjectDbt(
+        project_dir=str(project.dbt),
+        profiles_dir=str(project.dbt),
+        dbt_executable=_executable(),
+    )
+
+
+def _executable() -> str:
+    """The dbt beside this Python, whatever the PATH says."""
+    beside = Path(sys.executable).parent / "dbt"
+    return str(beside) if beside.exists() else "dbt"

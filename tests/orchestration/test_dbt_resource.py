@@ -1,0 +1,42 @@
+"""dbt as dagster-dbt starts it: one process for one command, and nothing asked of the network."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from projects import REPOSITORY, make_project
+
+from dataflow.orchestration.dbt_project import dbt_environment
+from dataflow.orchestration.dbt_resource import ProjectDbt, dbt_resource
+
+
+def test_one_command_is_one_process_that_knows_the_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make_project(tmp_path / "project", {})
+    for part in ("dbt_project.yml", "profiles.yml", "macros"):
+        copy = shutil.copytree if (REPOSITORY / "dbt" / part).is_dir() else shutil.copy
+        project.dbt.mkdir(exist_ok=True)
+        copy(REPOSITORY / "dbt" / part, project.dbt / part)
+    for name, value in dbt_environment(project).items():
+        monkeypatch.setenv(name, value)
+    calls, counting = tmp_path / "calls.txt", tmp_path / "dbt"
+    counting.write_text(
+        f'#!/bin/sh\necho "$@" >> "{calls}"\nexec "{sys.executable}" -m dbt.cli.main "$@"\n'
+    )
+    counting.chmod(0o755)
+    given = dbt_resource(project)
+    dbt = ProjectDbt(
+        project_dir=given.project_dir,
+        profiles_dir=given.profiles_dir,
+        dbt_executable=str(counting),
+    )
+
+    done = dbt.cli(["parse"], target_path=tmp_path / "target", raise_on_error=False).wait()
+
+    assert done.is_successful()
+    assert [line.split()[-1] for line in calls.read_text().splitlines()] == ["parse"]
+    assert done.cli_version.major == 1
