@@ -21,10 +21,9 @@ from dataflow.orchestration.names import step_of
 from dataflow.orchestration.step import Step, archived_step, parameters_of
 from dataflow.project import ROOT_VARIABLE, Project
 from dataflow.runs.archive import RunArchive
-from dataflow.shared.config import read_variables_of
 from dataflow.stages.display import MIME, Result, StageSkipped, listener, plain
 from dataflow.stages.result import StageReport, read_report
-from dataflow.stages.scrub import Scrubber, secrets_in
+from dataflow.stages.scrub import Scrubber
 from dataflow.workflows.model import Workflow
 
 # The step that runs in this context, for helpers that have something to add to it.
@@ -45,7 +44,6 @@ def op_step(project: Project, workflow: Workflow) -> Iterator[Step]:
     context: Any = dg.OpExecutionContext.get()
     name = step_of(context.get_step_execution_context().step.key)
     heard: list[Result] = []
-    scrubber = Scrubber(secrets_in(read_variables_of(workflow.folder)))
     values = parameters_of(context.run.run_config).get(name, {})
     with archived_step(
         context, project, workflow, name, attempt=context.retry_number + 1, values=values
@@ -56,7 +54,7 @@ def op_step(project: Project, workflow: Workflow) -> Iterator[Step]:
             with (
                 _listening(heard, step),
                 _surroundings(project, workflow, name, context.run_id),
-                _logged(step.archive, context, name, scrubber) as log,
+                _logged(step.archive, context, name, Scrubber(step.secrets)) as log,
             ):
                 yield from _one(step, log, workflow)
         finally:
@@ -67,7 +65,6 @@ def op_step(project: Project, workflow: Workflow) -> Iterator[Step]:
                 recorded=report.tables,
                 checks=[*step.facts.get("checks", []), *report.checks],
             )
-            scrubber.tree(step.facts)
         if report.failed_checks:
             shown = ", ".join(check["name"] for check in report.failed_checks)
             raise dg.Failure(f"check failed: {shown}", allow_retries=False)

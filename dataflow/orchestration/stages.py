@@ -20,7 +20,7 @@ from dataflow.stages.execute import StageOutcome, execute_stage
 from dataflow.stages.notebook import read_notebook
 from dataflow.stages.parameters import read_declaration
 from dataflow.stages.result import DeclaredCheck, declared_checks
-from dataflow.stages.scrub import Scrubber, secrets_in
+from dataflow.stages.scrub import Scrubber
 from dataflow.warehouse.changes import forget_writes
 from dataflow.workflows.model import Stage, Workflow
 
@@ -117,7 +117,7 @@ def _run(
             made = check_writes(project, workflow, stage, context.run_id, outcome)
             outcome.report.checks.extend([made] if made else [])
         step.facts.update(stage_facts(outcome))
-        report_yielded(context, project, Scrubber(_secrets(workflow, values)))
+        report_yielded(context, project)
         if outcome.error is not None:
             raise dg.Failure(
                 failure_text(project, stage, outcome),
@@ -142,20 +142,18 @@ def _execute(
     from dataflow.runs.html import write_page_soon
     from dataflow.stages.context import context_file
 
-    secrets = _secrets(workflow, values)
-    scrubber = Scrubber(secrets)
     partition = context.run.tags.get("dagster/partition")
     notebook = step.archive.executed_notebook(stage.name, attempt=attempt, partition=partition)
     live = LiveOutput(context.log, stage.name, sys.stderr)
     try:
-        with context_file(project, context, secrets) as environment:
+        with context_file(project, context, step.secrets) as environment:
             return execute_stage(
                 project,
                 stage,
                 values,
                 run_id=context.run_id,
                 output=notebook,
-                scrubber=scrubber,
+                scrubber=Scrubber(step.secrets),
                 environment=environment,
                 on_output=live.write,
             )
@@ -163,12 +161,6 @@ def _execute(
         live.close()
         if notebook.exists():
             write_page_soon(notebook)
-
-
-def _secrets(workflow: Workflow, values: dict[str, Any]) -> dict[str, str]:
-    from dataflow.shared.config import read_variables_of
-
-    return secrets_in(read_variables_of(workflow.folder), values)
 
 
 def _events(

@@ -9,20 +9,30 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from dataflow.orchestration.clean import cleaned_error, keep_clean
 from dataflow.orchestration.names import step_of
 from dataflow.orchestration.selection import chosen_steps, steps_of, version_of
 from dataflow.project import Project
 from dataflow.runs.archive import RunArchive
+from dataflow.shared.config import read_variables_of
 from dataflow.stages.lifetime import end_with_run
+from dataflow.stages.scrub import Scrubber, secrets_in
 from dataflow.workflows.model import Workflow
 
 
 @dataclass
 class Step:
-    """A step while it runs; what is put into `facts` is archived at its end."""
+    """A step while it runs; what is put into `facts` is archived at its end, without secrets.
+
+    Args:
+        archive: the run's archive.
+        name: the step.
+        secrets: the values of the variables that the project's configuration names, by name.
+    """
 
     archive: RunArchive
     name: str
+    secrets: dict[str, str]
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -52,21 +62,27 @@ def archived_step(
         git=git_state(project),
     )
     archive.step_started(name, code_version=version_of(project, workflow, name), **facts)
-    step = Step(archive, name)
+    step = Step(archive, name, secrets_in(read_variables_of(workflow.folder), facts.get("values")))
+    scrubber = Scrubber(step.secrets)
+    keep_clean(context, scrubber)
+
+    def end(status: str) -> None:
+        known = scrubber.tree(step.facts)
+        archive.step_ended(name, status, **{k: v for k, v in known.items() if k != "status"})
+
     try:
         yield step
     except Exception as error:
         step.facts.setdefault("error", {"message": str(error).strip().split("\n")[0][:500]})
-        archive.step_ended(name, "failed", **_without_status(step.facts))
-        raise
+        end("failed")
+        clean = cleaned_error(error, scrubber) if scrubber else error
+        if clean is error:
+            raise
+        raise clean from None
     except BaseException:
-        archive.step_ended(name, "cancelled", **_without_status(step.facts))
+        end("cancelled")
         raise
-    archive.step_ended(name, step.facts.get("status", "succeeded"), **_without_status(step.facts))
-
-
-def _without_status(facts: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in facts.items() if key != "status"}
+    end(step.facts.get("status", "succeeded"))
 
 
 def _trigger(tags: dict[str, str]) -> str:

@@ -221,6 +221,70 @@ def test_a_wrong_value_says_nothing_of_the_secret(tmp_path: Path, service: str) 
     assert not [trace for trace in traces() if trace in (done.stdout + done.stderr).encode()]
 
 
+JOB = """\
+import logging
+
+from dagster import RetryPolicy, job, op
+
+from dataflow import stage
+from dataflow.shared.config import load_config
+from dataflow.shared.logging import get_logger
+from dataflow.workflows.registry import register_workflow
+
+logger = get_logger(__name__)
+
+
+class Refused(Exception):
+    def __init__(self, token):
+        self.token = token
+
+    def __str__(self):
+        return "not accepted: " + self.token
+
+
+@op(retry_policy=RetryPolicy(max_retries=1))
+def use(context):
+    token = load_config("python")["token"]
+    print(token)
+    logger.info("with %s", token)
+    logging.getLogger("other").warning("and with %s", token)
+    context.log.info(f"context: {token}")
+    context.add_output_metadata({"token": token})
+    stage.record(token=token)
+    stage.check("is never wrong", True, token=token)
+    try:
+        raise KeyError(token)
+    except KeyError as error:
+        if context.retry_number:
+            raise ValueError(f"x?key={token}", {"token": token}) from error
+        raise Refused(token) from error
+
+
+@job
+def whole():
+    use()
+
+
+register_workflow(workflow_id="python", job=whole)
+"""
+
+
+def test_nothing_is_left_of_a_secret_in_a_workflow_written_in_python(tmp_path: Path) -> None:
+    project = make_project(
+        tmp_path / "project", {"python": Workflow({}, config={"token": "${CANARY}"})}
+    )
+    (project.notebooks / "python" / "dagster_job.py").write_text(JOB, "utf-8")
+
+    done = dataflow(project, "workflow", "run", "python", env=ENVIRONMENT)
+
+    assert done.returncode == 1, done.stderr
+    assert "ValueError: " in done.stderr
+    assert run_data(project, "python")["steps"]["use"]["attempt"] == 2
+    assert leaks(project) == {}
+    assert not [trace for trace in traces() if trace in (done.stdout + done.stderr).encode()]
+    assert MARKER in (next(project.runs.glob("python/*/use.log"))).read_text("utf-8")
+
+
 @pytest.mark.parametrize(
     "text",
     [
