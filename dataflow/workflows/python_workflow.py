@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib
+import importlib.machinery
 import importlib.util
 import os
 import sys
@@ -180,6 +181,7 @@ def _make_package(name: str, folder: Path, where: str) -> None:
     importlib.invalidate_caches()
     package = types.ModuleType(name, f"The workflow {name}.")
     package.__path__ = [str(folder)]
+    package.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package=True)
     sys.modules[name] = package
     if (folder / "__init__.py").is_file():
         spec = importlib.util.spec_from_file_location(

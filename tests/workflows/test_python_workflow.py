@@ -124,6 +124,18 @@ def test_what_is_no_job_is_refused_where_it_is_registered(project: Project):
     assert "@job" in str(hint)
 
 
+def test_the_name_of_a_workflow_that_was_imported_is_not_that_of_an_installed_package(
+    project: Project,
+):
+    from dataflow.workflows.scaffold import plan_workflow
+
+    write_workflow(project, "counting", JOB)
+    assert problems(project, "counting") == []
+
+    other = make_project(project.root.parent / "other", {})
+    assert plan_workflow(other, "counting").workflow_id == "counting"
+
+
 @pytest.mark.parametrize(
     ("decorator", "message"),
     [
