@@ -54,13 +54,14 @@ def archived_step(
     """
     end_with_run()
     archive = RunArchive(project, workflow.id, context.run_id)
-    archive.begin(
-        [{"name": step.name, "kind": step.kind} for step in steps_of(project, workflow)],
-        selection=chosen_steps(project, workflow, context.run.asset_selection),
-        trigger=_trigger(context.run.tags),
-        parameters=parameters_of(context.run.run_config),
-        git=git_state(project),
-    )
+    if not archive.read():  # the run's first step
+        archive.begin(
+            [{"name": step.name, "kind": step.kind} for step in steps_of(project, workflow)],
+            selection=chosen_steps(project, workflow, context.run.asset_selection),
+            trigger=_trigger(context.run.tags),
+            parameters=parameters_of(context.run.run_config),
+            git=git_state(project),
+        )
     archive.step_started(name, code_version=version_of(project, workflow, name), **facts)
     step = Step(archive, name, secrets_in(read_variables_of(workflow.folder), facts.get("values")))
     scrubber = Scrubber(step.secrets)
