@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from docs_tried import clone, tried  # noqa: F401 - fixtures
 
 # A shell that puts the tests into the background has them ignore Ctrl-C, and what they start
 # inherits that; how commands end on Ctrl-C is tested, so it has to be as in a terminal.

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 
 import click
@@ -18,8 +15,7 @@ import typer
 import yaml
 from docs_pages import SHOWN_ONLY, TRIED, commands_named, pages, snippets
 from docs_runner import PageRunner
-from projects import dataflow
-from repository import REPOSITORY, copy_repository
+from repository import REPOSITORY
 
 from dataflow.cli.main import app
 from dataflow.project import Project
@@ -30,59 +26,13 @@ MOST_SKIPPED = 8  # snippets in all pages together that nothing tries
 MOST_BYTES = 150_000  # of a picture
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, built_pages: Path) -> Project:
-    """A clone of the repository in which the workflow `earthquakes` has run."""
-    project = copy_repository(tmp_path_factory.mktemp("docs") / "project", built_pages)
-    for command in (
-        ["init", "-q"],
-        ["add", "-A", "."],
-        ["-c", "user.name=A", "-c", "user.email=a@example.org", "commit", "-qm", "A clone"],
-    ):
-        subprocess.run(["git", *command], cwd=project.root, check=True, capture_output=True)
-    ran = dataflow(project, "workflow", "run", "earthquakes", "--quiet", timeout=300)
-    assert ran.returncode == 0, ran.stderr
-    return project
-
-
-@pytest.fixture(scope="module")
-def tried(
-    project: Project, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Future[None]]]:
-    """What came of each page's snippets, by page: tried in clones, as many at once as there are cores."""
-    chosen = {
-        item.callspec.params["page"]
-        for item in request.session.items
-        if isinstance(item, pytest.Function) and "tried" in item.fixturenames
-    }
-    longest_first = sorted(chosen, key=lambda page: -len(snippets(page)))
-    folder = tmp_path_factory.mktemp("pages")
-    with ThreadPoolExecutor(max_workers=min(len(chosen), os.cpu_count() or 1, 4)) as pool:
-        yield {
-            page.name: pool.submit(_try_page, page, project, folder / page.stem)
-            for page in longest_first
-        }
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _try_page(page: Path, project: Project, folder: Path) -> None:
-    shutil.copytree(project.root, folder, symlinks=True)
-    runner = PageRunner(Project(folder))
-    try:
-        for snippet in snippets(page):
-            if snippet.is_tried:
-                runner.try_out(snippet)
-    finally:
-        runner.close()
-
-
 @pytest.mark.timeout(1_800)  # it waits for the others, too
 @pytest.mark.parametrize(
     "page",
     [page for page in PAGES if any(snippet.is_tried for snippet in snippets(page))],
     ids=lambda page: page.name,
 )
-def test_every_snippet_of_a_page_does_what_it_says(page: Path, tried: dict[str, Future[None]]):
+def test_every_snippet_of_a_page_does_what_it_says(page: Path, tried: dict[str, Future[Project]]):
     tried[page.name].result()
 
 
@@ -218,15 +168,15 @@ def test_pictures_are_small():
     assert {p.name: p.stat().st_size for p in pictures if p.stat().st_size > MOST_BYTES} == {}
 
 
-def test_the_picture_of_the_dashboard_can_be_made_again(project: Project, tmp_path: Path):
+def test_the_picture_of_the_dashboard_can_be_made_again(clone: Project, tmp_path: Path):
     from browser import chromium
 
     if chromium() is None:
         pytest.skip("there is no chromium on this machine")
     made = subprocess.run(
-        [sys.executable, str(project.root / "docs" / "screenshot.py"), str(tmp_path / "new.png")],
-        cwd=project.root,
-        env=PageRunner(project).environment(),
+        [sys.executable, str(clone.root / "docs" / "screenshot.py"), str(tmp_path / "new.png")],
+        cwd=clone.root,
+        env=PageRunner(clone).environment(),
         capture_output=True,
         text=True,
         timeout=180,

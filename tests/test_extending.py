@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 from docs_pages import snippets
-from docs_runner import PageRunner
 from projects import dataflow
-from repository import REPOSITORY, copy_repository
+from repository import REPOSITORY
 
 from dataflow.project import Project
 from dataflow.runs.index import list_runs
@@ -18,17 +17,18 @@ from dataflow.runs.index import list_runs
 PAGE = REPOSITORY.root / "docs" / "extending.md"
 
 
-@pytest.fixture(scope="module")
-def followed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A copy of the repository in which every snippet of the guide was executed, in order."""
-    runner = PageRunner(copy_repository(tmp_path_factory.mktemp("extending") / "project"))
-    try:
-        for snippet in snippets(PAGE):
-            assert snippet.is_tried, f"{snippet.where}: nothing executes this snippet"
-            runner.try_out(snippet)
-        yield runner.project
-    finally:
-        runner.close()
+# The first of these tests waits for all pages that are tried beside this one.
+pytestmark = [pytest.mark.page(PAGE.name), pytest.mark.timeout(1_800)]
+
+
+@pytest.fixture
+def followed(tried: dict[str, Future[Project]]) -> Project:
+    """A clone of the repository in which every snippet of the guide was executed, in order."""
+    return tried[PAGE.name].result()
+
+
+def test_every_snippet_of_the_guide_is_executed():
+    assert [snippet.where for snippet in snippets(PAGE) if not snippet.is_tried] == []
 
 
 def test_the_workflows_of_the_guide_are_listed_with_their_steps(followed: Project):

@@ -32,12 +32,12 @@ class _WithoutSecrets(logging.Filter):
         record.args = ()
         event = getattr(record, "dagster_event", None)
         if event is not None:
-            record.dagster_event = _cleaned(event, self._scrubber)
+            record.dagster_event = cleaned(event, self._scrubber)
         return True
 
 
-def _cleaned(value: Any, scrubber: Scrubber) -> Any:
-    """The same event or metadata, made from the form in which Dagster stores it."""
+def cleaned(value: Any, scrubber: Scrubber) -> Any:
+    """An event, or metadata, without secrets: made from the form in which Dagster stores it."""
     from dagster._serdes import deserialize_value, serialize_value
 
     stored = json.loads(serialize_value(value))
@@ -60,7 +60,7 @@ def cleaned_error(error: Exception, scrubber: Scrubber) -> Exception:
             each.__notes__ = scrubber.tree(list(each.__notes__))
         if isinstance(each, dg.Failure):
             each.description = scrubber.text(each.description or "") or None
-            each.metadata = {k: _cleaned(v, scrubber) for k, v in each.metadata.items()}
+            each.metadata = {k: cleaned(v, scrubber) for k, v in each.metadata.items()}
     told = "".join(traceback.format_exception(error))
     clean = scrubber.text(told)
     if clean == told:

@@ -17,9 +17,12 @@ import time
 import uuid
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dataflow.stages.context import VARIABLE
+
+if TYPE_CHECKING:
+    from dataflow.stages.scrub import Scrubber
 
 MANAGER = "dagstermill.manager"
 
@@ -58,16 +61,20 @@ def rebuild(manager: Any) -> None:
     rebuilt.log.addFilter(_Scrub())
 
 
+def _scrubber() -> Scrubber:
+    from dataflow.stages.context import SECRETS_VARIABLE
+    from dataflow.stages.scrub import Scrubber
+
+    names = filter(None, os.environ.get(SECRETS_VARIABLE, "").split(","))
+    return Scrubber({name: os.environ[name] for name in names if name in os.environ})
+
+
 class _Scrub(logging.Filter):
     """Takes secrets out of what a notebook logs: Dagster keeps its log."""
 
     def __init__(self) -> None:
-        from dataflow.stages.context import SECRETS_VARIABLE
-        from dataflow.stages.scrub import Scrubber
-
         super().__init__()
-        names = filter(None, os.environ.get(SECRETS_VARIABLE, "").split(","))
-        self._scrubber = Scrubber({name: os.environ[name] for name in names if name in os.environ})
+        self._scrubber = _scrubber()
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg = self._scrubber.text(str(record.getMessage()))
@@ -94,12 +101,15 @@ def _yield_event(original: Any) -> Any:
         finally:
             self.in_job = in_job
         if in_job and self.marshal_dir:
+            from dataflow.orchestration.clean import cleaned, cleaned_error
+
+            clean = cleaned_error if isinstance(dagster_event, Exception) else cleaned
             # Not glued into the notebook as dagstermill does: that writes paths of the
             # machine into it.
             folder = Path(self.marshal_dir)
             folder.mkdir(parents=True, exist_ok=True)
             name = f"event-{time.time_ns()}-{uuid.uuid4().hex}"
-            (folder / name).write_bytes(pickle.dumps(dagster_event))
+            (folder / name).write_bytes(pickle.dumps(clean(dagster_event, _scrubber())))
         return dagster_event
 
     return yield_event
