@@ -15,6 +15,7 @@ from traitlets import Unicode
 
 from dataflow.errors import ConfigurationError, StageFailed
 from dataflow.stages import lifetime, wire
+from dataflow.stages.launch import without_debugger
 from dataflow.stages.scrub import Scrubber
 
 STARTS = 3  # kernels that collide on a port die at once; another start picks other ports
@@ -89,7 +90,7 @@ class KernelClient(PapermillNotebookClient):
 
         manager = self.create_kernel_manager()
         try:
-            _ = manager.kernel_spec
+            manager.kernel_spec.argv = without_debugger(manager.kernel_spec.argv)
         except NoSuchKernel:
             known = ", ".join(sorted(manager.kernel_spec_manager.find_kernel_specs()))
             raise ConfigurationError(

@@ -234,3 +234,15 @@ def test_a_stream_cut_in_one_huge_piece_keeps_both_ends() -> None:
     stream.write("a" * 10 + "b" * 1000 + "c" * 10)
     assert stream.text.startswith("a" * 10 + "\n")
     assert stream.text.endswith("\n" + "c" * 10)
+
+
+def test_a_kernel_of_a_run_starts_without_a_debugger_that_the_notebook_may_still_import(
+    tmp_path: Path,
+) -> None:
+    cells = [
+        "import sys; print(sorted({'debugpy', 'pydevd'} & set(sys.modules)), sys.argv[0])",
+        "import debugpy; print(debugpy.__name__)",
+    ]
+    ended = run_cells(tmp_path, cells)
+    assert ended.status == "completed"
+    assert [text_of(cell) for cell in ended.code] == ["[] ipykernel_launcher\n", "debugpy\n"]
