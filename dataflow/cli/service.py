@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Start and stop JupyterLab, Dagster and Evidence.", no_args_is_help=True)
 
 
+LISTENING = ("running", "starting")
+
+
 class ServiceName(StrEnum):
     """What can be started."""
 
@@ -106,10 +109,14 @@ def status(
             ]
         )
         return
-    table = new_table("Service", "Status", "Address", "Process", "Since (UTC)")
+    table = new_table("Service", "Status", "Port", "Process", "Since (UTC)")
     for one in found:
         table.add_row(*_row(one))
     console().print(table)
+    for one in found:
+        if one.state is not None and one.status in LISTENING:
+            # Not in the table: JupyterLab's has a token, and has to be whole to be of use.
+            console().print(f"{one.service:9} {one.state.url}", markup=False, soft_wrap=True)
     _print_what_to_do(found)
 
 
@@ -238,18 +245,16 @@ def _print_line(service: str, line: str, how_many: int) -> None:
 
 
 def _row(one: Status) -> list[str]:
-    from rich.markup import escape
-
     styles = {"running": "green", "starting": "yellow", "stopped": "dim"}
     shown = f"[{styles.get(one.status, 'bold red')}]{one.status}[/]"
     if one.state is None:
         return [one.service, shown, "", "", ""]
-    runs = one.status in ("running", "starting")
+    runs = one.status in LISTENING
     since = one.state.started_at[:19].replace("T", " ")
     return [
         one.service,
         shown,
-        escape(one.state.url) if runs else "",
+        str(one.state.port) if runs else "",
         str(one.state.pid) if runs else "",
         since if runs else "",
     ]

@@ -32,6 +32,9 @@ def test_jupyterlab_opens_the_notebooks_with_this_environments_kernel(
     # Neither other users, who see command lines, nor notebooks, which see variables, get it.
     assert not [command for command in running(state) if token in command]
 
+    # Whole, however narrow the terminal: without its token the address is of no use.
+    assert f"jupyter   {url}" in dataflow("service", "status").stdout.splitlines()
+
     base = f"http://localhost:{port}"
     assert fetch(f"{base}/api/contents")[0] == 403
     assert fetch(url)[0] == 200
