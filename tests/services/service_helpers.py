@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
+
+import psutil
 
 from dataflow.project import Project
 from dataflow.services.model import Command, Plan, Service
@@ -50,7 +53,11 @@ def state_of(project: Project, service: str) -> ServiceState:
 
 def running(state: ServiceState) -> list[str]:
     """The command lines of a service's processes."""
-    return [" ".join(process.cmdline()) for process in marked(state.mark)]
+    found = []
+    for process in marked(state.mark):
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            found.append(" ".join(process.cmdline()))
+    return found
 
 
 def fetch(url: str, **options: object) -> tuple[int, str]:
