@@ -40,11 +40,13 @@ def list_all(
         print_json([{**run.data, "status": run.status} for run in runs[:limit]])
         return
     table = new_table("Run", "Workflow", "Started (UTC)", "Result", "Time", "Notebooks")
+    for column in table.columns[:-1]:
+        column.no_wrap = True  # on a narrow terminal only the list of notebooks takes more lines
     for run in runs[:limit]:
         table.add_row(
             run.run_id[:8],
             run.workflow_id,
-            f"{run.started_at:%Y-%m-%d %H:%M:%S}",
+            f"{run.started_at:%Y-%m-%d %H:%M}",
             shown(run.status),
             seconds_text(run.seconds),
             ", ".join(path.stem for path in run.notebooks),
