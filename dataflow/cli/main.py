@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dataflow.cli import config, db, doctor, init, runs, service, test, validate, workflow
+from dataflow.cli import config, db, dbt, doctor, init, runs, service, test, validate, workflow
 from dataflow.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, DataflowError
 
 if TYPE_CHECKING:
@@ -31,6 +31,11 @@ app.add_typer(service.app, name="service")
 app.add_typer(db.app, name="db")
 app.add_typer(config.app, name="config")
 app.command("doctor")(doctor.doctor)
+app.command(
+    "dbt",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    options_metavar="COMMAND …",
+)(dbt.dbt)
 
 
 def _version(wanted: bool) -> None:

@@ -71,6 +71,8 @@ def dbt_command(project: Project, *arguments: str) -> list[str]:
     """The command line that runs dbt on the project."""
     return [
         sys.executable,
+        "-W",
+        "ignore::RuntimeWarning:runpy",  # about dbt's own way to import itself
         "-m",
         "dbt.cli.main",
         "--no-use-colors",
@@ -108,7 +110,7 @@ def _parse(project: Project) -> None:
         raise ConfigurationError(
             "dbt cannot read the models:\n    " + "\n    ".join(lines[-12:]),
             where=project.relative(project.dbt),
-            hint="Mend the file dbt names; `dbt parse` in dbt/ tells whether it is right.",
+            hint="Mend the file dbt names; `dataflow dbt parse` tells whether it is right.",
         )
 
 

@@ -56,7 +56,7 @@ def run_dbt_models(
     if step is None or workflow is None:
         raise ConfigurationError(
             "run_dbt_models works in an op that a run executes",
-            hint="By hand, in dbt/: `dbt build`.",
+            hint="By hand: `dataflow dbt build`.",
         )
     project = Project.find()
     if not has_models(project, workflow):

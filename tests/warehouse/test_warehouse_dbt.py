@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from projects import environment
+from projects import dataflow, environment, start_dataflow
 from repository import copy_repository
 
 from dataflow.orchestration.dbt_project import dbt_command, dbt_environment
@@ -106,6 +106,25 @@ def test_writers_wait_for_a_real_build_and_readers_do_not(project):
         assert connection.execute("SELECT count(*) FROM earthquakes_raw.ledger").fetchone() == (
             len(written),
         )
+
+
+def test_dbt_by_hand_waits_for_its_turn_and_ends_as_dbt_does(project):
+    select = ("--select", "path:models/earthquakes")
+    with write_lock(project, holder="ingest of earthquakes"):
+        waiting = start_dataflow(project, "dbt", "run", *select)
+        assert "held by ingest of earthquakes" in waiting.stderr.readline()
+        listed = dataflow(project, "dbt", "--quiet", "ls", *select, "--resource-type", "model")
+        assert "dataflow.earthquakes.marts.earthquakes__regions" in listed.stdout.splitlines()
+    out, err = waiting.communicate(timeout=120)
+
+    assert waiting.returncode == 0, out + err
+    assert "Completed successfully" in out
+    with get_duckdb_connection(database="working") as connection:
+        assert connection.execute("SELECT count(*) FROM earthquakes.events").fetchone() == (3000,)
+    wrong = dataflow(project, "dbt", "run", "--select", "path:models/nowhere", "--nonsense")
+    assert wrong.returncode == 2
+    assert "--nonsense" in wrong.stderr + wrong.stdout
+    assert dataflow(project, "dbt").returncode == 2
 
 
 def test_a_killed_build_leaves_the_warehouse_and_what_is_published(project):

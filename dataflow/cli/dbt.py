@@ -1,0 +1,45 @@
+"""`dataflow dbt`: dbt by hand, on the warehouse that runs use and under their lock."""
+
+from __future__ import annotations
+
+import subprocess
+
+import typer
+
+from dataflow.project import Project
+
+# What these do needs no database; everything else waits for its turn.
+WITHOUT_DATABASE = {"parse", "ls", "list", "deps", "clean", "init"}
+
+
+def dbt(context: typer.Context) -> None:
+    """Run dbt by hand, in turn with runs that write: dataflow dbt build --select earthquakes.
+
+    Everything behind `dbt` is dbt's own. It works on the working warehouse.
+
+    Readers see what it made after the workflow's next run, or `dataflow db publish`.
+    """
+    from dataflow.errors import ConfigurationError
+    from dataflow.orchestration.dbt_project import dbt_command, dbt_environment
+    from dataflow.warehouse.lock import write_lock
+
+    if not context.args:
+        raise ConfigurationError(
+            "dbt needs a command", hint="For instance: dataflow dbt build --select earthquakes."
+        )
+    project = Project.find()
+    words = " ".join(["dbt", *context.args])
+
+    def run() -> int:
+        return subprocess.run(
+            dbt_command(project, *context.args),
+            cwd=project.dbt,
+            env=dbt_environment(project),
+            check=False,
+        ).returncode
+
+    if next((word for word in context.args if not word.startswith("-")), "") in WITHOUT_DATABASE:
+        raise typer.Exit(run())
+    with write_lock(project, holder=words):
+        code = run()
+    raise typer.Exit(code)
