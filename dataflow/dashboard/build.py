@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,28 @@ class BuildResult:
     path: Path
 
 
+class StagedPages:
+    """Pages that were built where nobody sees them yet, if they had to be.
+
+    Args:
+        result: what was done.
+        folder: the new pages; None when those that are served are the ones.
+    """
+
+    def __init__(self, result: BuildResult, folder: Path | None = None) -> None:
+        self.result = result
+        self._folder = folder
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Serve the pages from here on; those before come back when the body fails."""
+        if self._folder is None:
+            yield
+            return
+        with _swapped(self._folder, self.result.path):
+            yield
+
+
 def build_pages(
     project: Project, *, force: bool = False, on_line: Callable[[str], None] | None = None
 ) -> BuildResult:
@@ -64,6 +87,18 @@ def build_pages(
         ConfigurationError: no Node, or no package list.
         DashboardError: a page does not compile; `where` says the page and line.
     """
+    with staged_pages(project, force=force, on_line=on_line) as staged, staged.shown():
+        return staged.result
+
+
+@contextmanager
+def staged_pages(
+    project: Project, *, force: bool = False, on_line: Callable[[str], None] | None = None
+) -> Iterator[StagedPages]:
+    """Build the pages aside, unless they are built already; `shown()` has them served.
+
+    Arguments and errors are those of `build_pages`.
+    """
     from filelock import FileLock
 
     start = time.monotonic()
@@ -73,23 +108,26 @@ def build_pages(
         return BuildResult(built, time.monotonic() - start, target)
 
     if not force and not is_stale(project):
-        return result(False)
+        yield StagedPages(result(False))
+        return
     with FileLock(lock_file(project, "build")):
         _recover(target)
         wanted = pages_hash(project)
         if not force and built_hash(project) == wanted:
-            return result(False)
+            yield StagedPages(result(False))
+            return
         install(project, on_line=on_line)
         site = _prepare(project)
-        _run(project, site, on_line)
-        built = site / "build"
-        (built / BUILD_STAMP).write_text(
-            json.dumps({"hash": wanted, "seconds": round(time.monotonic() - start, 1)}),
-            encoding="utf-8",
-        )
-        _swap(built, target)
-        shutil.rmtree(work_folder(project), ignore_errors=True)
-    return result(True)
+        try:
+            _run(project, site, on_line)
+            built = site / "build"
+            (built / BUILD_STAMP).write_text(
+                json.dumps({"hash": wanted, "seconds": round(time.monotonic() - start, 1)}),
+                encoding="utf-8",
+            )
+            yield StagedPages(result(True), built)
+        finally:
+            shutil.rmtree(work_folder(project), ignore_errors=True)
 
 
 def is_stale(project: Project) -> bool:
@@ -208,8 +246,9 @@ def _run(project: Project, site: Path, on_line: Callable[[str], None] | None) ->
         raise build_error(project, lines, process.returncode)
 
 
-def _swap(new: Path, target: Path) -> None:
-    """Put `new` in the place of `target`; two renames, undone when the second fails."""
+@contextmanager
+def _swapped(new: Path, target: Path) -> Iterator[None]:
+    """Put `new` in the place of `target`, by renames that are undone when the body fails."""
     ready, old = _beside(target)
     ready.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(old, ignore_errors=True)
@@ -220,7 +259,10 @@ def _swap(new: Path, target: Path) -> None:
         target.rename(old)
     try:
         ready.rename(target)
-    except OSError:
+        yield
+    except BaseException:
+        if target.exists():
+            target.rename(ready)
         if old.exists():
             old.rename(target)
         raise

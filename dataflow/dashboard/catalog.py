@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dataflow.dashboard.database import origin_of, published_metadata
 from dataflow.dashboard.paths import dashboard_url, has_dashboard
 from dataflow.dashboard.types import exported, literal
 from dataflow.project import Project
@@ -25,6 +26,7 @@ _COLUMNS = {
     "run_id": "VARCHAR",
     "run_url": "VARCHAR",
     "published_at": "TIMESTAMP",
+    "problem": "VARCHAR",
 }
 
 
@@ -35,15 +37,15 @@ def write_workflows(
 
     Args:
         workflows: dicts with `id` and, where known, `name`, `description`, `owner`,
-            `schedule`, and of the run that was published last `run_id` and `finished_at`
-            (a datetime or ISO text; without a zone it is UTC).
+            `schedule`, `problem` (why it cannot run), and of the run whose data is shown
+            `run_id` and `finished_at` (a datetime or ISO text; without a zone it is UTC).
         folder: where `workflows.parquet` and its schema go.
 
     Returns:
         The number of workflows.
 
     The table's columns: id, name, description, owner, schedule (cron), url (of the dashboard),
-    has_dashboard, run_id, run_url (the executed notebooks), published_at (UTC).
+    has_dashboard, run_id, run_url (the executed notebooks), published_at (UTC), problem.
     """
     import duckdb
 
@@ -65,6 +67,29 @@ def write_workflows(
     return len(rows)
 
 
+def with_origins(
+    project: Project,
+    workflows: Collection[Mapping[str, Any]],
+    origins: Mapping[str, Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    """The workflows, each with the run whose data is shown.
+
+    Args:
+        workflows: what `write_workflows` takes; a run that is given there stays.
+        origins: the run by source, of the sources that are shown.
+    """
+    metadata = published_metadata(project)
+    rows = []
+    for workflow in workflows:
+        identity = str(workflow["id"])
+        origin = origins.get(identity)
+        if origin is None:
+            # Nothing to export, or exported before its origin was kept.
+            origin = origin_of(metadata, identity)
+        rows.append({**(origin or {}), **workflow})
+    return rows
+
+
 def _row(project: Project, workflow: Mapping[str, Any]) -> list[Any]:
     identity = str(workflow["id"])
     run = workflow.get("run_id")
@@ -79,6 +104,7 @@ def _row(project: Project, workflow: Mapping[str, Any]) -> list[Any]:
         "run_id": run,
         "run_url": f"/runs/{identity}/{run}/" if run else None,
         "published_at": _utc(workflow.get("finished_at")),
+        "problem": workflow.get("problem"),
     }
     return [values[name] for name in _COLUMNS]
 

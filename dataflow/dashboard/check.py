@@ -42,11 +42,16 @@ class _CannotFill(Exception):
     """The query refers to itself."""
 
 
-def check_pages(project: Project, workflow_ids: Iterable[str] | None = None) -> list[Problem]:
+def check_pages(
+    project: Project,
+    workflow_ids: Iterable[str] | None = None,
+    tables: Mapping[str, Mapping[str, Path]] | None = None,
+) -> list[Problem]:
     """Run the queries of the pages against the exported tables.
 
     Args:
         workflow_ids: only the pages of these workflows; all pages when None.
+        tables: the Parquet files by source and table; those that are shown when None.
 
     Inputs stand at their defaults. A query that only lacks a table that a source is going to
     export is not a problem: its workflow has not been published yet.
@@ -56,7 +61,8 @@ def check_pages(project: Project, workflow_ids: Iterable[str] | None = None) -> 
     """
     import duckdb
 
-    tables = exported_files(project)
+    if tables is None:
+        tables = exported_files(project)
     coming = _coming(project, tables)
     problems = []
     with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dataflow.dashboard.types import literal
 from dataflow.errors import DashboardError
 from dataflow.project import Project
+from dataflow.warehouse.versions import Metadata
 
 if TYPE_CHECKING:
     import duckdb
@@ -18,11 +20,48 @@ if TYPE_CHECKING:
 OVERRIDE = "EVIDENCE_DUCKDB_PATH"
 
 
+@dataclass(frozen=True)
+class OpenWarehouse:
+    """The warehouse that is exported.
+
+    Args:
+        connection: reads it, in UTC and without the network.
+        metadata: what the published version is made of; None for another file.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    metadata: Metadata | None
+
+    def origin(self, workflow_id: str) -> dict[str, Any] | None:
+        """The run that published the workflow's schemas, and when; None when that is not known."""
+        return origin_of(self.metadata, workflow_id)
+
+
+def origin_of(metadata: Metadata | None, workflow_id: str) -> dict[str, Any] | None:
+    """The run that published the workflow's schemas in a version, and when; None if not known."""
+    found = [
+        origin
+        for origin in (metadata.schemas.values() if metadata else ())
+        if origin.get("workflow") == workflow_id and origin.get("published_at")
+    ]
+    if not found:
+        return None
+    newest = max(found, key=lambda origin: str(origin["published_at"]))
+    return {"run_id": newest.get("run_id"), "finished_at": newest["published_at"]}
+
+
+def published_metadata(project: Project) -> Metadata | None:
+    """What the current published version is made of; None when there is none."""
+    from dataflow.warehouse.layout import Layout
+    from dataflow.warehouse.versions import current
+
+    version = current(Layout.of(project))
+    return version.metadata if version else None
+
+
 @contextmanager
-def open_published(
-    project: Project, database: Path | None = None
-) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that reads the published warehouse, in UTC and without the network.
+def open_published(project: Project, database: Path | None = None) -> Iterator[OpenWarehouse]:
+    """Open the published warehouse to read it, in UTC and without the network.
 
     Args:
         database: another DuckDB file; the environment's `EVIDENCE_DUCKDB_PATH` wins over it.
@@ -45,7 +84,7 @@ def open_published(
                 where=project.relative(path),
                 hint="Publish it again: run the workflow.",
             ) from error
-        yield connection
+        yield OpenWarehouse(connection, Metadata.read(path.parent))
 
 
 def schemas(connection: duckdb.DuckDBPyConnection) -> set[str]:

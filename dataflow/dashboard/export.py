@@ -1,8 +1,9 @@
 """Export published tables as the Parquet files that dashboards read; no Node involved.
 
 Every `evidence/sources/<source>/<table>.sql` is run against the published warehouse. A
-generation of a source is written to a folder of its own, and becomes visible when
-`manifest.json` is replaced: a page that is loading meanwhile sees the old one or the new one.
+generation of a source is written to a folder of its own, where the pages' queries can be tried
+on it, and becomes visible when `manifest.json` is replaced: a page that is loading meanwhile
+sees the old one or the new one.
 """
 
 from __future__ import annotations
@@ -10,15 +11,16 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from dataflow.dashboard.catalog import PROJECT_SOURCE, write_workflows
+from dataflow.dashboard.catalog import PROJECT_SOURCE, with_origins, write_workflows
 from dataflow.dashboard.database import open_published, schemas
-from dataflow.dashboard.paths import MANIFEST, data_folder, lock_file, replace_text
+from dataflow.dashboard.paths import MANIFEST, data_folder, lock_file, replaced_text
 from dataflow.dashboard.source_query import SourceQuery, write_table_files
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
@@ -44,14 +46,84 @@ class ExportResult:
     skipped: list[str] = field(default_factory=list)
 
 
-def export_sources(
+class StagedExport:
+    """An export that nobody sees yet: in folders of its own, until it is shown.
+
+    Args:
+        project: the project.
+        result: what was written.
+    """
+
+    def __init__(self, project: Project, result: ExportResult) -> None:
+        self.project = project
+        self.result = result
+        self._written: dict[str, Path] = {}
+        self._origins: dict[str, dict[str, Any]] = {}
+        self._workflows: Collection[Mapping[str, Any]] | None = None
+        self._everything = False
+
+    def files(self) -> dict[str, dict[str, Path]]:
+        """The Parquet files as pages will see them: what is shown, with this export over it."""
+        staged = {
+            source: {path.stem: path for path in sorted(folder.glob("*.parquet"))}
+            for source, folder in self._written.items()
+        }
+        return exported_files(self.project) | staged
+
+    def show(self, pages: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
+        """Put this export in front of the dashboards, by one rename.
+
+        Args:
+            pages: brings new pages in on entering; takes them back when the body fails.
+        """
+        from filelock import FileLock
+
+        project, data = self.project, data_folder(self.project)
+        with FileLock(lock_file(project, "manifest")):
+            old = _manifest(project)
+            shown, origins = dict(old["renderedFiles"]), dict(old["origins"])
+            origins.update(self._origins)
+            if self._everything:
+                known = {*_sources(project, None), PROJECT_SOURCE}
+                shown = {source: urls for source, urls in shown.items() if source in known}
+            if PROJECT_SOURCE in self._written:
+                # Written anew, under the lock: another workflow may have been shown meanwhile.
+                rows = with_origins(project, self._workflows or [], origins)
+                write_workflows(project, rows, self._written[PROJECT_SOURCE])
+            for source, scratch in self._written.items():
+                version = scratch.name.removeprefix(".")
+                scratch.rename(scratch.with_name(version))
+                files = sorted((data / source / version).glob("*.parquet"))
+                shown[source] = [f"{_URL_PREFIX}/{source}/{version}/{file.name}" for file in files]
+                # What is renamed and not shown is cleared away by the next export.
+                self._written[source] = scratch.with_name(version)
+            manifest = {"renderedFiles": shown, "origins": origins}
+            text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
+            with replaced_text(data / MANIFEST, text), pages():
+                pass
+            written, self._written = self._written, {}
+            for source, folder in written.items():
+                # A page opened before the swap may still read the generation before this one.
+                before = old["renderedFiles"].get(source, [])
+                _clean(data / source, {folder.name, *(Path(url).parent.name for url in before)})
+
+    def discard(self) -> None:
+        """Remove what was not shown."""
+        for folder in self._written.values():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def staged_export(
     project: Project,
     workflow_ids: Iterable[str] | None = None,
     database: Path | None = None,
     *,
     workflows: Collection[Mapping[str, Any]] | None = None,
-) -> ExportResult:
-    """Run the source queries and put their results in front of the dashboards.
+) -> Iterator[StagedExport]:
+    """Run the source queries into folders of their own; `show()` puts them in front of readers.
+
+    What was not shown at the end is removed. Two exports of one source wait for each other.
 
     Args:
         workflow_ids: the sources to export; the others stay as they are, and a workflow
@@ -70,41 +142,70 @@ def export_sources(
     from filelock import FileLock
 
     start = time.monotonic()
-    data = data_folder(project)
-    data.mkdir(parents=True, exist_ok=True)
     names = _sources(project, workflow_ids)
-    tables: dict[str, dict[str, int]] = {}
-    skipped: list[str] = []
-    written: dict[str, Path] = {}
-    with FileLock(lock_file(project, "export")):
-        old = read_manifest(project)
-        version = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z"
-        try:
-            if names:
-                with open_published(project, database) as connection:
-                    present = schemas(connection)
-                    for name in names:
-                        if workflow_ids is None and _is_unpublished(project, name, present):
-                            skipped.append(name)
-                            continue
-                        written[name] = _scratch(data, name, version)
-                        tables[name] = {
-                            query.table: write_table_files(connection, query, written[name])
-                            for query in source_queries(project, name)
-                        }
-            if workflows is not None or PROJECT_SOURCE not in old:
-                written[PROJECT_SOURCE] = _scratch(data, PROJECT_SOURCE, version)
-                rows = write_workflows(project, workflows or [], written[PROJECT_SOURCE])
-                tables[PROJECT_SOURCE] = {"workflows": rows}
-        except BaseException:
-            for folder in written.values():
-                shutil.rmtree(folder, ignore_errors=True)
-            raise
-        size = sum(
-            file.stat().st_size for folder in written.values() for file in folder.glob("*.parquet")
-        )
-        _show(project, written, old, version, everything=workflow_ids is None)
-    return ExportResult(tables, size, time.monotonic() - start, skipped)
+    with ExitStack() as stack:
+        # In one order always, so that two exports never wait for each other in a circle.
+        for name in sorted(names):
+            stack.enter_context(FileLock(lock_file(project, f"export-{name}")))
+        staged = StagedExport(project, ExportResult({}, 0, 0.0, []))
+        stack.callback(staged.discard)
+        staged._everything = workflow_ids is None
+        staged._workflows = workflows
+        _write(project, names, database, staged)
+        written = staged._written.values()
+        size = sum(path.stat().st_size for folder in written for path in folder.glob("*.parquet"))
+        staged.result = replace(staged.result, bytes=size, seconds=time.monotonic() - start)
+        yield staged
+
+
+def export_sources(
+    project: Project,
+    workflow_ids: Iterable[str] | None = None,
+    database: Path | None = None,
+    *,
+    workflows: Collection[Mapping[str, Any]] | None = None,
+) -> ExportResult:
+    """Run the source queries and put their results in front of the dashboards, unchecked.
+
+    Arguments and errors are those of `staged_export`.
+    """
+    with staged_export(project, workflow_ids, database, workflows=workflows) as staged:
+        staged.show()
+    return staged.result
+
+
+def _write(project: Project, names: list[str], database: Path | None, staged: StagedExport) -> None:
+    """Run the queries of the sources `names`, each source into a folder of its own."""
+    data = data_folder(project)
+    tables, everything = staged.result.tables, staged._everything
+    version = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z"
+
+    def scratch(source: str) -> Path:
+        folder = data / source / f".{version}"
+        folder.mkdir(parents=True)
+        staged._written[source] = folder
+        return folder
+
+    if names:
+        with open_published(project, database) as published:
+            present = schemas(published.connection)
+            for name in names:
+                if everything and _is_unpublished(project, name, present):
+                    staged.result.skipped.append(name)
+                    continue
+                if origin := published.origin(name):
+                    staged._origins[name] = origin
+                folder = scratch(name)
+                tables[name] = {
+                    query.table: write_table_files(published.connection, query, folder)
+                    for query in source_queries(project, name)
+                }
+    manifest = _manifest(project)
+    if staged._workflows is not None or PROJECT_SOURCE not in manifest["renderedFiles"]:
+        origins = manifest["origins"] | staged._origins
+        rows = with_origins(project, staged._workflows or [], origins)
+        count = write_workflows(project, rows, scratch(PROJECT_SOURCE))
+        tables[PROJECT_SOURCE] = {"workflows": count}
 
 
 def source_queries(project: Project, source: str) -> list[SourceQuery]:
@@ -118,14 +219,17 @@ def source_queries(project: Project, source: str) -> list[SourceQuery]:
 
 def read_manifest(project: Project) -> dict[str, list[str]]:
     """The files dashboards read now: addresses by source; empty before the first export."""
+    return dict(_manifest(project)["renderedFiles"])
+
+
+def _manifest(project: Project) -> dict[str, dict[str, Any]]:
+    """What is shown: the files by source, and the run that published each source's data."""
     try:
-        text = (data_folder(project) / MANIFEST).read_text(encoding="utf-8")
-        return dict(json.loads(text)["renderedFiles"])
-    except FileNotFoundError:
-        return {}
-    except (ValueError, KeyError, TypeError):
-        # Every export writes all of it again, so a damaged one mends itself.
-        return {}
+        found = json.loads((data_folder(project) / MANIFEST).read_text(encoding="utf-8"))
+        return {"renderedFiles": dict(found["renderedFiles"]), "origins": found.get("origins", {})}
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        # Every export writes all of it again, so a damaged one is replaced by the next.
+        return {"renderedFiles": {}, "origins": {}}
 
 
 def exported_files(project: Project) -> dict[str, dict[str, Path]]:
@@ -160,36 +264,11 @@ def _is_unpublished(project: Project, source: str, present: set[str]) -> bool:
     return not any(schema == source or schema.startswith(f"{source}_") for schema in present)
 
 
-def _scratch(data: Path, source: str, version: str) -> Path:
-    folder = data / source / f".{version}"
-    folder.mkdir(parents=True)
-    return folder
-
-
-def _show(
-    project: Project,
-    written: dict[str, Path],
-    old: dict[str, list[str]],
-    version: str,
-    *,
-    everything: bool,
-) -> None:
-    """Make the new generation visible, then remove those before the last."""
-    data = data_folder(project)
-    shown = dict(old)
-    for source, scratch in written.items():
-        scratch.rename(scratch.with_name(version))
-        files = sorted((data / source / version).glob("*.parquet"))
-        shown[source] = [f"{_URL_PREFIX}/{source}/{version}/{file.name}" for file in files]
-    if everything:
-        known = {*_sources(project, None), PROJECT_SOURCE}
-        shown = {source: urls for source, urls in shown.items() if source in known}
-    manifest = json.dumps({"renderedFiles": shown}, indent=1, sort_keys=True)
-    replace_text(data / MANIFEST, manifest + "\n")
-
-    for source in written:
-        # A page opened before the swap may still read the generation before this one.
-        kept = {version, *(Path(url).parent.name for url in old.get(source, []))}
-        for folder in (data / source).iterdir():
-            if folder.name not in kept:
-                shutil.rmtree(folder, ignore_errors=True)
+def _clean(folder: Path, kept: Collection[str]) -> None:
+    """Remove the generations of a source that are not `kept`, and what died half done."""
+    old = f"{datetime.now(UTC) - timedelta(days=1):%Y%m%dT%H%M%S%f}Z"
+    for path in folder.iterdir():
+        # The project's own source is exported by several workflows at a time.
+        in_use = path.name.startswith(".") and path.name.removeprefix(".") > old
+        if path.name not in kept and not (folder.name == PROJECT_SOURCE and in_use):
+            shutil.rmtree(path, ignore_errors=True)

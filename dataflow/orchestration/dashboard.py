@@ -1,6 +1,7 @@
 """The last two steps: publish what passed, then show it."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
@@ -76,7 +77,7 @@ def dashboard_asset(project: Project, workflow: Workflow) -> Any:
     def show(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with archived_step(context, project, workflow, names.DASHBOARD) as step:
             try:
-                metadata = refresh_dashboard(project, workflow, context)
+                metadata = refresh_dashboard(project, workflow, context.log.debug)
             except DataflowError as error:
                 raise dg.Failure(str(error)) from None
             step.facts.update(metadata)
@@ -88,59 +89,75 @@ def dashboard_asset(project: Project, workflow: Workflow) -> Any:
     return show
 
 
-def refresh_dashboard(project: Project, workflow: Workflow, context: Any) -> dict[str, Any]:
-    """Export the published tables for the dashboard, check its pages, build them if need be.
+def refresh_dashboard(
+    project: Project, workflow: Workflow, on_line: Callable[[str], None] = lambda line: None
+) -> dict[str, Any]:
+    """Show the published tables of a workflow: export, try the pages' queries, build, swap.
 
+    Data and pages come in together at the end; when anything fails, what is shown stays.
     With `DATAFLOW_NO_BUILD` set, the pages stay as they are: data and checks are what a test
     of a workflow needs, and Node is then not needed.
+
+    Args:
+        project: the project.
+        workflow: whose dashboard it is; one without source queries has nothing to export.
+        on_line: called with each line that the build of the pages prints.
+
+    Returns:
+        What was done: `rows` by table, `bytes`, `export_seconds`, `built`, `build_seconds`.
 
     Raises:
         DashboardError: a source query or a page's query fails, or the build does.
     """
-    from dataflow.dashboard.build import BuildResult, build_pages
+    from dataflow.dashboard.build import staged_pages
     from dataflow.dashboard.check import check_pages
-    from dataflow.dashboard.export import export_sources
-    from dataflow.dashboard.paths import build_folder
+    from dataflow.dashboard.export import staged_export
 
-    exported = export_sources(project, [workflow.id], workflows=workflows_for_pages(project))
-    problems = check_pages(project, [workflow.id])
-    if problems:
-        first = problems[0]
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise DashboardError(first.message + more, where=first.where(project.root), hint=first.hint)
-    if os.environ.get(NO_BUILD_VARIABLE):
-        context.log.info(f"the pages were not built: {NO_BUILD_VARIABLE} is set")
-        built = BuildResult(False, 0.0, build_folder(project))
-    else:
-        built = build_pages(project, on_line=context.log.debug)
-    return {
-        "rows": exported.tables.get(workflow.id, {}),
-        "bytes": exported.bytes,
-        "export_seconds": round(exported.seconds, 3),
-        "built": built.built,
-        "build_seconds": round(built.seconds, 3) if built.built else 0.0,
-    }
+    everyone = workflows_for_pages(project)
+    with staged_export(project, [workflow.id], workflows=everyone) as export:
+        problems = check_pages(project, [workflow.id], export.files())
+        if problems:
+            first = problems[0]
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            raise DashboardError(
+                first.message + more, where=first.where(project.root), hint=first.hint
+            )
+        facts = {
+            "rows": export.result.tables.get(workflow.id, {}),
+            "bytes": export.result.bytes,
+            "export_seconds": round(export.result.seconds, 3),
+            "built": False,
+            "build_seconds": 0.0,
+        }
+        if os.environ.get(NO_BUILD_VARIABLE):
+            on_line(f"the pages were not built: {NO_BUILD_VARIABLE} is set")
+            export.show()
+            return facts
+        with staged_pages(project, on_line=on_line) as pages:
+            export.show(pages.shown)
+            if pages.result.built:
+                facts |= {"built": True, "build_seconds": round(pages.result.seconds, 3)}
+    return facts
 
 
 def workflows_for_pages(project: Project) -> list[dict[str, Any]]:
-    """Every workflow as the pages list it, each with the run its data was published by."""
-    from dataflow.runs.index import list_runs
+    """Every workflow as the pages list it, the broken ones with what is wrong."""
     from dataflow.workflows.registry import read_workflows
 
-    published: dict[str, dict[str, Any]] = {}
-    for run in list_runs(project):
-        step = run.steps.get(names.PUBLISH, {})
-        if step.get("status") == "succeeded" and run.workflow_id not in published:
-            published[run.workflow_id] = {"run_id": run.run_id, "finished_at": step["ended_at"]}
-    return [
-        {
-            "id": registered.id,
-            "name": registered.workflow.name,
-            "description": registered.workflow.config.workflow.description,
-            "owner": registered.workflow.config.workflow.owner,
-            "schedule": registered.workflow.config.workflow.schedule,
-            **published.get(registered.id, {}),
-        }
-        for registered in read_workflows(project)
-        if registered.workflow is not None
-    ]
+    listed: list[dict[str, Any]] = []
+    for registered in read_workflows(project):
+        if registered.workflow is None:
+            problem = registered.problems[0].message if registered.problems else "it is not valid"
+            listed.append({"id": registered.id, "problem": problem})
+            continue
+        about = registered.workflow.config.workflow
+        listed.append(
+            {
+                "id": registered.id,
+                "name": registered.workflow.name,
+                "description": about.description,
+                "owner": about.owner,
+                "schedule": about.schedule,
+            }
+        )
+    return listed

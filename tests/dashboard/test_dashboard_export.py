@@ -231,10 +231,10 @@ def test_the_workflows_table_lists_what_it_is_given(project, warehouse):
     first, second = rows(project, "dataflow", "workflows")
     assert first == (
         "my_quakes", "Quakes", "Shakes", "me", "0 0 * * *", "/my-quakes", True,
-        "r1", "/runs/my_quakes/r1/", datetime(2024, 5, 1, 12),
+        "r1", "/runs/my_quakes/r1/", datetime(2024, 5, 1, 12), None,
     )  # fmt: skip
     assert second[:2] == ("new_one", "new_one")
-    assert second[6:] == (False, None, None, None)
+    assert second[6:] == (False, None, None, None, None)
 
 
 def test_without_a_list_of_workflows_the_old_one_stays(project, warehouse):
@@ -332,4 +332,4 @@ def test_times_without_a_zone_are_taken_as_utc(project, warehouse):
         database=warehouse,
         workflows=[{"id": "quakes", "finished_at": "2024-05-01T12:00:00"}],
     )
-    assert rows(project, "dataflow", "workflows")[0][-1] == datetime(2024, 5, 1, 12)
+    assert rows(project, "dataflow", "workflows")[0][-2] == datetime(2024, 5, 1, 12)

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-from projects import make_project
 
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
@@ -92,21 +91,3 @@ def test_what_is_no_run_is_left_out(project):
     archive(project)
 
     assert [run.run_id for run in list_runs(project)] == ["r1"]
-
-
-def test_pages_name_the_run_that_published_not_one_that_only_refreshed_them(tmp_path):
-    from dataflow.orchestration.dashboard import workflows_for_pages
-
-    project = make_project(tmp_path / "project", {"sales": {}, "other": {}})
-    steps = [{"name": "publish", "kind": "publish"}, {"name": "dashboard", "kind": "dashboard"}]
-    for run_id, chosen in (("whole", None), ("refresh", ["dashboard"])):
-        run = RunArchive(project, "sales", run_id)
-        run.begin(steps, selection=chosen)
-        for step in chosen or ["publish", "dashboard"]:
-            run.step_started(step)
-            run.step_ended(step, "succeeded")
-
-    listed = {entry["id"]: entry for entry in workflows_for_pages(project)}
-
-    assert listed["sales"]["run_id"] == "whole"
-    assert "run_id" not in listed["other"]

@@ -1,0 +1,136 @@
+"""The dashboard step: export aside, try the pages on it, build, and show all of it together."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import duckdb
+import pytest
+from dashboard_helpers import write
+
+from dataflow.dashboard.build import BuildResult, StagedPages
+from dataflow.dashboard.export import exported_files, read_manifest
+from dataflow.dashboard.paths import build_folder, data_folder
+from dataflow.errors import DataflowError
+from dataflow.orchestration.dashboard import refresh_dashboard, workflows_for_pages
+from dataflow.project import Project
+from dataflow.shared.db import get_duckdb_connection
+from dataflow.warehouse import publish
+from dataflow.workflows.registry import get_workflow
+
+PAGE = "# Quakes\n\n```sql strong\nselect magnitude from quakes.events\n```\n"
+
+
+@pytest.fixture
+def shown(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project whose page shows what its workflow published."""
+    monkeypatch.setenv("DATAFLOW_NO_BUILD", "1")
+    write(project.evidence / "pages" / "quakes" / "index.md", PAGE)
+    publish_events(project, "magnitude", "run-one")
+    refresh(project)
+    return project
+
+
+def publish_events(project: Project, column: str, run_id: str | None) -> None:
+    with get_duckdb_connection(database="working", project=project) as connection:
+        connection.execute("CREATE SCHEMA IF NOT EXISTS quakes")
+        connection.execute(f"CREATE OR REPLACE TABLE quakes.events AS SELECT 1.5 AS {column}")
+    publish.publish(project, "quakes", ["quakes"], run_id=run_id)
+
+
+def refresh(project: Project, workflow: str = "quakes") -> dict[str, object]:
+    return refresh_dashboard(project, get_workflow(project, workflow))
+
+
+def everything_below(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def listed(project: Project) -> dict[str, dict[str, object]]:
+    """The table `dataflow.workflows` by id."""
+    path = exported_files(project)["dataflow"]["workflows"]
+    result = duckdb.sql(f"SELECT * FROM read_parquet('{path}')")
+    return {row[0]: dict(zip(result.columns, row, strict=True)) for row in result.fetchall()}
+
+
+def test_data_that_breaks_a_pages_query_is_not_shown(shown):
+    before = everything_below(data_folder(shown))
+    publish_events(shown, "strength", "run-two")
+
+    with pytest.raises(DataflowError, match="magnitude") as caught:
+        refresh(shown)
+
+    assert caught.value.where == "evidence/pages/quakes/index.md:4"
+    assert everything_below(data_folder(shown)) == before
+    assert listed(shown)["quakes"]["run_id"] == "run-one"
+
+
+def test_data_is_not_shown_when_the_pages_cannot_be_built(shown, monkeypatch):
+    before = everything_below(data_folder(shown))
+    publish_events(shown, "magnitude", "run-two")
+    monkeypatch.delenv("DATAFLOW_NO_BUILD")
+    write(shown.evidence / "package.json", "not what npm reads")
+    write(shown.evidence / "package-lock.json", "{}")
+
+    with pytest.raises(DataflowError):
+        refresh(shown)
+
+    assert everything_below(data_folder(shown)) == before
+
+
+def test_new_pages_go_when_the_data_they_came_with_cannot_be_shown(shown, tmp_path):
+    target = build_folder(shown)
+    write(target / "index.html", "old")
+    write(tmp_path / "new" / "index.html", "new")
+    pages = StagedPages(BuildResult(True, 0.0, target), tmp_path / "new")
+
+    def show_and_fail() -> None:
+        with pages.shown():
+            assert (target / "index.html").read_text() == "new"
+            raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        show_and_fail()
+
+    assert (target / "index.html").read_text() == "old"
+
+
+def test_pages_name_the_run_whose_data_they_show_also_when_its_folder_is_gone(shown):
+    write(shown.notebooks / "other" / "config.yaml", "workflow:\n  name: Other\n")
+    write(shown.evidence / "sources" / "other" / "one.sql", "select 1 as one")
+    publish_events(shown, "strength", "run-two")
+    shutil.rmtree(shown.runs, ignore_errors=True)
+
+    refresh(shown, "other")
+
+    assert listed(shown)["quakes"]["run_id"] == "run-one", "run-two's data is not shown"
+    assert listed(shown)["quakes"]["published_at"] is not None
+    assert listed(shown)["other"]["published_at"] is None
+
+
+def test_a_workflow_that_is_broken_stays_listed_with_its_run_and_what_is_wrong(shown):
+    write(shown.notebooks / "other" / "config.yaml", "workflow:\n  name: Other\n")
+    write(shown.notebooks / "quakes" / "config.yaml", "workflow:\n  nme: Quakes\n")
+
+    refresh(shown, "other")
+
+    assert "workflow.name" in str(listed(shown)["quakes"]["problem"])
+    assert listed(shown)["quakes"]["run_id"] == "run-one"
+    assert listed(shown)["other"]["problem"] is None
+
+
+def test_what_an_older_version_exported_is_shown_and_named_by_the_published_run(shown):
+    manifest = data_folder(shown) / "manifest.json"
+    manifest.write_text(json.dumps({"renderedFiles": read_manifest(shown)}))
+    write(shown.notebooks / "other" / "config.yaml", "workflow:\n  name: Other\n")
+
+    refresh(shown, "other")
+
+    assert listed(shown)["quakes"]["run_id"] == "run-one"
+    assert {one["id"] for one in workflows_for_pages(shown)} == {"quakes", "other"}
