@@ -66,6 +66,14 @@ def open_file(
             time.sleep(min(0.05, max(timeout - (now - started), 0)))
 
 
+def has_log(path: Path) -> bool:
+    """Whether committed changes of a database lie in DuckDB's log beside it, not in the file."""
+    try:
+        return path.with_name(path.name + ".wal").stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
 def warn_if_still_open(path: Path) -> None:
     """Say so when something in this process keeps the file open after `close()`."""
     if not _open_here(path):

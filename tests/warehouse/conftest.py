@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import subprocess
 import sys
 import textwrap
@@ -16,6 +17,7 @@ from dataflow.project import Project
 from dataflow.shared.db import get_duckdb_connection
 from dataflow.warehouse.connect import Connection
 
+SMALL = 24 * 2**20
 RUN_VARIABLES = (
     "DATAFLOW_PROJECT",
     "DATAFLOW_WORKFLOW",
@@ -62,6 +64,22 @@ def rows(project: Project) -> Callable[..., list[tuple[Any, ...]]]:
             return connection.execute(sql).fetchall()
 
     return query
+
+
+@pytest.fixture
+def small_disk(project: Project) -> Iterator[Path]:
+    """`.duckdb` on a disk of 24 MB; without the right to mount, files of at most that size."""
+    folder = project.root / ".duckdb"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL}", "tmpfs", str(folder)]
+    if os.geteuid() == 0 and subprocess.run(mount, capture_output=True).returncode == 0:
+        yield folder
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL, hard))
+    yield folder
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 class Python:

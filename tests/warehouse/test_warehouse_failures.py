@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import struct
 import subprocess
 from collections.abc import Iterator
@@ -20,22 +19,6 @@ from dataflow.warehouse.inspect import check
 from dataflow.warehouse.publish import publish
 
 SMALL = 24 * 2**20
-
-
-@pytest.fixture
-def small_disk(project: Project) -> Iterator[Path]:
-    """`.duckdb` on a disk of 24 MB; without the right to mount, files of at most that size."""
-    folder = project.root / ".duckdb"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL}", "tmpfs", str(folder)]
-    if os.geteuid() == 0 and subprocess.run(mount, capture_output=True).returncode == 0:
-        yield folder
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL, hard))
-    yield folder
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture
