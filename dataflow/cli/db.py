@@ -154,6 +154,8 @@ def restore(
         f"Restored {restored.tables} tables, {restored.rows:,} rows. Readers see it after the "
         "next run, or after: dataflow db publish"
     )
+    if restored.replaced is not None:
+        _say(f"What it replaced is kept as {project.relative(restored.replaced)}")
 
 
 @app.command()

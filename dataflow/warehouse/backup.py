@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shutil
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataflow.base.files import sync, whole_file
 from dataflow.errors import ConfigurationError, WarehouseError
 from dataflow.warehouse import lock
 from dataflow.warehouse.failures import translated
-from dataflow.warehouse.files import open_file
+from dataflow.warehouse.files import checkpoint, copy_database
 from dataflow.warehouse.inspect import read_file
 from dataflow.warehouse.layout import Layout
-from dataflow.warehouse.versions import sync
 
 if TYPE_CHECKING:
     from dataflow.project import Project
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Backup:
-    """A file that was checked: where, how big, and what is in it."""
+    """A file that was checked: where, how big, what is in it, and where the one replaced is."""
 
     path: Path
     bytes: int
     tables: int
     rows: int
+    replaced: Path | None = None
 
 
 def back_up(
@@ -58,12 +59,11 @@ def back_up(
             where=project.relative(layout.working),
             hint="Run a workflow: dataflow workflow run NAME.",
         )
-    with _draft(target) as draft:
+    with translated(target), whole_file(target) as draft:
         with lock.write_lock(project, "backup", timeout):
-            # Opening and closing writes DuckDB's log into the file.
-            open_file(layout.working, timeout=timeout).close()
-            shutil.copyfile(layout.working, draft)
-        return _checked(draft, target)
+            copy_database(layout.working, draft, timeout)
+        tables, rows = _read(draft, target, "Look at the warehouse: dataflow db check.")
+    return Backup(target, target.stat().st_size, tables, rows)
 
 
 def restore(project: Project, source: Path, *, timeout: float = 600) -> Backup:
@@ -71,7 +71,7 @@ def restore(project: Project, source: Path, *, timeout: float = 600) -> Backup:
 
     The file is copied and read before the warehouse is replaced, so a restore that fails
     leaves everything as it was. The warehouse replaced stays beside it, as
-    `dataflow.duckdb.before-restore`.
+    `dataflow.duckdb.before-restore`, or with a number behind that.
 
     Args:
         project: whose warehouse.
@@ -87,61 +87,42 @@ def restore(project: Project, source: Path, *, timeout: float = 600) -> Backup:
         raise ConfigurationError("there is no such file", where=str(source))
     working = layout.working
     with translated(working), lock.write_lock(project, "restore", timeout):
-        working.parent.mkdir(parents=True, exist_ok=True)
-        with _draft(working) as draft:
+        with whole_file(working) as draft:
             shutil.copyfile(source, draft)
+            tables, rows = _read(draft, source, "Use another backup.")
+            sync(draft)
             # A log beside the new file would be replayed into it; the old one goes with the
             # old file, so that nothing of it is lost either.
-            return _checked(draft, working, source=source, before=lambda: _set_aside(working))
+            aside = _set_aside(working)
+        return Backup(working, working.stat().st_size, tables, rows, aside)
 
 
-def _set_aside(working: Path) -> None:
-    aside = working.with_name(working.name + ".before-restore")
+def _set_aside(working: Path) -> Path | None:
+    """Keep the warehouse under another name, one that no earlier restore has used."""
+    if not working.exists():
+        return None
     with contextlib.suppress(WarehouseError):
-        # Writes the log into the file; a damaged file keeps its log and is moved with it.
-        if working.exists():
-            open_file(working).close()
-    for suffix in ("", ".wal"):
-        old, new = Path(f"{working}{suffix}"), Path(f"{aside}{suffix}")
-        new.unlink(missing_ok=True)
-        if not old.exists():
-            continue
-        if suffix:
-            old.rename(new)
-        else:
-            new.hardlink_to(old)  # the warehouse stays in its place until it is replaced
+        # A damaged file keeps its log, and its log is moved with it.
+        checkpoint(working)
+    aside = working.with_name(f"{working.name}.before-restore")
+    for number in itertools.count(2):
+        if not aside.exists():
+            break
+        aside = working.with_name(f"{working.name}.before-restore-{number}")
+    aside.hardlink_to(working)  # the warehouse stays in its place until it is replaced
+    with contextlib.suppress(FileNotFoundError):
+        Path(f"{working}.wal").rename(f"{aside}.wal")
+    return aside
 
 
-@contextlib.contextmanager
-def _draft(target: Path) -> Iterator[Path]:
-    """A file beside `target` to write first; gone afterwards, whatever happens."""
-    draft = target.with_name(f".{target.name}.draft")
-    with translated(target):
-        try:
-            yield draft
-        finally:
-            draft.unlink(missing_ok=True)
-
-
-def _checked(
-    draft: Path,
-    target: Path,
-    *,
-    source: Path | None = None,
-    before: Callable[[], None] = lambda: None,
-) -> Backup:
-    """Read the draft from end to end, then give it its name."""
+def _read(draft: Path, named: Path, hint: str) -> tuple[int, int]:
+    """Read the draft from end to end; what is wrong is said of the file that was `named`."""
     try:
-        with translated(source or target):
-            tables, rows = read_file(draft)
+        with translated(named):
+            return read_file(draft)
     except WarehouseError as error:
         raise WarehouseError(
             f"the copy cannot be read, and nothing was replaced: {error.message}",
             where=error.where,
-            hint="Use another backup." if source else "Look at the warehouse: dataflow db check.",
+            hint=hint,
         ) from error
-    sync(draft)
-    before()
-    draft.replace(target)
-    sync(target.parent)
-    return Backup(target, target.stat().st_size, tables, rows)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
+from dataflow.base.files import whole_file
 from dataflow.errors import WarehouseError
 from dataflow.warehouse import lock
 from dataflow.warehouse.failures import translated
-from dataflow.warehouse.files import open_file
+from dataflow.warehouse.files import copy_database
 from dataflow.warehouse.layout import Layout
 from dataflow.warehouse.versions import METADATA
 
@@ -44,16 +44,11 @@ def copy_working_to_development(project: Project, *, timeout: float = 60.0) -> N
     target = layout.development
     held = lock.acquire(target, holder="renewal of the development copy", timeout=timeout)
     try:
-        with translated(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            draft = target.with_name(f"{target.name}.draft")
+        with translated(target), whole_file(target) as draft:
             with lock.write_lock(project, "copy for development", timeout):
-                # Opening and closing writes DuckDB's log into the file.
-                open_file(layout.working, timeout=timeout).close()
-                shutil.copyfile(layout.working, draft)
+                copy_database(layout.working, draft, timeout)
             target.with_name(target.name + ".wal").unlink(missing_ok=True)
             # It says which files of big published tables the copy reads: now none.
             (target.parent / METADATA).unlink(missing_ok=True)
-            draft.replace(target)
     finally:
         held.release()

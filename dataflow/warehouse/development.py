@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
+from dataflow.base.files import whole_file
 from dataflow.warehouse import lock, versions
 from dataflow.warehouse.failures import translated
 from dataflow.warehouse.layout import Layout
@@ -56,12 +57,11 @@ def _renew(layout: Layout) -> int | None:
             (target.parent / METADATA).unlink(missing_ok=True)
             return None
         try:
-            draft = target.with_name(f"{target.name}.draft")
-            shutil.copyfile(reading.version.path, draft)
-            # The metadata first: it keeps the files of big tables from being removed.
-            if metadata := reading.version.metadata:
-                metadata.write(target.parent)
-            draft.replace(target)
+            with whole_file(target) as draft:
+                shutil.copyfile(reading.version.path, draft)
+                # The metadata first: it keeps the files of big tables from being removed.
+                if metadata := reading.version.metadata:
+                    metadata.write(target.parent)
             return reading.version.number
         finally:
             reading.release()

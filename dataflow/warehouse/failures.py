@@ -75,6 +75,12 @@ def explain(error: Exception, path: Path) -> WarehouseError | None:
             hint="Restore a backup: dataflow db restore FILE. Without one, move the file away "
             "and run the workflows again.",
         )
+    if "Unique file handle conflict" in text:
+        return WarehouseError(
+            "the file is open in this program, by another connection",
+            where=where,
+            hint="Close that connection, or restart the notebook's kernel, and try again.",
+        )
     if is_full(error):
         return WarehouseError(
             "the disk is full; nothing of this write was kept, earlier data is intact",

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from dataflow.errors import WarehouseError
 from dataflow.warehouse import failures, lock
+from dataflow.warehouse.failures import translated
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -64,6 +66,47 @@ def open_file(
                 )
                 next_message = now + lock.MESSAGE_EVERY
             time.sleep(min(0.05, max(timeout - (now - started), 0)))
+
+
+def checkpoint(path: Path, timeout: float = 0) -> None:
+    """Write DuckDB's log into the file, so that the file has all that is committed.
+
+    Makes a missing file. The caller holds the write lock.
+
+    Raises:
+        WarehouseLocked: a program outside DATAFLOW has the file open.
+        WarehouseError: the log cannot be written; a copy of the file would lack data.
+    """
+    import duckdb
+
+    with translated(path):
+        with contextlib.closing(open_file(path, timeout=timeout)) as connection:
+            try:
+                connection.execute("CHECKPOINT")
+            except duckdb.TransactionException as error:
+                raise _behind(path) from error
+        if has_log(path):
+            raise _behind(path)
+
+
+def copy_database(source: Path, target: Path, timeout: float = 0) -> None:
+    """Copy a database with all that is committed; the caller holds its write lock.
+
+    Raises:
+        WarehouseError: it cannot be copied whole.
+    """
+    checkpoint(source, timeout)
+    shutil.copyfile(source, target)
+    if has_log(source):  # by somebody who does not ask for the lock
+        raise _behind(source)
+
+
+def _behind(path: Path) -> WarehouseError:
+    return WarehouseError(
+        "the file lacks committed data: something in this process writes to it",
+        where=str(path),
+        hint="Close the other connections of this program, and try again.",
+    )
 
 
 def has_log(path: Path) -> bool:

@@ -19,9 +19,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataflow.base.files import sync
 from dataflow.warehouse import lock, versions
 from dataflow.warehouse.failures import translated
-from dataflow.warehouse.files import open_file
+from dataflow.warehouse.files import checkpoint, open_file
 from dataflow.warehouse.layout import FILE_NAME, Layout
 from dataflow.warehouse.names import TableName, literal
 from dataflow.warehouse.snapshot import (
@@ -136,8 +137,9 @@ def publish(
             metadata.schemas.update(dict.fromkeys(wanted, origin))
             metadata.write(draft)
             (draft / READERS_LOCK).touch()
-            versions.sync(draft)
+            sync(draft)
             draft.rename(version.folder)
+            sync(layout.published)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
@@ -179,7 +181,7 @@ def _source(
 
     It is while the whole file is not much more than the big tables in it, and fits the disk.
     """
-    # Opening and closing writes DuckDB's log into the file, and makes a missing file.
+    checkpoint(layout.working, timeout)
     with contextlib.closing(open_file(layout.working, timeout=timeout)) as connection:
         big = big_bytes(connection, schemas, big_table_bytes)
     size = layout.working.stat().st_size
@@ -222,6 +224,6 @@ def _make(
                 connection.execute(view_of_file(TableName(*table.split(".")), layout.data / file))
     if source != layout.working:
         shutil.rmtree(source.parent)
-    versions.sync(target)
+    sync(target)
     target.chmod(0o444)  # nobody changes a version by mistake
     return written + copied.bytes_written

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataflow.base.files import sync
 from dataflow.errors import WarehouseError
 from dataflow.warehouse.failures import first_line
 from dataflow.warehouse.layout import BLOCK_BYTES
 from dataflow.warehouse.names import TableName, literal, quote
-from dataflow.warehouse.versions import sync
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -9,7 +9,7 @@ from pathlib import Path
 from dataflow.errors import WarehouseError
 from dataflow.warehouse import lock
 from dataflow.warehouse.failures import is_full
-from dataflow.warehouse.files import has_log, open_file
+from dataflow.warehouse.files import checkpoint, open_file
 
 FILE_HEADER_BYTES = 3 * 4096
 
@@ -36,10 +36,7 @@ def give_back_after(error: BaseException | None, path: Path) -> None:
             # What is still in DuckDB's log has blocks at the end of the file, too, or gets them
             # when the log is written into the file. So the log first: only without one does the
             # file's header say how many blocks are in use.
-            with contextlib.closing(open_file(path)) as connection:
-                connection.execute("CHECKPOINT")
-            if has_log(path):
-                return
+            checkpoint(path)
             with contextlib.closing(open_file(path, read_only=True)) as connection:
                 row = connection.execute(
                     "SELECT block_size, total_blocks FROM pragma_database_size()"

@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dataflow.base.files import sync, write_whole
 from dataflow.warehouse.layout import FILE_NAME, Layout
 
 READERS_LOCK = "readers.lock"
@@ -61,10 +62,7 @@ class Metadata:
 
     def write(self, folder: Path) -> None:
         """Write it beside a database file, to the disk."""
-        with (folder / METADATA).open("w") as file:
-            json.dump(asdict(self), file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
+        write_whole(folder / METADATA, json.dumps(asdict(self), indent=1))
 
 
 @dataclass(frozen=True)
@@ -167,15 +165,6 @@ def clean(layout: Layout, keep_seconds: float = KEEP_SECONDS) -> list[int]:
             shutil.rmtree(leftover, ignore_errors=True)
     _clean_data(layout)
     return removed
-
-
-def sync(path: Path) -> None:
-    """Make a file, or the renames in a folder, survive a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _remove(layout: Layout, version: Version) -> bool:

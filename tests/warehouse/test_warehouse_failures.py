@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
+from conftest import plain
 
 from dataflow.errors import WarehouseError
 from dataflow.project import Project
 from dataflow.shared.db import get_duckdb_connection, write_table
 from dataflow.warehouse.backup import back_up, restore
+from dataflow.warehouse.debug_copy import copy_working_to_development
 from dataflow.warehouse.development import reset_development
 from dataflow.warehouse.inspect import check
+from dataflow.warehouse.layout import Layout
 from dataflow.warehouse.publish import publish
 
 SMALL = 24 * 2**20
@@ -224,3 +229,71 @@ def test_a_block_damaged_in_the_middle_of_a_backup_is_found(project, tmp_path):
     made.path.write_bytes(content)
     with pytest.raises(WarehouseError, match="nothing was replaced"):
         restore(project, made.path)
+
+
+@contextlib.contextmanager
+def committed_beside(project: Project) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection of this process that stays open; its commit is in DuckDB's log only."""
+    make_warehouse(project)
+    with plain(project.warehouse) as other:
+        other.execute("CREATE TABLE quakes_raw.late AS SELECT 7 AS id")
+        assert project.warehouse.with_name("dataflow.duckdb.wal").stat().st_size
+        yield other
+
+
+COPIES = {
+    "backup": lambda project, file: back_up(project, file).path,
+    "debug copy": lambda project, file: (
+        copy_working_to_development(project) or Layout.of(project).development
+    ),
+}
+
+
+@pytest.mark.parametrize("copy", COPIES.values(), ids=COPIES)
+def test_a_copy_has_what_another_connection_of_the_process_committed(project, tmp_path, copy):
+    with committed_beside(project):
+        path = copy(project, tmp_path / "b.duckdb")
+        with plain(path, read_only=True) as copied:
+            assert copied.execute("FROM quakes_raw.late").fetchall() == [(7,)]
+
+
+def test_a_publish_while_this_process_has_the_file_open_says_so(project):
+    with (
+        committed_beside(project),
+        pytest.raises(WarehouseError, match="open in this program") as caught,
+    ):
+        publish(project, "quakes")
+    assert "Close" in caught.value.hint
+    publish(project, "quakes")
+    with get_duckdb_connection(read_only=True) as conn:
+        assert conn.execute("FROM quakes_raw.late").fetchall() == [(7,)]
+
+
+def test_a_copy_on_a_full_disk_has_the_log_or_fails(project, small_disk, tmp_path, python):
+    make_warehouse(project)
+    code = """
+        import duckdb, os, sys
+        conn = duckdb.connect(sys.argv[1])
+        conn.execute("CREATE TABLE quakes_raw.late AS SELECT range AS id FROM range(90000)")
+        os._exit(0)
+    """
+    python.finish(python.start(code, project.warehouse))
+    (small_disk / "ballast").write_bytes(b"x" * (SMALL - used(small_disk) - 2**16))
+    with pytest.raises(WarehouseError, match="the disk is full"):
+        back_up(project, tmp_path / "b.duckdb")
+    (small_disk / "ballast").unlink()
+    assert back_up(project, tmp_path / "b.duckdb").rows == 90_001
+
+
+def test_every_restore_keeps_what_it_replaced(project, tmp_path):
+    make_warehouse(project)
+    made = back_up(project, tmp_path / "backup.duckdb")
+    for number in (2, 3):
+        with get_duckdb_connection(database="working") as conn:
+            write_table(conn, [{"id": number}], "quakes_raw.events")
+        kept = restore(project, made.path).replaced
+        assert kept is not None
+        assert kept.name == "dataflow.duckdb.before-restore" + ("-2" if number == 3 else "")
+    for number, name in ((2, "before-restore"), (3, "before-restore-2")):
+        with plain(Path(f"{project.warehouse}.{name}"), read_only=True) as old:
+            assert old.execute("FROM quakes_raw.events").fetchall() == [(number,)]
