@@ -40,5 +40,6 @@ def copy_repository(target: Path, built: Path | None = None) -> Project:
 
 def link_packages(project: Project) -> None:
     """Use Evidence's packages of the repository where they are installed: that takes a minute."""
-    if installed_hash(REPOSITORY) == packages_hash(REPOSITORY):
+    installed = installed_hash(REPOSITORY)
+    if installed and installed.split("-")[0] == packages_hash(REPOSITORY).split("-")[0]:
         (project.evidence / "node_modules").symlink_to(REPOSITORY.evidence / "node_modules")

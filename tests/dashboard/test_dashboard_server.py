@@ -9,6 +9,7 @@ import pytest
 from dashboard_helpers import write
 from projects import write_notebook
 
+from dataflow.dashboard.build import _compress
 from dataflow.dashboard.export import export_sources, read_manifest
 from dataflow.project import Project
 
@@ -85,6 +86,33 @@ def test_what_never_changes_is_kept_by_the_browser(site):
     assert "immutable" in answer.headers["cache-control"]
     assert site.get("/_app/immutable/engine.wasm").headers["content-type"] == "application/wasm"
     assert site.get("/favicon.ico").headers["cache-control"] == "no-cache"
+
+
+def test_files_of_the_build_come_compressed_to_who_takes_that(built, site):
+    text = "export const x = 1;\n" * 500
+    for name in ("chunk.js", "engine.wasm"):
+        write(built.evidence / "build" / "_app" / "immutable" / name, text)
+    _compress(built.evidence / "build")
+
+    packed = site.get("/_app/immutable/chunk.js", headers={"Accept-Encoding": "br, gzip"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert int(packed.headers["content-length"]) < len(text) / 5
+    assert packed.text == text
+    assert packed.headers["content-type"].startswith("text/javascript")
+    assert "immutable" in packed.headers["cache-control"]
+    again = site.get(
+        "/_app/immutable/chunk.js",
+        headers={"Accept-Encoding": "gzip", "If-None-Match": packed.headers["etag"]},
+    )
+    assert again.status_code == 304
+    wasm = site.get("/_app/immutable/engine.wasm")
+    assert wasm.headers["content-type"] == "application/wasm"
+    assert wasm.headers["vary"] == "Accept-Encoding"
+    for refusing in ({"Accept-Encoding": "gzip;q=0"}, {"Accept-Encoding": "identity"}):
+        plain = site.get("/_app/immutable/chunk.js", headers=refusing)
+        assert "content-encoding" not in plain.headers
+        assert plain.text == text
+    assert "content-encoding" not in site.get("/favicon.ico").headers, "too small to gain"
 
 
 def test_the_manifest_is_asked_for_each_time_and_tables_are_kept(built, site):
