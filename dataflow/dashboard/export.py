@@ -178,7 +178,8 @@ def _write(project: Project, names: list[str], database: Path | None, staged: St
     """Run the queries of the sources `names`, each source into a folder of its own."""
     data = data_folder(project)
     tables, everything = staged.result.tables, staged._everything
-    version = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z"
+    now = datetime.now(UTC)
+    version = f"{now:%Y%m%dT%H%M%S%f}Z"
 
     def scratch(source: str) -> Path:
         folder = data / source / f".{version}"
@@ -193,8 +194,8 @@ def _write(project: Project, names: list[str], database: Path | None, staged: St
                 if everything and _is_unpublished(project, name, present):
                     staged.result.skipped.append(name)
                     continue
-                if origin := published.origin(name):
-                    staged._origins[name] = origin
+                # Another file than a published version does not say where its data is from.
+                staged._origins[name] = published.origin(name) or {"finished_at": now.isoformat()}
                 folder = scratch(name)
                 tables[name] = {
                     query.table: write_table_files(published.connection, query, folder)

@@ -115,6 +115,7 @@ def refresh_dashboard(
     from dataflow.dashboard.build import staged_pages
     from dataflow.dashboard.check import check_pages
     from dataflow.dashboard.export import staged_export
+    from dataflow.dashboard.sizes import big_tables
 
     everyone = workflows_for_pages(project)
     with staged_export(project, [workflow.id], workflows=everyone) as export:
@@ -131,7 +132,10 @@ def refresh_dashboard(
             "export_seconds": round(export.result.seconds, 3),
             "built": False,
             "build_seconds": 0.0,
-            "warnings": [],
+            "warnings": [
+                f"{big.where(project.root)}: {big.message}. {big.hint}"
+                for big in big_tables(project, workflow.id, export.files().get(workflow.id, {}))
+            ],
         }
         if os.environ.get(NO_BUILD_VARIABLE):
             on_line(f"the pages were not built: {NO_BUILD_VARIABLE} is set")

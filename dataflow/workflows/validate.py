@@ -12,7 +12,7 @@ from dataflow.errors import ConfigurationError, Problem
 from dataflow.project import Project
 from dataflow.workflows.check_config import secrets_in_clear, unset_variables
 from dataflow.workflows.check_notebook import examine_notebook
-from dataflow.workflows.check_pages import check_workflow_pages
+from dataflow.workflows.check_pages import big_tables, check_workflow_pages
 from dataflow.workflows.check_sql import check_models, check_sources, read_names
 from dataflow.workflows.load import load_workflow
 from dataflow.workflows.model import Workflow
@@ -63,6 +63,7 @@ def examine_workflow(project: Project, folder: Path) -> Examination:
     found.problems += check_models(project, folder.name)
     found.problems += check_sources(project, folder.name)
     found.problems += check_workflow_pages(project, folder.name)
+    found.warnings += big_tables(project, folder.name)
     if workflow is not None:
         found.warnings += _unwritten_sources(project, workflow)
     return found

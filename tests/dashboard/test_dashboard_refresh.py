@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -19,6 +20,7 @@ from dataflow.project import Project
 from dataflow.shared.db import get_duckdb_connection
 from dataflow.warehouse import publish
 from dataflow.workflows.registry import get_workflow
+from dataflow.workflows.validate import examine_workflow
 
 PAGE = "# Quakes\n\n```sql strong\nselect magnitude from quakes.events\n```\n"
 
@@ -40,7 +42,7 @@ def publish_events(project: Project, column: str, run_id: str | None) -> None:
     publish.publish(project, "quakes", ["quakes"], run_id=run_id)
 
 
-def refresh(project: Project, workflow: str = "quakes") -> dict[str, object]:
+def refresh(project: Project, workflow: str = "quakes") -> dict[str, Any]:
     return refresh_dashboard(project, get_workflow(project, workflow))
 
 
@@ -103,6 +105,7 @@ def test_new_pages_go_when_the_data_they_came_with_cannot_be_shown(shown, tmp_pa
 
 def test_pages_name_the_run_whose_data_they_show_also_when_its_folder_is_gone(shown):
     write(shown.notebooks / "other" / "config.yaml", "workflow:\n  name: Other\n")
+    write(shown.notebooks / "new" / "config.yaml", "workflow:\n  name: New\n")
     write(shown.evidence / "sources" / "other" / "one.sql", "select 1 as one")
     publish_events(shown, "strength", "run-two")
     shutil.rmtree(shown.runs, ignore_errors=True)
@@ -111,7 +114,7 @@ def test_pages_name_the_run_whose_data_they_show_also_when_its_folder_is_gone(sh
 
     assert listed(shown)["quakes"]["run_id"] == "run-one", "run-two's data is not shown"
     assert listed(shown)["quakes"]["published_at"] is not None
-    assert listed(shown)["other"]["published_at"] is None
+    assert listed(shown)["new"]["published_at"] is None
 
 
 def test_a_workflow_that_is_broken_stays_listed_with_its_run_and_what_is_wrong(shown):
@@ -134,3 +137,29 @@ def test_what_an_older_version_exported_is_shown_and_named_by_the_published_run(
 
     assert listed(shown)["quakes"]["run_id"] == "run-one"
     assert {one["id"] for one in workflows_for_pages(shown)} == {"quakes", "other"}
+
+
+def test_a_table_too_big_for_a_browser_is_a_warning_of_the_run_and_of_validate(shown):
+    with get_duckdb_connection(database="working", project=shown) as connection:
+        connection.execute(
+            "CREATE OR REPLACE TABLE quakes.events AS SELECT 1.5 AS magnitude FROM range(1_000_001)"
+        )
+    publish.publish(shown, "quakes", ["quakes"])
+
+    (warning,) = refresh(shown)["warnings"]
+    (problem,) = examine_workflow(shown, shown.notebooks / "quakes").warnings
+
+    assert warning.startswith(
+        "evidence/sources/quakes/events.sql: quakes.events has 1,000,001 rows"
+    )
+    assert "model" in warning
+    assert problem.message in warning
+
+
+def test_data_of_another_file_is_not_called_a_runs(shown, warehouse, monkeypatch):
+    monkeypatch.setenv("EVIDENCE_DUCKDB_PATH", str(warehouse))
+
+    refresh(shown)
+
+    assert listed(shown)["quakes"]["run_id"] is None
+    assert listed(shown)["quakes"]["published_at"] is not None
