@@ -27,6 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dataflow.dashboard.paths import MANIFEST, build_folder, data_folder
 from dataflow.project import Project
+from dataflow.runs.html import POLICY
 
 PORT = 9000
 HEALTH = "/_dataflow/health"
@@ -49,6 +50,15 @@ _PAGE_POLICY = "; ".join(
         "base-uri 'self'",
         "frame-ancestors 'self'",
     ]
+)
+# What runs left is shown, and nothing more: a page of its own origin, without scripts.
+_RUN_FILE_POLICY = (
+    f"{POLICY}; frame-ancestors 'self'; sandbox allow-downloads allow-popups "
+    "allow-popups-to-escape-sandbox allow-top-navigation-by-user-activation"
+)
+_RUN_LIST_POLICY = (
+    "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; form-action 'none'; "
+    "base-uri 'none'; frame-ancestors 'self'"
 )
 _GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?(?:,|$))")
 _HEADERS = {
@@ -187,10 +197,12 @@ class RunFiles(_Folder):
             if not scope["path"].endswith("/"):
                 return RedirectResponse(scope["path"] + "/")
             response: Response = await run_in_threadpool(self._page, path)
+            response.headers["content-security-policy"] = _RUN_LIST_POLICY
         else:
             if path.endswith(".html"):
                 await run_in_threadpool(self._refresh, path)
             response = await super().get_response(path, scope)
+            response.headers["content-security-policy"] = _RUN_FILE_POLICY
         response.headers["cache-control"] = _ASK_FIRST
         if path.endswith(".ipynb"):
             name = PurePosixPath(path).name.replace('"', "")
