@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ class Run:
     @property
     def started_at(self) -> datetime.datetime:
         """When it started, UTC."""
-        return datetime.datetime.fromisoformat(self.data["started_at"])
+        return _moment(self.data["started_at"])
 
     @property
     def seconds(self) -> float | None:
@@ -75,7 +76,7 @@ class Run:
         ended = self.data.get("ended_at")
         if ended is None:
             return None
-        return (datetime.datetime.fromisoformat(ended) - self.started_at).total_seconds()
+        return (_moment(ended) - self.started_at).total_seconds()
 
     @property
     def notebooks(self) -> list[Path]:
@@ -90,15 +91,21 @@ class Run:
 def list_runs(project: Project, workflow_id: str | None = None) -> list[Run]:
     """The archived runs, the newest first; what is no readable `run.json` is left out."""
     runs = []
-    for path in project.runs.glob(f"{workflow_id or '*'}/*/{RUN_FILE}"):
+    for path in project.runs.glob(f"{escape(workflow_id) if workflow_id else '*'}/*/{RUN_FILE}"):
         try:
             data = json.loads(path.read_text("utf-8"))
             run = Run(path.parent, data)
-            _ = run.started_at, run.run_id, run.workflow_id
-        except (OSError, ValueError, KeyError, TypeError):
+            _ = run.started_at, run.run_id, run.workflow_id, run.status, run.seconds, run.notebooks
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
         runs.append(run)
     return sorted(runs, key=lambda run: run.started_at, reverse=True)
+
+
+def _moment(text: str) -> datetime.datetime:
+    """A time of `run.json`; without a zone it is UTC."""
+    moment = datetime.datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
 
 
 def find_run(project: Project, name: str) -> Run:

@@ -193,32 +193,47 @@ class RunFiles(_Folder):
         full, stat = self.lookup_path(path)
         if scope["method"] not in ("GET", "HEAD"):
             raise HTTPException(405)
-        if path in ("", ".") or (stat is not None and Path(full).is_dir()):
+        parts = PurePosixPath(path).parts
+        is_file = stat is not None and not Path(full).is_dir()
+        if not is_file and (len(parts) <= 1 or stat is not None):
             if not scope["path"].endswith("/"):
-                return RedirectResponse(scope["path"] + "/")
-            response: Response = await run_in_threadpool(self._page, path)
-            response.headers["content-security-policy"] = _RUN_LIST_POLICY
+                return RedirectResponse(f"{scope['path']}/")
+            response: Response = await run_in_threadpool(self._page, parts)
         else:
             if path.endswith(".html"):
                 await run_in_threadpool(self._refresh, path)
-            response = await super().get_response(path, scope)
-            response.headers["content-security-policy"] = _RUN_FILE_POLICY
+            try:
+                response = await super().get_response(path, scope)
+                response.headers["content-security-policy"] = _RUN_FILE_POLICY
+            except HTTPException as error:
+                if error.status_code != 404:
+                    raise
+                response = await run_in_threadpool(self._missing, parts)
         response.headers["cache-control"] = _ASK_FIRST
         if path.endswith(".ipynb"):
             name = PurePosixPath(path).name.replace('"', "")
             response.headers["content-disposition"] = f'attachment; filename="{name}"'
         return response
 
-    def _page(self, path: str) -> Response:
+    def _page(self, parts: tuple[str, ...]) -> Response:
         from dataflow.services.run_pages import run_page, runs_page
 
-        parts = PurePosixPath(path).parts
         if len(parts) <= 1:
-            return HTMLResponse(runs_page(self._project, parts[0] if parts else None))
-        text = run_page(self._project, self._project.runs.joinpath(*parts))
+            text: str | None = runs_page(self._project, parts[0] if parts else None)
+        else:
+            text = run_page(self._project, self._project.runs.joinpath(*parts))
         if text is None:
-            raise HTTPException(404)
-        return HTMLResponse(text)
+            return self._missing(parts)
+        return HTMLResponse(text, headers={"content-security-policy": _RUN_LIST_POLICY})
+
+    def _missing(self, parts: tuple[str, ...]) -> Response:
+        from dataflow.services.run_pages import missing_page
+
+        return HTMLResponse(
+            missing_page(self._project, parts),
+            status_code=404,
+            headers={"content-security-policy": _RUN_LIST_POLICY},
+        )
 
     def _refresh(self, path: str) -> None:
         """Write the page of an executed notebook that has none: its run was killed, or goes on."""

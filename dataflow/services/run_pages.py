@@ -6,6 +6,9 @@ import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+
+from jinja2 import TemplateError
 
 from dataflow.cli.output import seconds_text
 from dataflow.project import Project
@@ -24,6 +27,7 @@ def runs_page(project: Project, workflow_id: str | None = None) -> str:
         runs=runs[:MOST],
         more=max(0, len(runs) - MOST),
         seconds=seconds_text,
+        address=_address,
     )
 
 
@@ -33,14 +37,41 @@ def run_page(project: Project, folder: Path) -> str | None:
     if not found:
         return None
     run = found[0]
-    return _template("run.html").render(
-        run=run,
-        title=f"{run.workflow_id} {run.run_id[:8]}",
-        seconds=seconds_text,
-        took=_took,
-        others=_others(run),
-        pages={path.stem.split(".")[0]: path.stem for path in run.notebooks},
+    try:
+        return str(
+            _template("run.html").render(
+                run=run,
+                title=f"{run.workflow_id} {run.run_id[:8]}",
+                seconds=seconds_text,
+                took=_took,
+                others=_others(run),
+                pages={path.stem.split(".")[0]: path.stem for path in run.notebooks},
+            )
+        )
+    except (TypeError, ValueError, AttributeError, TemplateError):
+        return None  # somebody wrote something else into its run.json
+
+
+def missing_page(project: Project, parts: tuple[str, ...]) -> str:
+    """What stands in the place of a run, or of a file of one, that is not there."""
+    workflow_id, run_id, *rest = (*parts, "", "")[: max(2, len(parts))]
+    is_there = bool(run_id) and (project.runs / workflow_id / run_id).is_dir()
+    title = "This run's folder is gone"
+    if is_there:
+        title = "There is no such file" if rest else "This run cannot be read"
+    return str(
+        _template("missing.html").render(
+            title=title,
+            workflow_id=workflow_id,
+            run_id=run_id,
+            file="/".join(rest) if is_there else "",
+            unreadable=is_there,
+        )
     )
+
+
+def _address(run: Run) -> str:
+    return f"/runs/{quote(run.folder.parent.name)}/{quote(run.folder.name)}/"
 
 
 def _took(step: dict[str, Any]) -> str:
@@ -55,7 +86,10 @@ def _others(run: Run) -> list[str]:
     return sorted(
         path.name
         for path in run.folder.iterdir()
-        if not path.name.startswith(".") and path.suffix != ".html" and path.name != RUN_FILE
+        if path.is_file()
+        and not path.name.startswith(".")
+        and path.suffix != ".html"
+        and path.name != RUN_FILE
     )
 
 

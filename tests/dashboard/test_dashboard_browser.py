@@ -85,6 +85,7 @@ class Site:
                 "finished_at": "2024-03-07T12:00:00+00:00",
             },
             {"id": "added_later", "name": "Added later"},
+            {"id": "mistyped", "problem": "`workflow.name` is missing"},
         ]
         export_sources(self.project, ["earthquakes"], self.warehouse, workflows=workflows)
 
@@ -201,6 +202,8 @@ def test_the_first_page_lists_the_workflows_and_leads_to_their_dashboards(site):
         visit.open(site.url, "Added later")
         assert "7 March 2024, 12:00 UTC" in visit.text()
         assert "not published yet" in visit.text()
+        assert "It does not run: `workflow.name` is missing" in visit.text()
+        assert "dataflow workflow validate mistyped" in visit.text()
 
         visit.page.get_by_role("link", name="Dashboard", exact=True).click()
         wait_for_number(visit, "Earthquakes", "60")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import http.client
 import json
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
@@ -177,7 +177,58 @@ def test_a_run_shows_its_steps_its_error_and_its_files(site):
     assert 'href="ingest.html"' in answer.text
     assert "cell 3: KeyError: &#39;&lt;mag&gt;&#39;" in answer.text
     assert "private" not in answer.text
-    assert site.get("/runs/quakes/r2/").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/runs/quakes/r2", "/runs/quakes/r2/", "/runs/quakes/r2/a.html"])
+def test_a_run_whose_folder_was_removed_is_a_page_that_says_so(site, path):
+    answer = site.get(path, follow_redirects=True)
+
+    assert answer.status_code == 404
+    assert "There is no folder <code>runs/quakes/r2</code>" in answer.text
+    assert 'href="/runs/quakes/"' in answer.text
+
+
+def test_a_file_that_a_run_does_not_have_is_a_page_that_leads_to_the_run(site):
+    answer = site.get("/runs/quakes/r1/<b>.ipynb")
+
+    assert answer.status_code == 404
+    assert "&lt;b&gt;.ipynb" in answer.text
+    assert 'href="/runs/quakes/r1/"' in answer.text
+
+
+def test_the_list_of_runs_stands_whatever_lies_in_the_archive(built, site):
+    whole = json.loads((built.runs / "quakes" / "r1" / "run.json").read_text())
+    odd = {
+        "half": '{"run_id": ',
+        "list": "[]",
+        "steps": json.dumps({**whole, "steps": ["ingest"]}),
+        "no-steps": json.dumps({**whole, "steps": None}),
+        "time": json.dumps({**whole, "ended_at": "yesterday"}),
+        "no-zone": json.dumps({**whole, "started_at": "2026-01-02T03:04:06", "ended_at": None}),
+        "facts": json.dumps({**whole, "parameters": [1], "git": {"commit": 7}}),
+        "a #1 ü?%20": json.dumps({**whole, "run_id": "<i>copy</i>"}),
+    }
+    for name, text in odd.items():
+        write(built.runs / "quakes" / name / "run.json", text)
+    (built.runs / "quakes" / "empty").mkdir()
+    write(built.runs / "notes.txt", "mine")
+    (built.runs / "quakes" / "a #1 ü?%20" / "folder").mkdir()
+
+    for address in ("/runs/", "/runs/quakes/"):
+        answer = site.get(address)
+        assert answer.status_code == 200
+        assert 'href="/runs/quakes/r1/"' in answer.text
+        assert 'href="/runs/quakes/no-zone/"' in answer.text
+        assert "<i>copy" not in answer.text
+    assert site.get("/runs/quakes/a%20%231%20%C3%BC%3F%2520/").status_code == 200
+    assert 'href="/runs/quakes/a%20%231%20%C3%BC%3F%2520/"' in answer.text
+    for name in odd:
+        page = site.get(f"/runs/quakes/{quote(name)}/")
+        assert page.status_code in (200, 404)
+        assert "<h1>" in page.text
+    assert "cannot be read" in site.get("/runs/quakes/half/").text
+    assert "There are no runs of **" in site.get("/runs/**/").text
+    assert site.get("/runs/notes.txt").text == "mine"
 
 
 @pytest.mark.parametrize(
@@ -222,6 +273,24 @@ def test_only_names_of_this_machine_are_answered(site):
     assert site.get("/data/manifest.json", headers={"Host": "evil.example"}).status_code == 400
     port = urlsplit(str(site.base_url)).port
     assert site.get("/", headers={"Host": f"localhost:{port}"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/data/manifest.json", "/runs/", "/runs/quakes/r1/ingest.html", "/_dataflow/health"],
+)
+def test_a_page_elsewhere_cannot_read_what_is_served_here(site, path):
+    """Rebinding its own name to this machine, or asking from its own origin."""
+    port = urlsplit(str(site.base_url)).port
+    for host in ("evil.example", f"evil.example:{port}", "127.0.0.1.evil.example", ""):
+        for origin in ("http://127.0.0.1:9000", f"http://127.0.0.1:{port}", "http://evil.example"):
+            answer = site.get(path, headers={"Host": host, "Origin": origin})
+            assert answer.status_code == 400, (host, origin)
+            assert "quakes" not in answer.text
+    for method in ("GET", "OPTIONS"):
+        answer = site.request(method, path, headers={"Origin": "http://evil.example"})
+        assert not any(name.startswith("access-control") for name in answer.headers)
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
 
 
 def test_answers_carry_the_headers_that_protect_the_reader(site):
