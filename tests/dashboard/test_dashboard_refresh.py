@@ -14,12 +14,11 @@ from dashboard_helpers import write
 from dataflow.dashboard.build import BuildResult, StagedPages
 from dataflow.dashboard.export import exported_files, read_manifest
 from dataflow.dashboard.paths import build_folder, data_folder
+from dataflow.dashboard.refresh import refresh_dashboard, workflows_for_pages
 from dataflow.errors import DataflowError
-from dataflow.orchestration.dashboard import refresh_dashboard, workflows_for_pages
 from dataflow.project import Project
 from dataflow.shared.db import get_duckdb_connection
 from dataflow.warehouse import publish
-from dataflow.workflows.registry import get_workflow
 from dataflow.workflows.validate import examine_workflow
 
 PAGE = "# Quakes\n\n```sql strong\nselect magnitude from quakes.events\n```\n"
@@ -43,7 +42,7 @@ def publish_events(project: Project, column: str, run_id: str | None) -> None:
 
 
 def refresh(project: Project, workflow: str = "quakes") -> dict[str, Any]:
-    return refresh_dashboard(project, get_workflow(project, workflow))
+    return refresh_dashboard(project, workflow)
 
 
 def everything_below(folder: Path) -> dict[str, bytes]:
@@ -154,6 +153,17 @@ def test_a_table_too_big_for_a_browser_is_a_warning_of_the_run_and_of_validate(s
     )
     assert "model" in warning
     assert problem.message in warning
+
+
+def test_by_hand_data_is_shown_and_pages_stay(shown, monkeypatch):
+    monkeypatch.delenv("DATAFLOW_NO_BUILD")
+    publish_events(shown, "magnitude", None)
+
+    facts = refresh_dashboard(shown, "quakes", build=False)
+
+    assert facts["built"] is False
+    assert listed(shown)["quakes"]["run_id"] is None, "nobody knows which run it was"
+    assert listed(shown)["quakes"]["published_at"] is not None
 
 
 def test_data_of_another_file_is_not_called_a_runs(shown, warehouse, monkeypatch):

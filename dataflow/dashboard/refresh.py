@@ -1,0 +1,96 @@
+"""Show what was published: the whole way from a workflow's tables to its dashboard."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from dataflow.dashboard.build import staged_pages
+from dataflow.dashboard.check import check_pages
+from dataflow.dashboard.export import staged_export
+from dataflow.dashboard.sizes import big_tables
+from dataflow.errors import DashboardError
+from dataflow.project import Project
+from dataflow.workflows.registry import read_workflows
+
+NO_BUILD_VARIABLE = "DATAFLOW_NO_BUILD"
+
+
+def refresh_dashboard(
+    project: Project,
+    workflow_id: str,
+    *,
+    build: bool = True,
+    on_line: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Show the published tables of a workflow: export, try the pages' queries, build, swap.
+
+    Data and pages come in together at the end; when anything fails, what is shown stays.
+    With `DATAFLOW_NO_BUILD` set, the pages stay as they are, too: data and checks are what a test
+    of a workflow needs, and Node is then not needed.
+
+    Args:
+        project: the project.
+        workflow_id: whose dashboard it is; one without source queries has nothing to export.
+        build: whether pages are built if their files changed; otherwise they stay as they are.
+        on_line: called with each line that the build of the pages prints.
+
+    Returns:
+        What was done: `rows` by table, `bytes`, `export_seconds`, `built`, `build_seconds`,
+        and `warnings`.
+
+    Raises:
+        DashboardError: a source query or a page's query fails, or the build does.
+    """
+    everyone = workflows_for_pages(project)
+    with staged_export(project, [workflow_id], workflows=everyone) as export:
+        problems = check_pages(project, [workflow_id], export.files())
+        if problems:
+            first = problems[0]
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            raise DashboardError(
+                first.message + more, where=first.where(project.root), hint=first.hint
+            )
+        facts: dict[str, Any] = {
+            "rows": export.result.tables.get(workflow_id, {}),
+            "bytes": export.result.bytes,
+            "export_seconds": round(export.result.seconds, 3),
+            "built": False,
+            "build_seconds": 0.0,
+            "warnings": [
+                f"{big.where(project.root)}: {big.message}. {big.hint}"
+                for big in big_tables(project, workflow_id, export.files().get(workflow_id, {}))
+            ],
+        }
+        if not build or os.environ.get(NO_BUILD_VARIABLE):
+            on_line("the pages were not built")
+            export.show()
+            return facts
+        with staged_pages(project, workflow_id, on_line=on_line) as pages:
+            export.show(pages.shown)
+            facts["warnings"] += pages.warnings
+            if pages.result.built:
+                facts |= {"built": True, "build_seconds": round(pages.result.seconds, 3)}
+    return facts
+
+
+def workflows_for_pages(project: Project) -> list[dict[str, Any]]:
+    """Every workflow as the pages list it, the broken ones with what is wrong."""
+    listed: list[dict[str, Any]] = []
+    for registered in read_workflows(project):
+        if registered.workflow is None:
+            problem = registered.problems[0].message if registered.problems else "it is not valid"
+            listed.append({"id": registered.id, "problem": problem})
+            continue
+        about = registered.workflow.config.workflow
+        listed.append(
+            {
+                "id": registered.id,
+                "name": registered.workflow.name,
+                "description": about.description,
+                "owner": about.owner,
+                "schedule": about.schedule,
+            }
+        )
+    return listed
