@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataflow.base.addresses import PORTS
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
 from dataflow.services.model import Plan, Service
@@ -31,9 +32,9 @@ def _evidence(project: Project, port: int, dev: bool) -> Plan:
 SERVICES = {
     service.name: service
     for service in (
-        Service("jupyter", "JupyterLab", 8888, _jupyter),
-        Service("dagster", "Dagster", 3000, _dagster),
-        Service("evidence", "Evidence", 9000, _evidence),
+        Service("jupyter", "JupyterLab", PORTS["jupyter"], _jupyter),
+        Service("dagster", "Dagster", PORTS["dagster"], _dagster),
+        Service("evidence", "Evidence", PORTS["evidence"], _evidence),
     )
 }
 

@@ -12,8 +12,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from dataflow.base.addresses import HOST, local_url
 from dataflow.project import Project
-from dataflow.services.model import HOST, Command, Plan
+from dataflow.services.model import Command, Plan
 
 MODULE = "dataflow.definitions"
 LOCATION = "dataflow"
@@ -56,7 +57,7 @@ def prepare(project: Project, port: int) -> Plan:
     ]  # fmt: skip
     daemon = [*python, "dagster._daemon", "run", "--workspace", str(workspace)]
     web = [
-        *python, "dagster_webserver", "--host", HOST, "--port", str(port),
+        *python, "dataflow.services.dagster_web", "--host", HOST, "--port", str(port),
         "--workspace", str(workspace),
     ]  # fmt: skip
     commands = [
@@ -65,4 +66,4 @@ def prepare(project: Project, port: int) -> Plan:
         Command("daemon", daemon, root, environment),
         Command("web server", web, root, environment),
     ]
-    return Plan(commands, f"http://localhost:{port}", "/server_info", remove=str(folder))
+    return Plan(commands, local_url(port), "/server_info", remove=str(folder))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from urllib.parse import urlsplit
 
+from dataflow.base.addresses import HOST, local_url, public_url
 from dataflow.project import Project
-from dataflow.services.model import HOST, Command, Plan
+from dataflow.services.model import Command, Plan
 
 NOT_BUILT = (
     "There is no dashboard yet: a run builds it at its end. `dataflow workflow run NAME`, then "
@@ -29,7 +31,7 @@ def prepare(project: Project, port: int, dev: bool) -> Plan:
     from dataflow.dashboard.paths import build_folder
     from dataflow.services.dashboards import HEALTH
 
-    url = f"http://localhost:{port}"
+    url = local_url(port)
     if dev:
         from dataflow.dashboard.dev import dev_command
 
@@ -54,7 +56,8 @@ def main() -> None:
     """Serve the dashboards of the project that the environment names, on the given port."""
     from dataflow.services.dashboards import serve
 
-    serve(Project.find(), HOST, int(sys.argv[1]))
+    public = urlsplit(public_url("evidence") or "").hostname
+    serve(Project.find(), HOST, int(sys.argv[1]), hosts=[public] if public else [])
 
 
 if __name__ == "__main__":

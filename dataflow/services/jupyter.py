@@ -8,9 +8,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from dataflow.base.addresses import HOST, local_url
 from dataflow.project import Project
 from dataflow.services.launcher import write_config
-from dataflow.services.model import HOST, Command, Plan
+from dataflow.services.model import Command, Plan
 
 
 def prepare(project: Project, port: int) -> Plan:
@@ -57,5 +58,5 @@ def prepare(project: Project, port: int) -> Plan:
             "JUPYTER_PREFER_ENV_PATH": "1",
         },
     )
-    url = f"http://localhost:{port}/lab?token={token}"
+    url = f"{local_url(port)}/lab?token={token}"
     return Plan([command], url, "/api", remove=str(folder))

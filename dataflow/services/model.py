@@ -9,8 +9,6 @@ from typing import Any
 
 from dataflow.project import Project
 
-HOST = "127.0.0.1"  # nothing here has a login worth the name: this machine only
-
 
 @dataclass(frozen=True)
 class Command:

@@ -6,8 +6,9 @@ import contextlib
 import http.client
 import socket
 
+from dataflow.base.addresses import HOST
 from dataflow.errors import ServiceError
-from dataflow.services.model import HOST, Service
+from dataflow.services.model import Service
 
 # A browser that is told `localhost` may try either of them first.
 _LOOPBACKS = ((socket.AF_INET, HOST), (socket.AF_INET6, "::1"))

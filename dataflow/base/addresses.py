@@ -1,0 +1,37 @@
+"""Where the services are reached: the one place for their host, ports and addresses."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from dataflow.project import Project
+
+# Nothing here has a login worth the name: this machine only. It is never called `localhost`,
+# for which a browser may try `::1` first, where another user can listen.
+HOST = "127.0.0.1"
+OWN_NAMES = (HOST, "localhost", "[::1]")
+PORTS = {"jupyter": 8888, "dagster": 3000, "evidence": 9000}
+
+
+def local_url(port: int) -> str:
+    """The address of what listens on `port` of this machine."""
+    return f"http://{HOST}:{port}"
+
+
+def public_url(service: str) -> str | None:
+    """The address that `DATAFLOW_<SERVICE>_URL` gives a service: a proxy's in front of it."""
+    return os.environ.get(f"DATAFLOW_{service.upper()}_URL", "").rstrip("/") or None
+
+
+def service_url(project: Project, service: str) -> str:
+    """Where people reach a service: its public address, or where it was started last."""
+    return public_url(service) or local_url(_port(project, service))
+
+
+def _port(project: Project, service: str) -> int:
+    try:
+        state = json.loads((project.state / "services" / f"{service}.json").read_text("utf-8"))
+        return int(state["port"])
+    except (OSError, ValueError, TypeError, KeyError):  # it does not run
+        return PORTS[service]
