@@ -40,8 +40,8 @@ demo: ## Set up, run the workflow `earthquakes`, and say where to look
 	@printf '\n[4/4] The result\n'
 	@$(BIN)/dataflow runs list earthquakes --limit 3
 	@echo "Look at it (Ctrl-C ends each; with -d it runs in the background):"
-	@echo "  $(BIN)/dataflow service start evidence   the dashboard: http://localhost:9000/earthquakes"
-	@echo "  $(BIN)/dataflow service start dagster    runs, schedules, lineage: http://localhost:3000"
+	@echo "  $(BIN)/dataflow service start evidence   the dashboard: http://127.0.0.1:9000/earthquakes"
+	@echo "  $(BIN)/dataflow service start dagster    runs, schedules, lineage: http://127.0.0.1:3000"
 	@echo "  $(BIN)/dataflow service start jupyter    the notebooks, in JupyterLab"
 	@echo "  $(BIN)/dataflow runs show last           this run and its executed notebooks"
 

@@ -32,7 +32,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory, built_pages: Path) -> Project
         assert f"▶ {step}" in result.stderr
         assert f"✓ {step}" in result.stderr
     assert "ingest │" in result.stderr
-    assert "http://localhost:9000/earthquakes" in result.stdout
+    assert "http://127.0.0.1:9000/earthquakes" in result.stdout
     assert "runs/earthquakes/" in result.stdout
     return project
 
@@ -46,7 +46,7 @@ def site(demo: Project) -> Iterator[str]:
     started = dataflow(demo, "service", "start", "evidence", "-d", "--port", port)
     assert started.returncode == 0, started.stderr
     try:
-        yield f"http://localhost:{port}"
+        yield f"http://127.0.0.1:{port}"
     finally:
         stopped = dataflow(demo, "service", "stop", "evidence")
         assert stopped.returncode == 0, stopped.stderr

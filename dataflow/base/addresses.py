@@ -19,14 +19,21 @@ def local_url(port: int) -> str:
     return f"http://{HOST}:{port}"
 
 
-def public_url(service: str) -> str | None:
-    """The address that `DATAFLOW_<SERVICE>_URL` gives a service: a proxy's in front of it."""
-    return os.environ.get(f"DATAFLOW_{service.upper()}_URL", "").rstrip("/") or None
+def public_url(project: Project, service: str) -> str | None:
+    """A service's address behind a proxy: `DATAFLOW_<SERVICE>_URL`, of the environment or `.env`."""
+    name = f"DATAFLOW_{service.upper()}_URL"
+    return (os.environ.get(name) or _in_file(project, name)).rstrip("/") or None
+
+
+def _in_file(project: Project, name: str) -> str:
+    from dotenv import dotenv_values
+
+    return dotenv_values(project.root / ".env").get(name) or ""
 
 
 def service_url(project: Project, service: str) -> str:
     """Where people reach a service: its public address, or where it was started last."""
-    return public_url(service) or local_url(_port(project, service))
+    return public_url(project, service) or local_url(_port(project, service))
 
 
 def _port(project: Project, service: str) -> int:

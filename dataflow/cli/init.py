@@ -25,6 +25,7 @@ def init(
     ] = False,
 ) -> None:
     """Make a workflow with notebooks, dbt models, dashboard and tests, ready to run."""
+    from dataflow.base.addresses import service_url
     from dataflow.cli.output import console, messages
     from dataflow.workflows.scaffold import make_workflow, plan_workflow
 
@@ -40,4 +41,4 @@ def init(
     err.print(f"\n[green]✓[/] workflow {name} made. From here to its dashboard:")
     err.print(f"  dataflow workflow run {name}", style="bold")
     err.print("  dataflow service start evidence", style="bold")
-    err.print(f"  → http://localhost:9000/{scaffold.slug}", style="cyan")
+    err.print(f"  → {service_url(project, 'evidence')}/{scaffold.slug}", style="cyan")

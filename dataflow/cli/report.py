@@ -6,13 +6,12 @@ from typing import Any
 
 from rich.markup import escape
 
+from dataflow.base.addresses import service_url
 from dataflow.cli.output import console, new_table, seconds_text, status_text
 from dataflow.errors import DataflowError, StageFailed
 from dataflow.project import Project
 from dataflow.runs.index import Run
 from dataflow.workflows.model import Workflow
-
-DASHBOARDS = "http://localhost:9000"
 
 
 def print_run(project: Project, workflow: Workflow | None, run: Run) -> None:
@@ -26,7 +25,8 @@ def print_run(project: Project, workflow: Workflow | None, run: Run) -> None:
         for warning in step.get("warnings") or []:
             out.print(f"[yellow]warning:[/] {name}: {escape(warning)}")
     if run.status == "succeeded" and run.steps.get("dashboard", {}).get("status") == "succeeded":
-        out.print(f"Dashboard           {DASHBOARDS}/{run.workflow_id.replace('_', '-')}")
+        dashboards = service_url(project, "evidence")
+        out.print(f"Dashboard           {dashboards}/{run.workflow_id.replace('_', '-')}")
         out.print("                    [dim](dataflow service start evidence)[/]")
     out.print(f"Executed notebooks  {project.relative(run.folder)}/")
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import dagster as dg
 
+from dataflow.base.addresses import service_url
 from dataflow.dashboard.refresh import refresh_dashboard
 from dataflow.errors import DataflowError
 from dataflow.orchestration import names
@@ -67,7 +68,7 @@ def dashboard_asset(project: Project, workflow: Workflow) -> Any:
                 deps=[names.published_key(workflow)],
                 group_name=workflow.id,
                 kinds={"evidence"},
-                description=f"http://localhost:9000/{workflow.slug}",
+                description=_address(project, workflow),
             )
         ],
     )
@@ -81,8 +82,12 @@ def dashboard_asset(project: Project, workflow: Workflow) -> Any:
                 context.log.warning(warning)
             step.facts.update(metadata)
         return dg.MaterializeResult(
-            metadata={"dashboard": dg.MetadataValue.url(f"http://localhost:9000/{workflow.slug}")}
+            metadata={"dashboard": dg.MetadataValue.url(_address(project, workflow))}
             | {key: value for key, value in metadata.items() if key not in ("rows", "warnings")}
         )
 
     return show
+
+
+def _address(project: Project, workflow: Workflow) -> str:
+    return f"{service_url(project, 'evidence')}/{workflow.slug}"

@@ -6,14 +6,13 @@ from typing import Any
 
 import dagster as dg
 
+from dataflow.base.addresses import service_url
 from dataflow.orchestration import names
 from dataflow.project import Project
 from dataflow.runs.archive import RunArchive
 from dataflow.stages.execute import StageOutcome
 from dataflow.stages.result import DeclaredCheck
 from dataflow.workflows.model import Stage
-
-DASHBOARDS_URL = "http://localhost:9000"
 
 
 def stage_facts(outcome: StageOutcome) -> dict[str, Any]:
@@ -58,7 +57,7 @@ def dagster_metadata(
     metadata: dict[str, Any] = {
         "executed notebook": dg.MetadataValue.notebook(str(outcome.notebook)),
         "read it": dg.MetadataValue.url(
-            f"{DASHBOARDS_URL}/runs/{archive.workflow_id}/{archive.run_id}/{page}"
+            f"{service_url(project, 'evidence')}/runs/{archive.workflow_id}/{archive.run_id}/{page}"
         ),
         "file": project.relative(outcome.notebook),
         "seconds": outcome.seconds,

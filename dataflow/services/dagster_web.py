@@ -12,15 +12,17 @@ import uvicorn
 from dagster_webserver.cli import cli
 
 from dataflow.base.addresses import public_url
+from dataflow.project import Project
 from dataflow.services.local_only import LocalOnly
 
 
 def main() -> None:
     """Run Dagster's command; what it serves is behind the checks."""
     serve = uvicorn.run
+    address = public_url(Project.find(), "dagster")
 
     def guarded(app: Any, **options: Any) -> None:
-        serve(LocalOnly(app, public_url("dagster"), by_post=("/graphql",)), **options)
+        serve(LocalOnly(app, address, by_post=("/graphql",)), **options)
 
     uvicorn.run = guarded
     cli.main(prog_name="dagster-webserver")

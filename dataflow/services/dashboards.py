@@ -25,14 +25,13 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dataflow.base.addresses import HOST, OWN_NAMES, PORTS
 from dataflow.dashboard.paths import MANIFEST, build_folder, data_folder
 from dataflow.project import Project
 from dataflow.runs.html import POLICY
 
-PORT = 9000
 HEALTH = "/_dataflow/health"
 # A page of another site must not read the data by pointing its own name at this machine.
-_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
 _FOREVER = "public, max-age=31536000, immutable"
 _ASK_FIRST = "no-cache"
@@ -91,13 +90,13 @@ def create_app(project: Project, *, hosts: Sequence[str] = ()) -> Starlette:
         ],
         middleware=[
             Middleware(_SafeHeaders),
-            Middleware(TrustedHostMiddleware, allowed_hosts=[*_HOSTS, *hosts]),
+            Middleware(TrustedHostMiddleware, allowed_hosts=[*OWN_NAMES, *hosts]),
         ],
     )
 
 
 def serve(
-    project: Project, host: str = "127.0.0.1", port: int = PORT, *, hosts: Sequence[str] = ()
+    project: Project, host: str = HOST, port: int = PORTS["evidence"], *, hosts: Sequence[str] = ()
 ) -> None:
     """Serve until stopped (SIGINT, SIGTERM)."""
     import uvicorn

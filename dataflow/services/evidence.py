@@ -56,8 +56,9 @@ def main() -> None:
     """Serve the dashboards of the project that the environment names, on the given port."""
     from dataflow.services.dashboards import serve
 
-    public = urlsplit(public_url("evidence") or "").hostname
-    serve(Project.find(), HOST, int(sys.argv[1]), hosts=[public] if public else [])
+    project = Project.find()
+    public = urlsplit(public_url(project, "evidence") or "").hostname
+    serve(project, HOST, int(sys.argv[1]), hosts=[public] if public else [])
 
 
 if __name__ == "__main__":

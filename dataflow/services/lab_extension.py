@@ -13,6 +13,7 @@ from jupyter_server.utils import url_path_join
 from tornado import web
 from tornado.ioloop import IOLoop
 
+from dataflow.base.addresses import OWN_NAMES, public_url, service_url
 from dataflow.errors import DataflowError
 from dataflow.project import Project
 from dataflow.services import control
@@ -40,7 +41,11 @@ STOPPED = """<p>The dashboards and Dagster are services of their own, and this o
 <form method="post">{xsrf}<button>Start {service}</button></form>
 <p>In a terminal: <code>dataflow service start {name} -d</code></p>
 """
+ELSEWHERE = """<p>JupyterLab is reached through a proxy. Where that proxy has this service is to be
+said in the project's <code>.env</code>: <code>{}=https://…</code></p>
+"""
 STARTING = "<p>This page leads on as soon as it answers.</p>"
+_FORWARDED = {"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded"}
 
 
 class DoorHandler(JupyterHandler):
@@ -55,9 +60,7 @@ class DoorHandler(JupyterHandler):
             None, control.status, project, SERVICES[door.service]
         )
         if status.status == "running" and status.state is not None:
-            # The browser reached JupyterLab by this name; it will reach the service so, too.
-            host = self.request.host_name
-            self.redirect(f"http://{host}:{status.state.port}{door.path}")
+            self._lead_on(project, door)
         elif status.status == "starting":
             self._page(f"{SERVICES[door.service].title} is starting", STARTING, refresh=True)
         else:
@@ -81,6 +84,17 @@ class DoorHandler(JupyterHandler):
         if name not in DOORS:
             raise web.HTTPError(404)
         return DOORS[name]
+
+    def _lead_on(self, project: Project, door: Door) -> None:
+        local = self.request.host_name in OWN_NAMES and not _FORWARDED & self.request.headers.keys()
+        if local or public_url(project, door.service):
+            self.redirect(service_url(project, door.service) + door.path)
+            return
+        # Where the proxy has the service, if anywhere, only its owner knows.
+        variable = f"DATAFLOW_{door.service.upper()}_URL"
+        self._page(
+            f"{SERVICES[door.service].title} has no address here", ELSEWHERE.format(variable)
+        )
 
     def _stopped(self, door: Door, error: str = "") -> None:
         service = SERVICES[door.service]

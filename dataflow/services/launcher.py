@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dataflow.base.addresses import PORTS
 from dataflow.project import Project
 
 EXTENSION = "dataflow.services.lab_extension"
@@ -67,8 +68,6 @@ def write_config(project: Project, folder: Path) -> None:
 
 def jupyter_config(project: Project) -> dict[str, Any]:
     """What `jupyter_server_config.json` has to hold for the tiles."""
-    from dataflow.services.catalog import SERVICES
-
     return {
         # Which notebooks are open is the project's own; the user has one place for all.
         "LabApp": {"workspaces_dir": str(project.state / "jupyter" / "workspaces")},
@@ -78,7 +77,7 @@ def jupyter_config(project: Project) -> dict[str, Any]:
                 f"dataflow-{door.name}": {
                     # Nothing is started: it is a service of its own.
                     "command": [],
-                    "port": SERVICES[door.service].port,
+                    "port": PORTS[door.service],
                     "launcher_entry": {
                         "title": door.title,
                         "icon_path": str(ICONS / f"{door.name}.svg"),

@@ -72,7 +72,7 @@ def test_tiles_lead_to_the_services_and_a_notebook_runs_by_hand(project, monkeyp
         opened.value.wait_for_selector("text=Dagster does not run")
         assert opened.value.locator("button").inner_text() == "Start Dagster"
         # Nobody without the token can start anything.
-        door = f"http://localhost:{urlsplit(url).port}/dataflow/dagster"
+        door = f"http://127.0.0.1:{urlsplit(url).port}/dataflow/dagster"
         stranger = page.context.browser.new_context()
         assert "/login" in stranger.request.get(door).url
         assert stranger.request.post(door).status == 403

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ from dataflow.services.catalog import SERVICES
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from service_helpers import COMMAND, environment
+from service_helpers import COMMAND, environment, free_port
 
 
 @pytest.fixture
@@ -34,9 +33,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import sys
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -27,6 +28,13 @@ def environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k not in ("DAGSTER_HOME", "DATAFLOW_PROJECT")}
 
 
+def free_port() -> int:
+    """A port where nobody listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
 def small_service(*programs: str, end_seconds: float = 15.0) -> Service:
     """A service of Python programs; `{port}` in them is its port."""
 
@@ -39,7 +47,7 @@ def small_service(*programs: str, end_seconds: float = 15.0) -> Service:
             )
             for number, code in enumerate(programs, start=1)
         ]
-        return Plan(commands, f"http://localhost:{port}", "/", end_seconds=end_seconds)
+        return Plan(commands, f"http://127.0.0.1:{port}", "/", end_seconds=end_seconds)
 
     return Service("evidence", "Small service", 9000, prepare)
 

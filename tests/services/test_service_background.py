@@ -36,7 +36,7 @@ def test_a_service_starts_in_the_background_and_stops_without_a_trace(
     started = dataflow("service", "start", "evidence", "-d", "--port", str(port))
     assert started.returncode == 0, started.stderr
     url = started.stdout.strip()
-    assert url == f"http://localhost:{port}"
+    assert url == f"http://127.0.0.1:{port}"
     assert "There is no dashboard yet" in started.stderr
     assert fetch(f"{url}/_dataflow/health")[0] == 200
 

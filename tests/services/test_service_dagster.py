@@ -89,7 +89,7 @@ def test_schedules_of_one_minute_run_workflows_of_notebooks_and_of_python(
         {"query": "{ instance { daemonHealth { allDaemonStatuses { daemonType } } } }"}
     )
     status, answer = fetch(
-        f"http://localhost:{port}/graphql",
+        f"http://127.0.0.1:{port}/graphql",
         data=query.encode(),
         headers={"Content-Type": "application/json"},
     )

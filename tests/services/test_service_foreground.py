@@ -42,7 +42,7 @@ def test_a_signal_stops_the_service_and_the_command_ends_well(
     project: Project, foreground: subprocess.Popen[str], number: signal.Signals, port: int
 ) -> None:
     assert foreground.stdout is not None
-    assert foreground.stdout.readline().strip() == f"http://localhost:{port}"
+    assert foreground.stdout.readline().strip() == f"http://127.0.0.1:{port}"
     state = state_of(project, "evidence")
     assert len(running(state)) == 2
     foreground.send_signal(number)
@@ -66,7 +66,7 @@ def test_nothing_is_left_when_the_command_is_killed(
 def test_stop_from_another_terminal_ends_the_command_well(
     project: Project, foreground: subprocess.Popen[str], port: int
 ) -> None:
-    assert fetch(f"http://localhost:{port}/_dataflow/health")[0] == 200
+    assert fetch(f"http://127.0.0.1:{port}/_dataflow/health")[0] == 200
     assert control.stop(project, SERVICES["evidence"])
     _, errors = foreground.communicate(timeout=40)
     assert foreground.returncode == 0, errors

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ from urllib.parse import quote
 
 import dagster as dg
 import pytest
-from service_helpers import environment, fetch
+from service_helpers import environment, fetch, free_port
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -67,13 +66,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     home = tmp_path_factory.mktemp("home")
     (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
     (home / "workspace.yaml").write_text("load_from: []\n")
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = int(listener.getsockname()[1])
+    (home / "pyproject.toml").write_text("[tool.dataflow]\n")
+    (home / ".env").write_text(f"DATAFLOW_DAGSTER_URL={PUBLIC}\n")
+    port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "dataflow.services.dagster_web", "--port", str(port),
          "--workspace", str(home / "workspace.yaml")],
-        env={**environment(), "DAGSTER_HOME": str(home), "DATAFLOW_DAGSTER_URL": PUBLIC},
+        env={**environment(), "DAGSTER_HOME": str(home), "DATAFLOW_PROJECT": str(home)},
     )  # fmt: skip
     try:
         deadline = time.monotonic() + 120

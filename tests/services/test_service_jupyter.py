@@ -6,13 +6,23 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from http.client import HTTPConnection
 from urllib.parse import parse_qs, urlsplit
 
-from service_helpers import fetch, running, state_of
+from service_helpers import fetch, free_port, running, state_of
 
+from dataflow.base.addresses import service_url
 from dataflow.project import Project
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def location(url: str, **headers: str) -> str:
+    """Where an address leads on to."""
+    parts = urlsplit(url)
+    connection = HTTPConnection(parts.netloc, timeout=20)
+    connection.request("GET", f"{parts.path}?{parts.query}", headers=headers)
+    return connection.getresponse().headers["Location"]
 
 
 def test_jupyterlab_opens_the_notebooks_with_this_environments_kernel(
@@ -35,7 +45,7 @@ def test_jupyterlab_opens_the_notebooks_with_this_environments_kernel(
     # Whole, however narrow the terminal: without its token the address is of no use.
     assert f"jupyter   {url}" in dataflow("service", "status").stdout.splitlines()
 
-    base = f"http://localhost:{port}"
+    base = f"http://127.0.0.1:{port}"
     assert fetch(f"{base}/api/contents")[0] == 403
     assert fetch(url)[0] == 200
     with_token = {"headers": {"Authorization": f"token {token}"}}
@@ -48,6 +58,17 @@ def test_jupyterlab_opens_the_notebooks_with_this_environments_kernel(
     eventually(lambda: [c for c in running(state) if "ipykernel_launcher" in c])
     (kernel,) = [c for c in running(state) if "ipykernel_launcher" in c]
     assert kernel.startswith(sys.executable)
+
+    # The doors lead to where the service listens, or behind a proxy to where that has it.
+    door = f"{base}/dataflow/runs?token={token}"
+    other = str(free_port())
+    evidence = dataflow("service", "start", "evidence", "-d", "--port", other).stdout.strip()
+    assert evidence == service_url(project, "evidence")
+    assert location(door) == f"{evidence}/runs/"
+    proxied = {"X-Forwarded-Host": "lab.example.org"}
+    assert "DATAFLOW_EVIDENCE_URL" in fetch(door, headers=proxied)[1]
+    (project.root / ".env").write_text("DATAFLOW_EVIDENCE_URL=https://dashboards.example.org/\n")
+    assert location(door, **proxied) == "https://dashboards.example.org/runs/"
 
     assert dataflow("service", "stop", "jupyter").returncode == 0
     assert running(state) == []
