@@ -64,8 +64,11 @@ STATUS_STYLES = {
     "cancelled": ("■", "yellow"),
     "killed": ("✗", "bold red"),
     "running": ("●", "blue"),
+    "retrying": ("↻", "yellow"),
+    "waiting": ("…", "blue"),
     "incomplete": ("…", "yellow"),
     "pending": ("·", "dim"),
+    "not run": ("·", "dim"),
     "left out": ("·", "dim"),
 }
 

@@ -10,6 +10,7 @@ import dagster as dg
 from dataflow.dashboard.paths import has_sources
 from dataflow.errors import ConfigurationError
 from dataflow.orchestration.dashboard import dashboard_asset, published_asset
+from dataflow.orchestration.executor import run_executor
 from dataflow.orchestration.outputs import has_dbt_step
 from dataflow.orchestration.stages import stage_asset
 from dataflow.project import Project
@@ -17,13 +18,6 @@ from dataflow.workflows.model import Workflow
 from dataflow.workflows.registry import read_workflows
 
 logger = logging.getLogger("dataflow")
-
-# Steps that run beside each other need processes of their own. They are forked from one that
-# has everything imported: a fresh process would take longer to start than most stages to run.
-PARALLEL = {
-    "max_concurrent": 4,
-    "start_method": {"forkserver": {"preload_modules": ["dataflow.definitions"]}},
-}
 
 
 def build_definitions(project: Project) -> Any:
@@ -33,6 +27,7 @@ def build_definitions(project: Project) -> Any:
     the others' schedules down with it.
     """
     assets, jobs, schedules = [], [], []
+    valid: dict[str, Workflow] = {}
     for registered in read_workflows(project):
         if registered.workflow is None:
             for problem in registered.problems:
@@ -53,6 +48,7 @@ def build_definitions(project: Project) -> Any:
             logger.error("workflow %s is left out: %s", workflow.id, error)
             continue
         assets += own
+        valid[workflow.id] = workflow
         jobs.append(job)
         if workflow.config.workflow.schedule:
             schedules.append(
@@ -66,7 +62,13 @@ def build_definitions(project: Project) -> Any:
                     description=f"{workflow.name}: {workflow.config.workflow.schedule}",
                 )
             )
-    return dg.Definitions(assets=assets, jobs=jobs, schedules=schedules)
+    return dg.Definitions(
+        assets=assets,
+        jobs=jobs,
+        schedules=schedules,
+        # Of assets that somebody materializes on Dagster's pages, maybe of several workflows.
+        executor=run_executor(project, valid, parallel=True),
+    )
 
 
 def workflow_assets(project: Project, workflow: Workflow) -> list[Any]:
@@ -99,9 +101,7 @@ def workflow_job(project: Project, workflow: Workflow) -> Any:
         workflow.id,
         selection=dg.AssetSelection.groups(workflow.id),
         description=workflow.config.workflow.description or workflow.name,
-        executor_def=dg.multiprocess_executor.configured(PARALLEL)
-        if is_parallel(workflow)
-        else dg.in_process_executor,
+        executor_def=run_executor(project, {workflow.id: workflow}, parallel=is_parallel(workflow)),
         tags={"workflow": workflow.id},
         config=config,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from typing import Any, TextIO
 
@@ -22,6 +23,13 @@ def quiet_dagster() -> None:
         from dagster._core.execution import context_creation_job
 
         context_creation_job.default_system_loggers = lambda instance: []
+
+
+def tell(text: str) -> None:
+    """Say `text` on the terminal of a run from the command line; nowhere else."""
+    if TERMINAL_VARIABLE in os.environ:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
 
 class LiveOutput:

@@ -27,6 +27,11 @@ def step_of(op: str) -> str:
     return inner or job.rpartition("__")[2]
 
 
+def workflow_of(op: str) -> str:
+    """The workflow that Dagster step `op` belongs to."""
+    return op.partition(".")[0].rpartition("__")[0]
+
+
 def table_key(table: tuple[str, str]) -> list[str]:
     """A table's asset key: schema and table, as one queries it."""
     return list(table)

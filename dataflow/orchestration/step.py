@@ -5,19 +5,26 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
+
 from dataflow.orchestration.clean import cleaned_error, keep_clean
+from dataflow.orchestration.live import tell
 from dataflow.orchestration.names import step_of
-from dataflow.orchestration.selection import chosen_steps, steps_of, version_of
+from dataflow.orchestration.selection import version_of
 from dataflow.project import Project
 from dataflow.runs.archive import RunArchive
 from dataflow.shared.config import read_variables_of
 from dataflow.stages.lifetime import end_with_run
 from dataflow.stages.scrub import Scrubber, secrets_in
 from dataflow.workflows.model import Workflow
+
+INTERRUPTS = (KeyboardInterrupt, DagsterExecutionInterruptedError)
 
 
 @dataclass
@@ -43,7 +50,8 @@ def archived_step(
     """Archive the step that runs inside the `with` block.
 
     It ends as its facts say (`status`), as succeeded without that, as failed when an error
-    leaves the block, and as cancelled when a signal does.
+    leaves the block, and as cancelled when a signal does. After an error, the wait for the next
+    try is part of the step, so that a cancel ends it at once.
 
     Args:
         context: Dagster's context of the step.
@@ -51,17 +59,13 @@ def archived_step(
         workflow: the workflow that runs.
         name: the step.
         facts: what is known from the start.
+
+    Raises:
+        Cancelled: a signal ended it, which no retry policy may undo.
+        dagster.RetryRequested: it failed, has waited, and is to be tried again.
     """
     end_with_run()
     archive = RunArchive(project, workflow.id, context.run_id)
-    if not archive.read():  # the run's first step
-        archive.begin(
-            [{"name": step.name, "kind": step.kind} for step in steps_of(project, workflow)],
-            selection=chosen_steps(project, workflow, context.run.asset_selection),
-            trigger=_trigger(context.run.tags),
-            parameters=parameters_of(context.run.run_config),
-            git=git_state(project),
-        )
     archive.step_started(name, code_version=version_of(project, workflow, name), **facts)
     step = Step(archive, name, secrets_in(read_variables_of(workflow.folder), facts.get("values")))
     scrubber = Scrubber(step.secrets)
@@ -73,23 +77,61 @@ def archived_step(
 
     try:
         yield step
-    except Exception as error:
-        step.facts.setdefault("error", {"message": str(error).strip().split("\n")[0][:500]})
-        end("failed")
-        clean = cleaned_error(error, scrubber) if scrubber else error
-        if clean is error:
-            raise
-        raise clean from None
-    except BaseException:
+    except INTERRUPTS as interrupt:
         end("cancelled")
-        raise
+        raise Cancelled from interrupt
+    except BaseException as left:
+        error = left if isinstance(left, Exception) else _as_failure(left)
+        step.facts.setdefault("error", {"message": str(error).strip().split("\n")[0][:500]})
+        clean = cleaned_error(error, scrubber) if scrubber else error
+        policy = _policy(context, error)
+        if policy is None:
+            end("failed")
+            if clean is left:
+                raise
+            raise clean from None
+        try:
+            _wait_for_retry(context, archive, name, policy, scrubber.tree(step.facts))
+        except INTERRUPTS as interrupt:
+            end("cancelled")
+            raise Cancelled from interrupt
+        raise dg.RetryRequested(policy.max_retries, seconds_to_wait=0) from clean
     end(step.facts.get("status", "succeeded"))
 
 
-def _trigger(tags: dict[str, str]) -> str:
-    if "dagster/schedule_name" in tags:
-        return "schedule"
-    return tags.get("dataflow/trigger", "dagster")
+class Cancelled(DagsterExecutionInterruptedError, dg.DagsterError):
+    """A signal ended the step.
+
+    Dagster takes an interrupt for a reason to try again where there is a retry policy; an error
+    of its own kind it leaves alone.
+    """
+
+
+def _as_failure(left: BaseException) -> Exception:
+    """What ended a step although it is no error: `sys.exit`, most of all."""
+    text = f"{type(left).__name__}: {left}".rstrip(": ")
+    return dg.Failure(f"the step ended itself: {text}", allow_retries=False)
+
+
+def _policy(context: Any, error: Exception) -> Any:
+    """The retry policy by which the step is tried again after `error`; None when it is not."""
+    policy = context.get_step_execution_context().op_retry_policy
+    if policy is None or context.retry_number >= policy.max_retries:
+        return None
+    if isinstance(error, dg.RetryRequested):
+        return None  # the author's own, which has a wait of its own
+    return None if isinstance(error, dg.Failure) and not error.allow_retries else policy
+
+
+def _wait_for_retry(
+    context: Any, archive: RunArchive, name: str, policy: Any, facts: dict[str, Any]
+) -> None:
+    number = context.retry_number + 1
+    delay = float(policy.calculate_delay(number))
+    again = f"tried again in {delay:g} s ({number} of {policy.max_retries})"
+    archive.step(name, **{**facts, "status": "retrying", "retry": again})
+    tell(f"  {name} failed: {facts['error']['message']}; {again}")
+    time.sleep(delay)
 
 
 def parameters_of(run_config: Any) -> dict[str, dict[str, Any]]:

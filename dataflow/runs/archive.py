@@ -7,15 +7,18 @@
     ingest.html         the same to read without JupyterLab
     ingest.try2.ipynb   the second try, where a stage is tried again
 
-`run.json` is written by every step of the run as it begins and ends, each time whole and
-under a lock: steps may run at the same time, in processes of their own.
+`run.json` is written as the run begins, by each of its steps as it begins and ends, and when
+the run has ended; each time whole and under a lock: steps may run at the same time, in processes
+of their own. Only a process that is killed leaves a run without its end.
 """
 
 from __future__ import annotations
 
 import datetime
+import getpass
 import json
 import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +27,11 @@ from typing import Any
 from dataflow.project import Project
 from dataflow.stages.files import write_json
 
-FORMAT = 1
+# 2: the run's end is written down, as `status`; before, it was worked out from the steps alone.
+FORMAT = 2
 RUN_FILE = "run.json"
+UNDER_WAY = ("running", "retrying")  # what a step can be while it is at work
+NOT_RUN = "not run"  # it would have followed
 
 
 def now() -> str:
@@ -69,7 +75,7 @@ class RunArchive:
             return {}
 
     def begin(self, steps: list[dict[str, Any]], **facts: Any) -> None:
-        """Note that the run begins; the first of its steps does, the others change nothing.
+        """Note that the run begins, in this process; a run that has begun changes nothing.
 
         Args:
             steps: all steps of the run in order, each with `name` and `kind`.
@@ -91,7 +97,10 @@ class RunArchive:
                 workflow=self.workflow_id,
                 started_at=now(),
                 ended_at=None,
+                status=None,
                 process=this_process(),
+                host=socket.gethostname(),
+                user=_user(),
                 **facts,
                 steps={
                     step["name"]: {"kind": step["kind"], "status": state(step["name"])}
@@ -105,12 +114,42 @@ class RunArchive:
         """Note `facts` about a step: its `status` and whatever belongs to it."""
 
         def change(run: dict[str, Any]) -> None:
-            step = run.setdefault("steps", {}).setdefault(name, {"kind": "step"})
-            step.update(facts)
-            if "ended_at" in facts:
-                run["ended_at"] = facts["ended_at"]
+            run.setdefault("steps", {}).setdefault(name, {"kind": "step"}).update(facts)
 
         self._change(change)
+
+    def note(self, **facts: Any) -> None:
+        """Note `facts` about the run itself."""
+        self._change(lambda run: run.update(facts))
+
+    def end(self, *, cancelled: bool = False, error: str | None = None) -> str:
+        """Note that the run has ended; returns its status, which never changes after this.
+
+        Args:
+            cancelled: somebody ended it.
+            error: what went wrong outside of its steps.
+        """
+        status = ""
+
+        def change(run: dict[str, Any]) -> None:
+            nonlocal status
+            if run.get("status"):
+                status = run["status"]
+                return
+            for step in run["steps"].values():
+                if step["status"] in UNDER_WAY:
+                    step.update(
+                        status="cancelled" if cancelled else "failed", ended_at=now(), process=None
+                    )
+                elif step["status"] == "pending":
+                    step["status"] = NOT_RUN
+            status = "cancelled" if cancelled else "failed" if error else _end_of(run["steps"])
+            run.update(status=status, ended_at=now(), waiting_for=None)
+            if error:
+                run["error"] = {"message": error}
+
+        self._change(change)
+        return status
 
     def step_started(self, name: str, **facts: Any) -> None:
         """Note that a step is running, in this process."""
@@ -121,6 +160,7 @@ class RunArchive:
             ended_at=None,
             process=this_process(),
             error=None,  # of an earlier try
+            retry=None,
             **facts,
         )
 
@@ -132,12 +172,29 @@ class RunArchive:
         from filelock import FileLock
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        locks = self.project.state / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(locks / f"run-{self.run_id}.lock", timeout=60):
+        # Beside the record, so that it goes with the run.
+        with FileLock(self.folder / ".lock", timeout=60):
             run = self.read()
             change(run)
             write_json(run, self.folder / RUN_FILE)
+
+
+def _end_of(steps: dict[str, dict[str, Any]]) -> str:
+    """How a run whose steps ended like this has ended: succeeded, failed, cancelled, incomplete."""
+    states = {step["status"] for step in steps.values()}
+    for decisive in ("cancelled", "failed"):
+        if decisive in states:
+            return decisive
+    # An op that another one decided against is no failure; a result that was not reached is none.
+    reached = all(step["status"] != NOT_RUN or step["kind"] == "op" for step in steps.values())
+    return "succeeded" if reached else "incomplete"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in some containers
+        return str(os.getuid())
 
 
 def this_process() -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
-from dataflow.runs.archive import RUN_FILE, is_alive
+from dataflow.runs.archive import NOT_RUN, RUN_FILE, UNDER_WAY, is_alive
 
 ENDED_WELL = ("succeeded", "skipped")
 LEFT_OUT = "left out"  # not among the steps that were asked for
@@ -41,19 +41,36 @@ class Run:
 
     @property
     def steps(self) -> dict[str, dict[str, Any]]:
-        """The run's steps by name, in order."""
-        return dict(self.data.get("steps", {}))
+        """The run's steps by name, in order; of a killed run as its end left them."""
+        steps = dict(self.data.get("steps", {}))
+        if self.status == "killed":
+            left = dict.fromkeys(UNDER_WAY, "killed") | {"pending": NOT_RUN}
+            for name, step in steps.items():
+                if step.get("status") in left:
+                    steps[name] = {**step, "status": left[step["status"]]}
+        return steps
 
     @property
     def status(self) -> str:
-        """How the run stands: running, succeeded, failed, cancelled or killed.
+        """How the run stands: waiting, running, succeeded, failed, cancelled, killed, incomplete.
 
-        Worked out from its steps, so that no process has to live long enough to say it.
+        The run says itself how it ended, or its process is gone and it was killed.
         """
-        states = [step.get("status") for step in self.steps.values()]
+        if self.data.get("status"):
+            return str(self.data["status"])
+        if self.data.get("format", 1) > 1:
+            if not is_alive(self.data.get("process")):
+                return "killed"
+            return "waiting" if self.data.get("waiting_for") else "running"
+        return self._status_from_steps()
+
+    def _status_from_steps(self) -> str:
+        """The status of a run of format 1, which did not note its end."""
+        steps = self.data.get("steps", {}).values()
+        states = [step.get("status") for step in steps]
         if "cancelled" in states:
             return "cancelled"
-        running = [step for step in self.steps.values() if step.get("status") == "running"]
+        running = [step for step in steps if step.get("status") == "running"]
         if any(is_alive(step.get("process")) for step in running):
             return "running"
         if running:

@@ -163,9 +163,30 @@ def acquire(
         WarehouseLocked: somebody else held it all the time.
         WarehouseError: the folder of the database cannot be written.
     """
+    return acquire_folder(
+        lock_folder(database), "the warehouse", holder=holder, timeout=timeout, on_wait=on_wait
+    )
+
+
+def acquire_folder(
+    folder: Path,
+    what: str,
+    *,
+    holder: str | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+    on_wait: Callable[[str], None] | None = None,
+) -> Held:
+    """Take the lock that lies in `folder`, in the order of those who ask; see `acquire`.
+
+    Args:
+        folder: where the lock and its queue lie; made when missing.
+        what: what is locked, as those who wait are told.
+        holder: what the lock is held for, in words.
+        timeout: seconds to wait at most.
+        on_wait: called with a sentence every few seconds of waiting; logged when None.
+    """
     from filelock import FileLock
 
-    folder = lock_folder(database)
     key = (threading.get_ident(), folder)
     with _registry_guard:
         if held := _registry.get(key):
@@ -176,7 +197,7 @@ def acquire(
         # Not a singleton, not thread-local: two threads exclude each other, and a connection
         # may be closed by the garbage collector in a thread that did not open it.
         lock = FileLock(folder / "write.lock", thread_local=False)
-        _take(lock, folder, timeout, on_wait or logger.warning)
+        _take(lock, folder, what, timeout, on_wait or logger.warning)
     except OSError as error:
         raise WarehouseError(
             f"cannot write in the warehouse's folder: {error.strerror or error}",
@@ -212,7 +233,9 @@ def read_holder(database: Path) -> Holder | None:
         os.close(handle)
 
 
-def _take(lock: FileLock, folder: Path, timeout: float, on_wait: Callable[[str], None]) -> None:
+def _take(
+    lock: FileLock, folder: Path, what: str, timeout: float, on_wait: Callable[[str], None]
+) -> None:
     """Wait for our turn and take the lock."""
     queue_folder = folder / "queue"
     if not queue.first(queue_folder) and _try(lock):
@@ -228,7 +251,7 @@ def _take(lock: FileLock, folder: Path, timeout: float, on_wait: Callable[[str],
             if now - started >= timeout:
                 raise _locked(folder, timeout)
             if now >= next_message:
-                on_wait(f"Waiting for the warehouse, held by {_name_holder(folder)}")
+                on_wait(f"Waiting for {what}, held by {_name_holder(folder)}")
                 next_message = now + MESSAGE_EVERY
                 os.utime(ticket)
             # The first in the queue looks often, so that the hand-over is quick; nobody

@@ -60,7 +60,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     project = make_project(
         tmp_path_factory.mktemp("dagster") / "project",
         {
-            "sleeps": Workflow(notebooks={"work": ["1 + 1", SLEEP, "'never'"]}),
+            "sleeps": Workflow(
+                notebooks={"work": ["1 + 1", SLEEP, "'never'"]},
+                stages=[{"notebook": "work.ipynb", "retries": 2}],
+            ),
             "asks": Workflow(notebooks={"work": ["1 + 1", QUERY, "'never'"]}),
         },
     )
@@ -85,7 +88,10 @@ def test_terminate_ends_a_run_in_the_middle_of_a_cell(server, workflow):
 
     wait_until(lambda: not server.kernels(run_id), 15)
     wait_until(lambda: server.client.get_run_status(run_id).value == "CANCELED", 30)
-    assert server.run(workflow, run_id)["steps"]["work"]["status"] == "cancelled"
+    run = server.run(workflow, run_id)
+    assert run["status"] == "cancelled"
+    assert [step["status"] for step in run["steps"].values()] == ["cancelled", "not run"]
+    assert run["steps"]["work"]["attempt"] == 1
     assert statuses(server.notebook(workflow, run_id)) == ["completed", "cancelled", "pending"]
 
 

@@ -1,0 +1,167 @@
+"""A run from its beginning to its end: recorded, in its turn, and ended in words.
+
+Every way to start a run comes through here: the command line, a schedule, a click on Dagster's
+pages, a run that is executed again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError, raise_execution_interrupts
+from dagster._core.execution.retries import RetryMode
+from dagster._core.executor.in_process import InProcessExecutor
+from dagster._core.executor.multiprocess import MultiprocessExecutor
+
+from dataflow.orchestration import names
+from dataflow.orchestration.live import tell
+from dataflow.orchestration.selection import steps_of
+from dataflow.orchestration.step import INTERRUPTS, git_state, parameters_of
+from dataflow.project import Project
+from dataflow.runs.archive import RunArchive
+from dataflow.runs.turn import turn
+from dataflow.workflows.model import Workflow
+
+# Steps that run beside each other need processes of their own. They are forked from one that
+# has everything imported: a fresh process would take longer to start than most stages to run.
+PARALLEL: dict[str, Any] = {
+    "max_concurrent": 4,
+    "start_method": "forkserver",
+    "explicit_forkserver_preload": ["dataflow.definitions"],
+}
+
+
+def run_executor(project: Project, workflows: Mapping[str, Workflow], *, parallel: bool) -> Any:
+    """The executor of the runs of `workflows`.
+
+    Args:
+        project: the project.
+        workflows: those whose steps a run may have, by id.
+        parallel: whether steps may run at the same time, each in a process of its own.
+    """
+
+    @dg.executor(
+        name="dataflow",
+        requirements=dg.multiple_process_executor_requirements() if parallel else None,
+    )
+    def of_runs(context: dg.InitExecutorContext) -> RunExecutor:
+        inner = (
+            MultiprocessExecutor(RetryMode.ENABLED, **PARALLEL)
+            if parallel
+            else InProcessExecutor(RetryMode.ENABLED)
+        )
+        return RunExecutor(inner, project, workflows)
+
+    return of_runs
+
+
+class RunExecutor(dg.Executor):
+    """Executes a run's steps by Dagster's own executor, between the run's begin and its end."""
+
+    def __init__(
+        self, inner: dg.Executor, project: Project, workflows: Mapping[str, Workflow]
+    ) -> None:
+        self._inner = inner
+        self._project = project
+        self._workflows = workflows
+
+    @property
+    def retries(self) -> RetryMode:
+        """Dagster's question: steps may ask to be tried again."""
+        return self._inner.retries
+
+    def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[Any]:
+        """Dagster's call: the run's events, as its steps yield them."""
+        run = plan_context.dagster_run
+        chosen = [(names.workflow_of(k), k) for k in execution_plan.step_keys_to_execute]
+        archives = [
+            _begin(self._project, self._workflows[id_], run, {k for w, k in chosen if w == id_})
+            for id_ in sorted({workflow_id for workflow_id, _ in chosen})
+        ]
+        try:
+            with contextlib.ExitStack() as turns:
+                for (
+                    archive
+                ) in archives:  # in the order of their names, so that nobody waits for ever
+                    turns.enter_context(_in_turn(archive, plan_context))
+                yield from self._inner.execute(plan_context, execution_plan)
+        except BaseException as error:
+            # Where steps have processes of their own, a cancel may arrive as their failure.
+            cancelled = isinstance(error, INTERRUPTS) or any(
+                step["status"] == "cancelled"
+                for archive in archives
+                for step in archive.read()["steps"].values()
+            )
+            text = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:500]}"
+            _end(archives, cancelled=cancelled, error=None if cancelled else text)
+            if not cancelled or isinstance(error, GeneratorExit):
+                raise
+            # To Dagster, only a run whose end was asked for is one that was cancelled.
+            _ask_for_its_end(plan_context.instance, run)
+            raise DagsterExecutionInterruptedError from error
+        _end(archives)
+
+
+def _begin(project: Project, workflow: Workflow, run: Any, keys: set[str]) -> RunArchive:
+    steps = steps_of(project, workflow)
+    wanted = {names.step_of(key) for key in keys}
+    chosen = [step.name for step in steps if step.name in wanted]
+    archive = RunArchive(project, workflow.id, run.run_id)
+    archive.begin(
+        [{"name": step.name, "kind": step.kind} for step in steps],
+        selection=None if len(chosen) == len(steps) else chosen,
+        trigger=_trigger(run.tags),
+        parameters=parameters_of(run.run_config),
+        git=git_state(project),
+    )
+    return archive
+
+
+def _trigger(tags: Mapping[str, str]) -> str:
+    if "dagster/schedule_name" in tags:
+        return "schedule"
+    return tags.get("dataflow/trigger", "dagster")
+
+
+@contextlib.contextmanager
+def _in_turn(archive: RunArchive, plan_context: Any) -> Iterator[None]:
+    run = archive.read()
+    who = f"run {archive.run_id[:8]} by {run['trigger']} of {run['user']}"
+    waiting = _teller(archive, plan_context)
+    # Dagster holds signals back while it executes; somebody who waits can be cancelled.
+    with contextlib.ExitStack() as held:
+        with raise_execution_interrupts():
+            held.enter_context(turn(archive.project, archive.workflow_id, who, waiting))
+        if archive.read().get("waiting_for"):
+            archive.note(waiting_for=None)
+        yield
+
+
+def _teller(archive: RunArchive, plan_context: Any) -> Callable[[str], None]:
+    """Says whom a run waits for: on the terminal, in its record, and in Dagster's events."""
+    said = ""
+
+    def say(text: str) -> None:
+        nonlocal said
+        if text == said:
+            return
+        said = text
+        tell(text)
+        archive.note(waiting_for=text)
+        plan_context.instance.report_engine_event(text, plan_context.dagster_run)
+
+    return say
+
+
+def _end(archives: list[RunArchive], *, cancelled: bool = False, error: str | None = None) -> None:
+    for archive in archives:
+        archive.end(cancelled=cancelled, error=error)
+
+
+def _ask_for_its_end(instance: Any, run: Any) -> None:
+    current = instance.get_run_by_id(run.run_id)
+    if current is not None and current.status == dg.DagsterRunStatus.STARTED:
+        instance.report_run_canceling(current)

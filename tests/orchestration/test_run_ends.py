@@ -1,0 +1,178 @@
+"""How runs end: a cancel is final, a retry is waited for in words, one run goes at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from projects import (
+    Workflow,
+    dataflow,
+    make_project,
+    run_data,
+    run_folder,
+    start_dataflow,
+    wait_until,
+)
+
+from dataflow.orchestration.instance import open_instance
+from dataflow.project import Project
+
+SLEEP = "import time\nprint('as' 'leep', flush=True)\ntime.sleep(600)"
+JOB = """
+import time
+from dagster import RetryPolicy, job, op
+from dataflow.workflows.registry import register_workflow
+
+@op(retry_policy=RetryPolicy(max_retries=2, delay=60))
+def sleeps():
+    print("as" + "leep", flush=True)
+    time.sleep(600)
+
+@job
+def whole():
+    sleeps()
+
+register_workflow(workflow_id="in_python", job=whole)
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    made = make_project(
+        tmp_path_factory.mktemp("ends") / "project",
+        {
+            "sleeps": Workflow(
+                {"work": [SLEEP]}, stages=[{"notebook": "work.ipynb", "retries": 2}]
+            ),
+            "fails": Workflow(
+                {"work": ["1 / 0"]}, stages=[{"notebook": "work.ipynb", "retries": 5}]
+            ),
+            "quick": Workflow({"work": ["1"]}),
+        },
+    )
+    home = made.notebooks / "in_python"
+    home.mkdir()
+    (home / "config.yaml").write_text("workflow:\n  name: In Python\n", "utf-8")
+    (home / "dagster_job.py").write_text(JOB, "utf-8")
+    return made
+
+
+def begin(project: Project, workflow: str, state: str) -> subprocess.Popen[str]:
+    """Start a run and wait until its first step is in `state`."""
+    known = set(project.runs.glob(f"{workflow}/*"))
+    process = start_dataflow(project, "workflow", "run", workflow)
+
+    def reached() -> bool:
+        assert process.poll() is None, process.communicate()[1]
+        new = set(project.runs.glob(f"{workflow}/*")) - known
+        texts = [path.read_text("utf-8", "replace") for run in new for path in run.glob("*.*")]
+        return any(state in text for text in texts)
+
+    wait_until(reached, 90)
+    return process
+
+
+def cancel(process: subprocess.Popen[str]) -> str:
+    os.killpg(process.pid, signal.SIGINT)
+    return process.communicate(timeout=30)[1]
+
+
+def dagster_status(project: Project, run: dict[str, Any], monkeypatch: Any) -> str:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.setenv("DAGSTER_HOME", str(project.dagster_home))
+    instance = open_instance(project, quiet=True)
+    try:
+        return str(instance.get_run_by_id(run["run_id"]).status.value)
+    finally:
+        instance.dispose()
+
+
+@pytest.mark.parametrize("workflow", ["sleeps", "in_python"])
+def test_a_cancel_ends_a_step_that_has_retries_for_good(project, workflow, monkeypatch):
+    process = begin(project, workflow, "asleep")
+
+    cancel(process)
+
+    assert process.returncode == 1
+    run = run_data(project, workflow)
+    states = [step["status"] for step in run["steps"].values()]
+    assert run["status"] == "cancelled"
+    assert states == ["cancelled"] + ["not run"] * (len(states) - 1)
+    assert next(iter(run["steps"].values()))["attempt"] == 1
+    assert dagster_status(project, run, monkeypatch) == "CANCELED"
+
+
+def test_a_step_that_waits_for_its_next_try_says_so_and_can_be_cancelled(project):
+    process = begin(project, "fails", '"retrying"')
+    run = run_data(project, "fails")
+    assert run["steps"]["work"]["retry"] == "tried again in 5 s (1 of 5)"
+    assert "ZeroDivisionError" in run["steps"]["work"]["error"]["message"]
+    assert run["status"] is None
+    begun = time.monotonic()
+
+    said = cancel(process)
+
+    assert time.monotonic() - begun < 4  # the wait for the next try takes longer
+    assert "tried again in 5 s" in said
+    run = run_data(project, "fails")
+    assert (run["status"], run["steps"]["work"]["status"]) == ("cancelled", "cancelled")
+
+
+def test_a_second_run_of_a_workflow_waits_for_the_first_and_says_for_whom(project):
+    first = begin(project, "sleeps", "asleep")
+    its_folder = run_folder(project, "sleeps")
+    second = begin(project, "sleeps", 'waiting_for": "Waiting')
+    waiting = run_data(project, "sleeps")
+
+    assert waiting["waiting_for"].startswith(
+        f"Waiting for workflow sleeps, held by run {its_folder.name[:8]} by cli"
+    )
+    listed = json.loads(dataflow(project, "runs", "list", "sleeps", "--json").stdout)
+    assert [run["status"] for run in listed[:2]] == ["waiting", "running"]
+    assert {step["status"] for step in waiting["steps"].values()} == {"pending"}
+
+    third = start_dataflow(project, "workflow", "run", "sleeps")
+    wait_until(lambda: len(waiting_runs(project)) == 2, 60)
+    said = cancel(third)  # one that waits can be cancelled
+    assert "Waiting for workflow sleeps, held by" in said
+    assert third.returncode == 1
+    assert dataflow(project, "workflow", "run", "quick").returncode == 0  # others don't wait
+
+    cancel(first)
+    wait_until(lambda: (project.runs / "sleeps" / waiting["run_id"] / "work.ipynb").exists(), 60)
+    first_run = json.loads((its_folder / "run.json").read_text())
+    second_run = json.loads((project.runs / "sleeps" / waiting["run_id"] / "run.json").read_text())
+    assert second_run["steps"]["work"]["started_at"] > first_run["ended_at"]
+    assert second_run["waiting_for"] is None
+    cancel(second)
+
+
+def waiting_runs(project: Project) -> list[Path]:
+    return [
+        path
+        for path in project.runs.glob("sleeps/*/run.json")
+        if json.loads(path.read_text()).get("waiting_for") is not None
+        if json.loads(path.read_text())["status"] is None
+    ]
+
+
+def test_a_killed_run_is_shown_as_killed_in_each_step_and_frees_the_turn(project):
+    process = begin(project, "sleeps", "asleep")
+    killed = run_folder(project, "sleeps").name
+
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+    shown = dataflow(project, "runs", "show", killed).stdout
+    assert "killed" in shown
+    assert "running" not in shown
+    assert "not run" in shown
+    after = begin(project, "sleeps", "asleep")  # nobody's turn is taken
+    cancel(after)
