@@ -59,7 +59,9 @@ def failure(project: Project, run: Run) -> DataflowError | None:
                 f"{step['kind']} {name} failed: {error['message']}"
                 if step["kind"] != name
                 else f"{name} failed: {error['message']}",
-                hint=f"Log: {project.relative(run.folder / step['log'])}"
+                hint=error["hint"]
+                if error.get("hint")
+                else f"Log: {project.relative(run.folder / step['log'])}"
                 if step.get("log")
                 else f"`dataflow runs show {run.run_id[:8]}` has the details.",
             )

@@ -8,6 +8,7 @@ from dataflow.base.addresses import service_url
 from dataflow.dashboard.refresh import refresh_dashboard
 from dataflow.errors import DataflowError
 from dataflow.orchestration import names
+from dataflow.orchestration.selection import refuse_unpassed
 from dataflow.orchestration.step import archived_step
 from dataflow.project import Project
 from dataflow.workflows.model import Workflow
@@ -40,6 +41,7 @@ def published_asset(project: Project, workflow: Workflow) -> Any:
 
         with archived_step(context, project, workflow, names.PUBLISH) as step:
             try:
+                refuse_unpassed(project, workflow)
                 published = publish_schemas(
                     project, workflow.id, schemas=list(workflow.schemas), run_id=context.run_id
                 )

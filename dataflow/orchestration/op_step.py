@@ -21,8 +21,8 @@ from dataflow.orchestration.names import step_of
 from dataflow.orchestration.step import Step, archived_step, parameters_of
 from dataflow.project import ROOT_VARIABLE, Project
 from dataflow.runs.archive import RunArchive
-from dataflow.stages.display import MIME, Result, StageSkipped, listener, plain
-from dataflow.stages.result import StageReport, read_report
+from dataflow.stages.display import Result, StageSkipped, listener, plain
+from dataflow.stages.result import StageReport, report_of
 from dataflow.stages.scrub import Scrubber
 from dataflow.workflows.model import Workflow
 
@@ -123,7 +123,7 @@ def _size(value: Any) -> int | None:
 
 def _report(heard: list[Result]) -> StageReport:
     """The records and checks of an op, read as those of a notebook are."""
-    return read_report([{"outputs": [{"data": {MIME: result.to_json()}} for result in heard]}])
+    return report_of(result.to_json() for result in heard)
 
 
 @contextlib.contextmanager

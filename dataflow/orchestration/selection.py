@@ -1,12 +1,12 @@
 """Which steps a run does: all, one, from one on, or only what is stale.
 
-A step is *fresh* when it succeeded before with the same code and parameters, and nothing it
-depends on was done again since. What the archive knows decides; nothing else is kept.
+A step is *fresh* when its newest attempt succeeded, with the same code and parameters, and
+nothing it depends on was tried again since. What the archive knows decides; nothing else is kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from dataflow.orchestration.outputs import has_dbt_step, last_keys
 from dataflow.orchestration.python_config import op_config
 from dataflow.orchestration.python_graph import op_steps
 from dataflow.project import Project
-from dataflow.runs.index import list_runs
+from dataflow.runs.index import ENDED_WELL, list_runs
 from dataflow.stages.display import plain
 from dataflow.stages.notebook import read_notebook
 from dataflow.workflows import python_workflow
@@ -152,20 +152,21 @@ def stale_steps(
     steps: list[StepInfo],
     values: Mapping[str, Mapping[str, Any]],
 ) -> set[str]:
-    """The steps that did not succeed yet with the code and parameters of now."""
-    last = last_successes(project, workflow.id)
+    """The steps whose newest attempt did not succeed with the code and parameters of now."""
+    last = newest_attempts(project, workflow.id)
     stale: set[str] = set()
     for step in steps:
         before = last.get(step.name)
         if (
             before is None
+            or before["status"] not in ENDED_WELL
             or before.get("code_version") != version_of(project, workflow, step.name)
             or (
                 step.kind in ("stage", "op")
                 and before.get("values") != _values(project, workflow, step, values)
             )
             or stale.intersection(step.after)
-            or any(last[name]["ended_at"] > before["started_at"] for name in step.after)
+            or _later(last, step.after, before)
         ):
             stale.add(step.name)
     return stale
@@ -183,14 +184,62 @@ def _values(
     return {name: plain(value) for name, value in merged.items()}
 
 
-def last_successes(project: Project, workflow_id: str) -> dict[str, dict[str, Any]]:
-    """For each step what the archive has of its last success."""
+def newest_attempts(project: Project, workflow_id: str) -> dict[str, dict[str, Any]]:
+    """For each step what the archive has of its newest attempt, and as `run_id` of which run."""
     found: dict[str, dict[str, Any]] = {}
-    for run in list_runs(project, workflow_id):  # the newest first
+    for run in list_runs(project, workflow_id):
         for name, step in run.steps.items():
-            if name not in found and step.get("status") in ("succeeded", "skipped"):
-                found[name] = step
+            begun = step.get("started_at")
+            if begun and (name not in found or begun > found[name]["started_at"]):
+                found[name] = {**step, "run_id": run.run_id}
     return found
+
+
+def refuse_unpassed(project: Project, workflow: Workflow) -> None:
+    """Refuse to publish what did not pass: each step before has to, on what the others made.
+
+    Publish asks this itself, since it can be run alone: from the command line, and by a click on
+    Dagster's pages.
+
+    Raises:
+        ConfigurationError: says of each step that stands against it why, and in which run.
+    """
+    steps = steps_of(project, workflow)
+    last = newest_attempts(project, workflow.id)
+    against = []
+    needed = _before(steps, names.PUBLISH) - {names.PUBLISH}
+    # The ops of a job run together; one that another decided against has nothing to pass.
+    ops = [last[step.name] for step in steps if step.kind == "op" and step.name in last]
+    job_run = max(ops, key=lambda op: op["started_at"])["run_id"] if ops else None
+    for step in steps:
+        attempt = last.get(step.name)
+        if step.name not in needed:
+            continue
+        if step.kind == "op":
+            if attempt and attempt["run_id"] == job_run and attempt["status"] not in ENDED_WELL:
+                against.append(f"{step.name} {attempt['status']} in run {job_run[:8]}")
+        elif attempt is None:
+            against.append(f"{step.name} has not run")
+        elif attempt["status"] not in ENDED_WELL:
+            against.append(f"{step.name} {attempt['status']} in run {attempt['run_id'][:8]}")
+        elif later := _later(last, step.after, attempt):
+            against.append(f"{step.name} has not run since {later} did")
+    if against:
+        raise ConfigurationError(
+            f"nothing is published of {workflow.id}: {'; '.join(against)}",
+            hint=f"dataflow workflow run {workflow.id} --changed",
+        )
+
+
+def _later(
+    last: Mapping[str, Mapping[str, Any]], after: Iterable[str], attempt: Mapping[str, Any]
+) -> str | None:
+    """The first of the steps `after` that ended after `attempt` at a later one began."""
+    for name in after:
+        ended = last[name].get("ended_at") if name in last else None
+        if ended is not None and ended > attempt["started_at"]:
+            return name
+    return None
 
 
 def _before(steps: list[StepInfo], name: str) -> set[str]:

@@ -82,7 +82,7 @@ def archived_step(
         raise Cancelled from interrupt
     except BaseException as left:
         error = left if isinstance(left, Exception) else _as_failure(left)
-        step.facts.setdefault("error", {"message": str(error).strip().split("\n")[0][:500]})
+        step.facts.setdefault("error", _first_words(error))
         clean = cleaned_error(error, scrubber) if scrubber else error
         policy = _policy(context, error)
         if policy is None:
@@ -97,6 +97,13 @@ def archived_step(
             raise Cancelled from interrupt
         raise dg.RetryRequested(policy.max_retries, seconds_to_wait=0) from clean
     end(step.facts.get("status", "succeeded"))
+
+
+def _first_words(error: Exception) -> dict[str, str]:
+    """An error as the record keeps it: its first line, and what to do next where it says so."""
+    first, *more = str(error).strip().split("\n")
+    hints = [line.strip() for line in more if line.lstrip().startswith("→")]
+    return {"message": first[:500], **({"hint": hints[0].lstrip("→ ")[:500]} if hints else {})}
 
 
 class Cancelled(DagsterExecutionInterruptedError, dg.DagsterError):

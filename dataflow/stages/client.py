@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import Any
 
@@ -12,7 +13,7 @@ from traitlets import Callable as CallableTrait
 from traitlets import Float
 
 from dataflow.stages import lifetime
-from dataflow.stages.display import StageSkipped
+from dataflow.stages.display import LISTENS_VARIABLE, RESULT_MESSAGE, StageSkipped
 from dataflow.stages.interrupts import Interrupts
 from dataflow.stages.kernel_client import KernelClient
 from dataflow.stages.listen import Listener, LiveText, to_file, to_log
@@ -81,6 +82,8 @@ class StageClient(KernelClient):
             kwargs: what the kernel is started with: `env`, `cwd`.
         """
         self.reset_execution_trackers()
+        self.nb.metadata.setdefault("dataflow", {})["results"] = []
+        kwargs["env"] = {**(kwargs.get("env") or os.environ), LISTENS_VARIABLE: "1"}
         with self._interrupts:
             self._start(**kwargs)
             try:
@@ -114,6 +117,7 @@ class StageClient(KernelClient):
                     self._drop_error(cell)
                     manager.cell_skipped(cell)
                 else:
+                    self._keep_error(cell, error)
                     manager.cell_exception(cell, index, exception=error)
                 return True
             except DeadKernelError:
@@ -140,6 +144,16 @@ class StageClient(KernelClient):
 
     def _drop_error(self, cell: Any) -> None:
         cell.outputs = [output for output in cell.outputs if output.output_type != "error"]
+
+    def _keep_error(self, cell: Any, error: CellExecutionError) -> None:
+        """Have the reason in the notebook: a hook of the author's may have shown it as text."""
+        import nbformat
+
+        if not any(output.output_type == "error" for output in cell.outputs):
+            text = f"{error.ename}: {error.evalue}"
+            content = {"ename": error.ename, "evalue": error.evalue, "traceback": [text]}
+            limit_error(content, self.scrubber.longest)
+            cell.outputs.append(nbformat.v4.new_output("error", **content))
 
     # -- time ----------------------------------------------------------------------------
 
@@ -180,6 +194,16 @@ class StageClient(KernelClient):
                 cell.metadata["dataflow"] = {"peak_memory_bytes": self._peak}
 
     # -- what the cells print and display ------------------------------------------------
+
+    def process_message(self, msg: dict, cell: Any, cell_index: int) -> Any:
+        """Take one message of the kernel: what the stage says of itself is kept as it comes.
+
+        It is no output: limits, `clear_output` and `%%capture` do not reach it.
+        """
+        if msg["msg_type"] == RESULT_MESSAGE:
+            self.nb.metadata["dataflow"]["results"].append(msg["content"])
+            return None
+        return super().process_message(msg, cell, cell_index)
 
     def output(self, outs: list, msg: dict, display_id: str | None, cell_index: int) -> Any:
         """Take one output into the cell, within the limits, and hand it on."""

@@ -135,6 +135,10 @@ def execute_stage(
     return outcome_of(executed, output)
 
 
+# No failure may go by as a success, whatever a notebook's outputs have or lack.
+_UNSAID = CellError(0, None, "Failed", "no cell says why", "")
+
+
 def machine_paths(project: Project) -> dict[str, str]:
     """The folders of this machine that tracebacks and outputs name, and what stands for them."""
     return {
@@ -177,8 +181,8 @@ def outcome_of(executed: Any, output: Path) -> StageOutcome:
         status={"completed": "succeeded"}.get(marks.get("status"), marks.get("status")),
         notebook=output,
         seconds=marks.get("duration") or 0.0,
-        report=read_report(executed.cells),
-        error=find_error(executed.cells) if failed else None,
+        report=read_report(executed),
+        error=find_error(executed.cells) or _UNSAID if failed else None,
         peak_memory_bytes=executed.metadata.get("dataflow", {}).get("peak_memory_bytes"),
         cells=[
             {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,26 +30,55 @@ class StageReport:
         return [c for c in self.checks if not c["passed"] and c.get("severity") == "error"]
 
     @property
+    def decisive_checks(self) -> dict[str, dict[str, Any]]:
+        """For each name the check that counts: the worst of those that have it."""
+        found: dict[str, dict[str, Any]] = {}
+        for check in self.checks:
+            before = found.get(check["name"])
+            if before is None or _weight(check) >= _weight(before):
+                found[check["name"]] = check
+        return found
+
+    @property
     def rows(self) -> dict[str, int]:
         """Rows by table, where they were recorded."""
         return {name: data["rows"] for name, data in self.tables.items() if name and "rows" in data}
 
 
-def read_report(cells: Iterable[Any]) -> StageReport:
-    """Gather the records, checks and the skip from an executed notebook's outputs."""
+def _weight(check: dict[str, Any]) -> int:
+    if check["passed"]:
+        return 0
+    return 2 if check.get("severity") == "error" else 1
+
+
+def read_report(nb: Any) -> StageReport:
+    """Gather the records, checks and the skip from an executed notebook.
+
+    The engine keeps them in the notebook's metadata as the kernel sends them. Notebooks of
+    version 0.1.0 have them in their outputs only.
+    """
+    kept = nb.metadata.get("dataflow", {}).get("results")
+    return report_of(_in_outputs(nb.cells) if kept is None else kept)
+
+
+def report_of(results: Iterable[dict[str, Any]]) -> StageReport:
+    """Gather results, each as `Result.to_json` makes it."""
     report = StageReport()
+    for data in results:
+        if data["kind"] == "record":
+            report.tables.setdefault(data.get("table") or "", {}).update(data["metadata"])
+        elif data["kind"] == "check":
+            report.checks.append({"metadata": {}, "table": None, **data})
+        elif data["kind"] == "skip":
+            report.skipped = data.get("name", "")
+    return report
+
+
+def _in_outputs(cells: Iterable[Any]) -> Iterator[dict[str, Any]]:
     for cell in cells:
         for output in cell.get("outputs", []):
-            data = output.get("data", {}).get(MIME)
-            if not data:
-                continue
-            if data["kind"] == "record":
-                report.tables.setdefault(data.get("table") or "", {}).update(data["metadata"])
-            elif data["kind"] == "check":
-                report.checks.append({"metadata": {}, "table": None, **data})
-            elif data["kind"] == "skip":
-                report.skipped = data.get("name", "")
-    return report
+            if data := output.get("data", {}).get(MIME):
+                yield data
 
 
 @dataclass(frozen=True)

@@ -181,7 +181,10 @@ class Scrubber:
         if not self:
             return nb
         for key in nb.metadata:
-            if key not in ("kernelspec", "language_info"):
+            if key == "dataflow":
+                for result in nb.metadata[key].get("results", []):
+                    self._result(result)
+            elif key not in ("kernelspec", "language_info"):
                 nb.metadata[key] = self._contents(nb.metadata[key])
         for cell in nb.cells:
             cell.source = self.text(cell.source)
@@ -193,6 +196,11 @@ class Scrubber:
                 self._output(output)
         return nb
 
+    def _result(self, data: dict[str, Any]) -> None:
+        for key in ("name", "table", "metadata"):
+            if key in data:
+                data[key] = self.tree(data[key])
+
     def _output(self, output: Any) -> None:
         for key in ("text", "ename", "evalue", "traceback"):
             if key in output:
@@ -200,9 +208,7 @@ class Scrubber:
         self._contents(output.get("metadata"))
         for kind, data in output.get("data", {}).items():
             if kind == RESULT and isinstance(data, dict):
-                for key in ("name", "table", "metadata"):
-                    if key in data:
-                        data[key] = self.tree(data[key])
+                self._result(data)
             else:
                 output.data[kind] = self.tree(data)
 

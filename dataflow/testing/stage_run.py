@@ -170,7 +170,7 @@ class StageRun:
                 check["table"],
                 check["metadata"],
             )
-            for check in report.checks
+            for check in report.decisive_checks.values()
         }
         return cls(
             workflow_id,

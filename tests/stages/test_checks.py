@@ -4,11 +4,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from projects import Workflow, dataflow, executed, make_project, run_data, statuses
+from projects import Workflow, dataflow, error_of, executed, make_project, run_data, statuses
 
 from dataflow.runs.index import list_runs
 
 IMPORT = "from dataflow import stage"
+# Checks that fail, and that no display of the executed notebook need show.
+HIDDEN = {
+    "in_a_loop": ['for ok in (True, False, True): stage.check("whole", ok)'],
+    "first_warned": [
+        'stage.check("whole", False, severity="warn")',
+        'stage.check("whole", False)',
+        'stage.check("whole", False, severity="warn")',
+    ],
+    "cleared": [
+        'from IPython.display import clear_output\nstage.check("whole", False)\nclear_output()'
+    ],
+    "captured": ['%%capture\nstage.check("whole", False)'],
+    "in_a_thread": [
+        "import threading\nasked = threading.Thread(target=stage.check, args=('whole', False))\n"
+        "asked.start()\nasked.join()"
+    ],
+    "after_much": [
+        "from IPython.display import display\nfor _ in range(4): display('x' * 9_000_000)\n"
+        'stage.check("whole", False)'
+    ],
+}
 
 
 def test_a_failed_check_stops_what_follows_and_a_warning_or_a_skip_does_not(
@@ -23,6 +44,8 @@ def test_a_failed_check_stops_what_follows_and_a_warning_or_a_skip_does_not(
         "computed": [IMPORT, 'for n in (1, 2): stage.check(f"part {n} is whole", n == 1)'],
         "doubtful": [IMPORT, 'stage.check("all gauges report", False, severity="warn")'],
         "idle": [IMPORT, 'stage.skip("no new file")', 'stage.check("never made", False)'],
+        **{name: [IMPORT, *cells] for name, cells in HIDDEN.items()},
+        "unsaid": ["import rich.traceback\nrich.traceback.install()", "1 / 0"],
     }
     after = {f"after_{name}": [f"print('after {name}')"] for name in stages}
     project = make_project(
@@ -45,11 +68,12 @@ def test_a_failed_check_stops_what_follows_and_a_warning_or_a_skip_does_not(
         "computed": "failed",
         "doubtful": "succeeded",
         "idle": "skipped",
-        "after_wrong": "pending",
-        "after_computed": "pending",
+        "unsaid": "failed",
+        **dict.fromkeys(HIDDEN, "failed"),
+        **{f"after_{name}": "not run" for name in ("wrong", "computed", "unsaid", *HIDDEN)},
         "after_doubtful": "succeeded",
         "after_idle": "succeeded",
-        "publish": "pending",
+        "publish": "not run",
     }
     assert statuses(executed(project, "demo", "wrong")) == ["completed"] * 3
     assert statuses(executed(project, "demo", "idle")) == ["completed", "completed", "pending"]
@@ -60,3 +84,7 @@ def test_a_failed_check_stops_what_follows_and_a_warning_or_a_skip_does_not(
     assert "no negative depths (negative 3)" in done.stderr
     (run,) = list_runs(project)
     assert run.status == "failed"
+    assert steps["unsaid"]["error"]["message"] == "cell 2: ZeroDivisionError: division by zero"
+    assert error_of(executed(project, "demo", "unsaid")).ename == "ZeroDivisionError"
+    for name in HIDDEN:
+        assert "check failed: whole" in steps[name]["error"]["message"], name

@@ -1,0 +1,107 @@
+"""What is published passed: not the last success of a step counts, but its newest attempt."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from projects import Workflow, dataflow, make_project, run_data
+
+from dataflow.project import Project
+from dataflow.shared.db import get_duckdb_connection
+
+MAKE = """
+import os
+from pathlib import Path
+from dataflow import stage
+from dataflow.shared.db import get_duckdb_connection, write_table
+import pandas as pd
+mood = Path("../../mood.txt").read_text().strip()
+if mood == "fails":
+    raise RuntimeError("not today")
+with get_duckdb_connection() as conn:
+    write_table(conn, pd.DataFrame({"n": [int(mood.split()[-1])]}), "flow_raw.n")
+stage.check("good", "bad" not in mood)
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    made = make_project(
+        tmp_path_factory.mktemp("gate") / "project",
+        {
+            "flow": Workflow(
+                {"make": [MAKE], "use": ["1"]},
+                stages=[
+                    {"notebook": "make.ipynb", "writes": ["n"]},
+                    {"notebook": "use.ipynb"},
+                ],
+            )
+        },
+    )
+    (made.root / "mood.txt").write_text("good 1")
+    result = dataflow(made, "workflow", "run", "flow")
+    assert result.returncode == 0, result.stderr
+    return made
+
+
+def run(project: Project, mood: str, *arguments: str) -> str:
+    (project.root / "mood.txt").write_text(mood)
+    result = dataflow(project, "workflow", "run", "flow", "-q", *arguments)
+    return f"exit {result.returncode}\n{result.stderr}"
+
+
+def shown(project: Project) -> int:
+    with get_duckdb_connection(database="published", project=project) as conn:
+        return conn.execute("SELECT n FROM flow_raw.n").fetchone()[0]
+
+
+@pytest.mark.parametrize("mood", ["fails", "bad 2"])
+def test_what_failed_since_its_last_success_is_not_published_and_runs_again(project, mood):
+    before = shown(project)
+    assert "exit 1" in run(project, mood)
+
+    refused = run(project, mood, "--only", "publish")
+
+    assert "exit 1" in refused
+    failed = run_data(project, "flow")["steps"]["publish"]["error"]["message"]
+    assert failed.startswith("nothing is published of flow: make failed in run ")
+    assert "dataflow workflow run flow --changed" in refused
+    assert "exit 1" in run(project, mood, "--from", "publish")  # does the failed stage again
+    assert run_data(project, "flow")["steps"]["make"]["status"] == "failed"
+    assert shown(project) == before
+    assert "nothing was run" not in run(project, "good 3", "--changed")
+    assert shown(project) == 3
+
+
+def test_what_is_older_than_what_it_is_made_from_is_not_published(project):
+    assert "exit 0" in run(project, "good 4", "--only", "make")
+
+    refused = run(project, "good 4", "--only", "publish")
+
+    assert "use has not run since make did" in refused
+    assert "exit 0" in run(project, "good 4", "--from", "publish")
+    assert [
+        name
+        for name, step in run_data(project, "flow")["steps"].items()
+        if step["status"] == "succeeded"
+    ] == ["use", "publish"]
+    assert shown(project) == 4
+
+
+@pytest.mark.parametrize(
+    ("run_status", "step_status", "word"),
+    [("cancelled", "cancelled", "cancelled"), (None, "running", "killed")],
+)
+def test_a_cancelled_or_killed_attempt_did_not_pass(project, run_status, step_status, word):
+    assert "exit 0" in run(project, "good 5")
+    record = project.runs / "flow" / run_data(project, "flow")["run_id"] / "run.json"
+    data = json.loads(record.read_text())
+    data["status"] = run_status
+    data["process"]["pid"] = 2**22 + 1  # no process has this number
+    data["steps"]["make"]["status"] = step_status
+    record.write_text(json.dumps(data))
+
+    refused = run(project, "good 5", "--only", "publish")
+
+    assert f"make {word} in run {data['run_id'][:8]}" in refused
