@@ -49,5 +49,5 @@ def test_what_is_written_is_held_against_what_is_declared(tmp_path):
     assert found["missing"]["status"] == "failed"
     assert "declared and not written shop_raw.never" in found["missing"]["error"]["message"]
     assert found["foreign"]["status"] == "failed"
-    assert found["publish"]["status"] == "pending", "nothing is published"
+    assert found["publish"]["status"] == "not run", "nothing is published"
     assert "writes what it declares" in result.stderr

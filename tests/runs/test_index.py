@@ -31,15 +31,19 @@ def status(project: Project) -> str:
     return run.status
 
 
-def test_a_run_goes_from_running_to_succeeded(project):
+def test_a_run_goes_from_running_to_its_end(project):
     run = archive(project)
     run.step_started("a")
     assert status(project) == "running"
     run.step_ended("a", "succeeded")
     assert status(project) == "running", "between two steps its process is still there"
+    run.note(waiting_for="another run")
+    assert status(project) == "waiting"
+    run.note(waiting_for=None)
     run.step_started("b")
     run.step_ended("b", "skipped")
-    assert status(project) == "succeeded"
+    assert run.end() == status(project) == "succeeded"
+    assert run.end(cancelled=True) == "succeeded", "an end is final"
 
 
 @pytest.mark.parametrize("ending", ["failed", "cancelled"])
@@ -48,15 +52,36 @@ def test_a_run_ends_as_its_step_did(project, ending):
     run.step_started("a")
     run.step_ended("a", ending)
 
-    assert status(project) == ending
+    assert run.end() == status(project) == ending
+    assert run.read()["steps"]["b"]["status"] == "not run"
 
 
-def test_a_running_step_whose_process_is_gone_was_killed(project):
+def test_a_run_that_is_broken_off_leaves_no_step_at_work(project):
     run = archive(project)
     run.step_started("a")
-    run.step("a", process={"pid": os.getpid(), "process_started": 1.0})
+
+    assert run.end(error="no space left") == "failed"
+    assert [step["status"] for step in run.read()["steps"].values()] == ["failed", "not run"]
+    assert run.read()["error"] == {"message": "no space left"}
+
+
+def test_a_run_whose_process_is_gone_was_killed_in_its_running_step(project):
+    run = archive(project)
+    run.step_started("a")
+    run.note(process={"pid": os.getpid(), "process_started": 1.0})
 
     assert status(project) == "killed", "another process has that id now"
+    [found] = list_runs(project)
+    assert [step["status"] for step in found.steps.values()] == ["killed", "not run"]
+
+
+def test_a_run_that_version_0_1_0_made_is_judged_by_its_steps(project):
+    run = archive(project)
+    for format_1, step_status in (("succeeded", "skipped"), ("failed", "pending")):
+        run.note(format=1)
+        run.step("a", status=format_1)
+        run.step("b", status=step_status)
+        assert status(project) == format_1
 
 
 def test_a_run_of_some_steps_succeeds_with_these(project):
@@ -64,7 +89,7 @@ def test_a_run_of_some_steps_succeeds_with_these(project):
     run.step_started("b")
     run.step_ended("b", "succeeded")
 
-    assert status(project) == "succeeded"
+    assert run.end() == "succeeded"
 
 
 def test_only_the_first_step_begins_the_run(project):
