@@ -128,7 +128,7 @@ def test_independent_stages_fail_each_in_its_own_way(tmp_path: Path) -> None:
         assert data["steps"][stage]["status"] == "failed"
         assert data["steps"][stage]["error"]["message"].startswith(f"cell 2: {reason}")
     assert data["steps"]["write"]["status"] == "succeeded"
-    assert data["steps"]["never"]["status"] == "pending"
+    assert data["steps"]["never"]["status"] == "not run"
     assert the_run(project).status == "failed"
     assert "stage raises failed in cell 2: KeyError: 'mag'" in done.stderr
     assert "rows['mag']" in done.stderr  # the failing cell's source
@@ -161,7 +161,7 @@ def test_a_cancelled_run_stops_at_once_and_says_so(tmp_path: Path, cell: str, nu
     assert statuses(nb) == ["completed", "cancelled", "pending"]
     assert error_of(nb).ename == "Cancelled"
     assert the_run(project).status == "cancelled"
-    assert the_run(project).steps["never"]["status"] == "pending"
+    assert the_run(project).steps["never"]["status"] == "not run"
     assert_nothing_is_left(project, 1)
 
 
