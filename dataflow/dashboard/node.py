@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +15,7 @@ from pathlib import Path
 from dataflow.errors import ConfigurationError, DashboardError
 from dataflow.project import Project
 from dataflow.stages.lifetime import child_setup, end_group
+from dataflow.stages.limits import limited
 
 OLDEST = 18
 LIMIT_VARIABLE = "DATAFLOW_NODE_TIMEOUT"
@@ -103,8 +103,6 @@ def run_limited(
     Raises:
         DashboardError: it took longer than `DATAFLOW_NODE_TIMEOUT` says (15 minutes).
     """
-    seconds = _limit()
-    late = threading.Event()
     with subprocess.Popen(
         command,
         cwd=folder,
@@ -118,43 +116,20 @@ def run_limited(
         start_new_session=True,
         preexec_fn=child_setup(),
     ) as process:
-
-        def end() -> None:
-            late.set()
-            end_group(process.pid)
-
-        timer = threading.Timer(seconds, end)
-        timer.daemon = True
-        timer.start()
         try:
-            for line in process.stdout or ():
-                on_line(line.rstrip())
-            code = process.wait()
+            with limited(process, LIMIT_VARIABLE, LIMIT_SECONDS) as limit:
+                for line in process.stdout or ():
+                    on_line(line.rstrip())
+                code = process.wait()
         except BaseException:
             end_group(process.pid)
             raise
-        finally:
-            timer.cancel()
-    if late.is_set():
+    if limit.passed:
         raise DashboardError(
-            f"{what} took longer than {seconds:g} seconds and was ended",
+            f"{what} took longer than {limit.seconds:g} seconds and was ended",
             hint=f"Look for what keeps it, or give it more: {LIMIT_VARIABLE}=SECONDS.",
         )
     return code
-
-
-def _limit() -> float:
-    given = os.environ.get(LIMIT_VARIABLE)
-    try:
-        seconds = float(given) if given else float(LIMIT_SECONDS)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < threading.TIMEOUT_MAX:
-        raise ConfigurationError(
-            f"{LIMIT_VARIABLE} is not a number of seconds: {given}",
-            hint=f"Unset it for the default of {LIMIT_SECONDS}.",
-        )
-    return seconds
 
 
 def _candidates(project: Project) -> Iterator[Path]:

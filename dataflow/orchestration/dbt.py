@@ -16,7 +16,7 @@ from dagster_dbt import (
 
 from dataflow.orchestration import names
 from dataflow.orchestration.dbt_project import dbt_environment, read_manifest, workflow_of
-from dataflow.orchestration.dbt_resource import dbt_resource
+from dataflow.orchestration.dbt_resource import dbt_resource, time_limit
 from dataflow.orchestration.dbt_results import failures_in, read_results
 from dataflow.orchestration.outputs import last_keys
 from dataflow.orchestration.step import archived_step
@@ -88,8 +88,9 @@ def _build(
             target_path=target,
             raise_on_error=False,
         )
-        invocation.process.args  # noqa: B018 - started here, under the lock
-        yield from invocation.stream()
+        # Started here, under the lock.
+        with time_limit(invocation):
+            yield from invocation.stream()
     results = read_results(target)
     step.facts.update(results.facts)
     step.facts["log"] = "dbt.log"

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import dagster as dg
 from dagster_dbt import DbtCliResource
 from packaging.version import Version
 
+from dataflow.stages.limits import limited
+
 if TYPE_CHECKING:
     from dataflow.project import Project
+
+LIMIT_VARIABLE = "DATAFLOW_DBT_TIMEOUT"
+LIMIT_SECONDS = 2 * 60 * 60
 
 
 class ProjectDbt(DbtCliResource):
@@ -37,6 +45,23 @@ def dbt_resource(project: Project) -> ProjectDbt:
         profiles_dir=str(project.dbt),
         dbt_executable=_executable(),
     )
+
+
+@contextlib.contextmanager
+def time_limit(invocation: Any) -> Iterator[None]:
+    """End dbt, started by `invocation`, when it takes too long; then the step fails.
+
+    Raises:
+        dagster.Failure: it took longer than `DATAFLOW_DBT_TIMEOUT` says (two hours).
+    """
+    with limited(invocation.process, LIMIT_VARIABLE, LIMIT_SECONDS) as limit:
+        yield
+    if limit.passed:
+        raise dg.Failure(
+            f"dbt took longer than {limit.seconds:g} seconds and was ended\n"
+            f"  → Look for what keeps it in dbt.log, or give it more: {LIMIT_VARIABLE}=SECONDS.",
+            allow_retries=False,
+        )
 
 
 def _executable() -> str:

@@ -45,7 +45,7 @@ def run_dbt_models(
     import dagster as dg
 
     from dataflow.orchestration.dbt_project import dbt_environment, has_models
-    from dataflow.orchestration.dbt_resource import dbt_resource
+    from dataflow.orchestration.dbt_resource import dbt_resource, time_limit
     from dataflow.orchestration.dbt_results import failures_in, read_results
     from dataflow.orchestration.op_step import current_step
     from dataflow.project import Project
@@ -80,7 +80,9 @@ def run_dbt_models(
                     ["build", "--select", selection],
                     target_path=target,
                     raise_on_error=False,
-                ).wait()
+                )
+                with time_limit(invocation):
+                    invocation.wait()
             results = read_results(target)
             failures = failures_in(results, project)
         finally:

@@ -6,11 +6,12 @@ import shutil
 import sys
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from projects import REPOSITORY, make_project
 
 from dataflow.orchestration.dbt_project import dbt_environment
-from dataflow.orchestration.dbt_resource import ProjectDbt, dbt_resource
+from dataflow.orchestration.dbt_resource import ProjectDbt, dbt_resource, time_limit
 
 
 def test_one_command_is_one_process_that_knows_the_version(
@@ -40,3 +41,33 @@ def test_one_command_is_one_process_that_knows_the_version(
     assert done.is_successful()
     assert [line.split()[-1] for line in calls.read_text().splitlines()] == ["parse"]
     assert done.cli_version.major == 1
+
+
+def test_a_dbt_that_never_ends_is_ended_at_its_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATAFLOW_DBT_TIMEOUT", "0.5")
+    project = make_project(tmp_path / "project", {})
+    for part in ("dbt_project.yml", "profiles.yml"):
+        project.dbt.mkdir(exist_ok=True)
+        shutil.copy(REPOSITORY / "dbt" / part, project.dbt / part)
+    for name, value in dbt_environment(project).items():
+        monkeypatch.setenv(name, value)
+    hanging = tmp_path / "dbt"
+    hanging.write_text("#!/bin/sh\nexec sleep 100\n")
+    hanging.chmod(0o755)
+    given = dbt_resource(project)
+    dbt = ProjectDbt(
+        project_dir=given.project_dir,
+        profiles_dir=given.profiles_dir,
+        dbt_executable=str(hanging),
+    )
+    invocation = dbt.cli(["build"], target_path=tmp_path / "target", raise_on_error=False)
+
+    def build() -> None:
+        with time_limit(invocation):
+            invocation.wait()
+
+    with pytest.raises(dg.Failure, match=r"longer than 0\.5 seconds"):
+        build()
+    assert invocation.process.poll() is not None
