@@ -29,7 +29,7 @@ from dataflow.services.state import ServiceState, forget, read_state, state_file
 from dataflow.services.supervise import Job
 
 HEALTHY_SECONDS = 180.0  # until a service answers
-STOP_SECONDS = 45.0  # until its processes are killed
+STOP_SECONDS = 90.0  # until its processes are killed
 # What a run, or a service around this call, left in the environment.
 _NOT_FOR_SERVICES = (
     "DATAFLOW_RUN_ID", "DATAFLOW_STAGE", "DATAFLOW_WORKFLOW", "DATAFLOW_LIVE", "DATAFLOW_CONTEXT",

@@ -61,8 +61,14 @@ def prepare(project: Project, port: int) -> Plan:
         "--workspace", str(workspace),
     ]  # fmt: skip
     commands = [
-        # Runs are started by the server that the code server starts.
-        Command("code server", code, root, environment, ready_socket=str(socket), workers_depth=2),
+        Command(
+            "code server",
+            code,
+            root,
+            environment,
+            ready_socket=str(socket),
+            before_end=[*python, "dataflow.services.dagster_cancel"],
+        ),
         Command("daemon", daemon, root, environment),
         Command("web server", web, root, environment),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -32,6 +33,39 @@ def limit_log(path: Path, limit: int = LIMIT) -> None:
     if path.stat().st_size > limit:
         shutil.copyfile(path, previous(path))
         os.truncate(path, 0)
+
+
+class KeptLog:
+    """The log of running programs, kept at its path and below a size.
+
+    Args:
+        path: the log; the programs append to the file that is there now, and hold it open.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._held = path.open("r+b")
+        self._seen = 0
+
+    def tend(self) -> None:
+        """Start the log over when it is too large; bring it back when somebody removed it.
+
+        What the programs print then still goes to the removed file, and is moved over. A log
+        that cannot be written, to a full disk for one, is no reason to end a service.
+        """
+        with contextlib.suppress(OSError):
+            held = os.fstat(self._held.fileno())
+            if self._path.exists() and os.path.samestat(held, self._path.stat()):
+                limit_log(self._path)
+                self._seen = os.fstat(self._held.fileno()).st_size
+                return
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+            with os.fdopen(os.open(self._path, flags, 0o600), "wb") as log:
+                self._held.seek(self._seen)
+                log.write(self._held.read())
+            self._held.truncate(0)
+            self._seen = 0
+            limit_log(self._path)
 
 
 def last_lines(path: Path, count: int) -> list[str]:

@@ -21,8 +21,8 @@ class Command:
         env: variables over the service's own environment; None takes a variable away.
         ready_socket: a Unix socket; the next program is started once this one accepts
             connections there.
-        workers_depth: its descendants so many levels down do the work in hand. They are
-            interrupted, and waited for, before the program itself is told to end. 0: none.
+        before_end: a command that ends the work in hand, run when the service is told to end,
+            while this program still runs and those that were started after it do not.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Command:
     cwd: str
     env: dict[str, str | None] = field(default_factory=dict)
     ready_socket: str | None = None
-    workers_depth: int = 0
+    before_end: list[str] | None = None
 
 
 @dataclass(frozen=True)

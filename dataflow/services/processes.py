@@ -77,28 +77,3 @@ def kill_marked(mark: str) -> int:
                 process.kill()
         time.sleep(0.05)
     return len(killed)
-
-
-def workers_below(pid: int, depth: int) -> list[psutil.Process]:
-    """The processes `depth` levels below process `pid`, Python's own helpers excepted."""
-    try:
-        level = [psutil.Process(pid)]
-    except psutil.Error:
-        return []
-    for _ in range(depth):
-        below = []
-        for process in level:
-            try:
-                below += process.children()
-            except psutil.Error:
-                continue
-        level = below
-    return [process for process in level if not _is_helper(process)]
-
-
-def _is_helper(process: psutil.Process) -> bool:
-    """Whether it is the tracker of multiprocessing's resources, which ignores interrupts."""
-    try:
-        return "multiprocessing.resource_tracker" in " ".join(process.cmdline())
-    except psutil.Error:
-        return True

@@ -16,29 +16,24 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from dataflow.services.logs import limit_log
+from dataflow.services.logs import KeptLog
 from dataflow.services.model import Command, Plan
 from dataflow.services.ports import answers_on_socket
 from dataflow.services.processes import (
     kill_marked,
     terminate_marked,
     wait_until_gone,
-    workers_below,
 )
 from dataflow.services.state import forget, note_end
 from dataflow.stages.lifetime import child_setup, in_words
 
 READY_SECONDS = 120.0  # until a program listens
-WORK_SECONDS = 20.0  # for work in hand to end after it was interrupted
+BEFORE_END_SECONDS = 45.0  # for work in hand to end
 LEFTOVER_SECONDS = 2.0  # for processes that outlive their program
-LOG_CHECK_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +70,7 @@ class Supervisor:
 
     def __init__(self, job: Job) -> None:
         self._job = job
+        self._log = KeptLog(Path(job.log))
         self._told_to_end = threading.Event()
         self._running: list[tuple[Command, subprocess.Popen[bytes]]] = []
 
@@ -114,11 +110,11 @@ class Supervisor:
                 return why
         return None
 
-    def _spawn(self, command: Command) -> subprocess.Popen[bytes]:
+    def _spawn(self, command: Command, argv: list[str] | None = None) -> subprocess.Popen[bytes]:
         environment = {**os.environ, **command.env}
         with Path(self._job.log).open("ab") as log:
             return subprocess.Popen(
-                command.argv,
+                argv or command.argv,
                 cwd=command.cwd,
                 env={name: value for name, value in environment.items() if value is not None},
                 stdin=subprocess.DEVNULL,
@@ -138,13 +134,10 @@ class Supervisor:
         return None
 
     def _watch(self) -> str | None:
-        next_check = time.monotonic() + LOG_CHECK_SECONDS
         while not self._told_to_end.wait(0.5):
             if why := self._who_ended():
                 return why
-            if time.monotonic() > next_check:
-                limit_log(Path(self._job.log))
-                next_check = time.monotonic() + LOG_CHECK_SECONDS
+            self._log.tend()
         return None
 
     def _who_ended(self) -> str | None:
@@ -155,15 +148,16 @@ class Supervisor:
 
     def _end(self) -> None:
         """End every process of the service, however deep: ask, wait, kill."""
+        told: list[subprocess.Popen[bytes]] = []
+        self._log.tend()
         for command, process in reversed(self._running):
-            if command.workers_depth:
-                _interrupt(workers_below(process.pid, command.workers_depth))
+            if command.before_end and self._told_to_end.is_set():
+                self._wait_for_end(told)
+                self._end_work(command)
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
-        deadline = time.monotonic() + self._job.plan.end_seconds
-        for _, process in self._running:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.1, deadline - time.monotonic()))
+            told.append(process)
+        self._wait_for_end(told)
         # What is left now is what the programs forgot about.
         terminate_marked(self._job.mark)
         if not wait_until_gone(self._job.mark, LEFTOVER_SECONDS):
@@ -173,17 +167,22 @@ class Supervisor:
         if self._job.plan.remove:
             shutil.rmtree(self._job.plan.remove, ignore_errors=True)
 
+    def _wait_for_end(self, told: list[subprocess.Popen[bytes]]) -> None:
+        deadline = time.monotonic() + self._job.plan.end_seconds
+        for process in told:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.1, deadline - time.monotonic()))
+
+    def _end_work(self, command: Command) -> None:
+        assert command.before_end is not None
+        ending = self._spawn(command, command.before_end)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            ending.wait(BEFORE_END_SECONDS)
+
     def _print(self, line: str) -> None:
+        self._log.tend()
         with Path(self._job.log).open("a", encoding="utf-8") as log:
             log.write(f"dataflow: {line}\n")
-
-
-def _interrupt(workers: Sequence[psutil.Process]) -> None:
-    """Interrupt work in hand as Ctrl-C does, so that it notes its own end, and wait for it."""
-    for worker in workers:
-        with contextlib.suppress(psutil.Error):
-            worker.send_signal(signal.SIGINT)
-    psutil.wait_procs(list(workers), timeout=WORK_SECONDS)
 
 
 def main() -> int:

@@ -210,6 +210,22 @@ def test_a_killed_service_is_found_out_cleaned_up_and_started_again(
     assert running(again.state) == []
 
 
+def test_a_service_goes_on_when_its_log_is_removed(
+    project: Project, port: int, eventually: Eventually
+) -> None:
+    service = small_service(WEB)
+    start = control.launch(project, service, port=port)
+    control.wait_until_healthy(start)
+    log = Path(start.state.log)
+
+    log.unlink()
+
+    def is_logged() -> bool:
+        return control.is_ready(start) and log.exists() and "GET /" in log.read_text()
+
+    eventually(is_logged)
+
+
 def test_restart_keeps_the_port_and_the_log_before(
     project: Project, dataflow: Cli, port: int
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,13 @@ from typing import Any
 
 import nbformat
 import pytest
+from dagster import DagsterInstance, DagsterRunStatus, job, op
+from dagster._core.storage.tags import GRPC_INFO_TAG
 from service_helpers import fetch, running, state_of
 
 from dataflow.project import Project
+from dataflow.runs.index import list_runs
+from dataflow.services.dagster_cancel import cancel_runs
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -114,3 +119,68 @@ def test_schedules_of_one_minute_run_workflows_of_notebooks_and_of_python(
     assert dataflow("service", "stop", "dagster").returncode == 0
     assert running(state) == []
     assert not socket.parent.exists()
+
+
+LAUNCH = """
+mutation { launchRun(executionParams: {
+  selector: {repositoryLocationName: "dataflow", repositoryName: "__repository__", jobName: "tick"},
+  runConfigData: {}
+}) { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }
+"""
+
+
+def graphql(port: int, query: str) -> dict[str, Any]:
+    status, answer = fetch(
+        f"http://127.0.0.1:{port}/graphql",
+        data=json.dumps({"query": query}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    assert status == 200, answer
+    return dict(json.loads(answer)["data"])
+
+
+def test_stopping_cancels_the_runs_under_way_and_they_do_not_start_again(
+    ticking: Project, dataflow: Cli, port: int, eventually: Callable[..., None]
+) -> None:
+    folder = ticking.notebooks / "tick"
+    (folder / "config.yaml").write_text(CONFIG.replace('  schedule: "* * * * *"\n', ""))
+    shutil.rmtree(ticking.notebooks / "tock")
+    notebook = nbformat.read(folder / "tick.ipynb", as_version=4)
+    begun = folder / "begun"
+    notebook.cells[
+        -1
+    ].source = f"import pathlib, time; pathlib.Path({str(begun)!r}).touch(); time.sleep(300)"
+    nbformat.write(notebook, folder / "tick.ipynb")
+    assert dataflow("service", "start", "dagster", "-d", "--port", str(port)).returncode == 0
+    launched = graphql(port, LAUNCH)["launchRun"]
+    assert "run" in launched, launched
+    run_id = launched["run"]["runId"]
+    eventually(begun.exists, 90)
+
+    assert dataflow("service", "stop", "dagster").returncode == 0
+
+    with DagsterInstance.from_config(str(ticking.dagster_home)) as instance:
+        assert instance.get_run_by_id(run_id).status == DagsterRunStatus.CANCELED
+    (run,) = list_runs(ticking)
+    assert (run.run_id, run.status) == (run_id, "cancelled")
+    assert run.steps["tick"]["status"] == "cancelled"
+
+
+def test_only_the_services_own_runs_are_cancelled_and_those_without_a_server_too() -> None:
+    @op
+    def nothing() -> None: ...
+
+    @job
+    def empty() -> None:
+        nothing()
+
+    with DagsterInstance.ephemeral() as instance:
+        started = DagsterRunStatus.STARTED
+        lost = {GRPC_INFO_TAG: json.dumps({"host": "localhost", "socket": "/nowhere/code.sock"})}
+        by_hand = instance.create_run_for_job(empty, status=started)
+        by_service = instance.create_run_for_job(empty, status=started, tags=lost)
+
+        assert cancel_runs(instance, 0.1) == [by_service.run_id]
+
+        assert instance.get_run_by_id(by_hand.run_id).status == started
+        assert instance.get_run_by_id(by_service.run_id).status == DagsterRunStatus.CANCELED
