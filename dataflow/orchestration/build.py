@@ -11,6 +11,7 @@ from dataflow.dashboard.paths import has_sources
 from dataflow.errors import ConfigurationError
 from dataflow.orchestration.dashboard import dashboard_asset, published_asset
 from dataflow.orchestration.executor import run_executor
+from dataflow.orchestration.lost import lost_runs_sensor
 from dataflow.orchestration.outputs import has_dbt_step
 from dataflow.orchestration.stages import stage_asset
 from dataflow.project import Project
@@ -66,6 +67,7 @@ def build_definitions(project: Project) -> Any:
         assets=assets,
         jobs=jobs,
         schedules=schedules,
+        sensors=[lost_runs_sensor()],
         # Of assets that somebody materializes on Dagster's pages, maybe of several workflows.
         executor=run_executor(project, valid, parallel=True),
     )

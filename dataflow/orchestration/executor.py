@@ -34,6 +34,9 @@ PARALLEL: dict[str, Any] = {
 }
 
 
+PARENT_TAG = "dagster/parent_run_id"
+
+
 def run_executor(project: Project, workflows: Mapping[str, Workflow], *, parallel: bool) -> Any:
     """The executor of the runs of `workflows`.
 
@@ -114,6 +117,7 @@ def _begin(project: Project, workflow: Workflow, run: Any, keys: set[str]) -> Ru
         [{"name": step.name, "kind": step.kind} for step in steps],
         selection=None if len(chosen) == len(steps) else chosen,
         trigger=_trigger(run.tags),
+        parent=run.tags.get(PARENT_TAG),
         parameters=parameters_of(run.run_config),
         git=git_state(project),
     )
@@ -121,6 +125,9 @@ def _begin(project: Project, workflow: Workflow, run: Any, keys: set[str]) -> Ru
 
 
 def _trigger(tags: Mapping[str, str]) -> str:
+    # First, since the tags of the run before come along.
+    if PARENT_TAG in tags:
+        return "retry" if "dagster/retry_number" in tags else "re-execution"
     if "dagster/schedule_name" in tags:
         return "schedule"
     return tags.get("dataflow/trigger", "dagster")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from dataflow.base.process import this_process
 from dataflow.errors import ParameterError, Problem, RunFailed
 from dataflow.orchestration import names
 from dataflow.orchestration.instance import open_instance
@@ -152,8 +154,11 @@ def run_workflow(
     """
     os.environ[ROOT_VARIABLE] = str(project.root)
     os.environ[TERMINAL_VARIABLE] = "live" if live else "quiet"
+    from dataflow.orchestration.lost import end_lost_runs
+
     instance = open_instance(project, quiet=True)
     try:
+        end_lost_runs(instance)
         with _sigterm_as_interrupt():
             run_id = _execute(project, plan, instance, on_event or (lambda event: None))
     finally:
@@ -174,13 +179,15 @@ def _execute(
     from dagster._core.definitions.reconstruct import ReconstructableRepository
     from dagster._core.execution.api import execute_run_iterator
 
+    from dataflow.orchestration.lost import PROCESS_TAG
+
     repository = ReconstructableRepository.for_module(MODULE, "defs", str(project.root))
     job = repository.get_reconstructable_job(plan.workflow.id)
     run = instance.create_run_for_job(
         job.get_definition(),
         run_config=run_config(project, plan),
         asset_selection=asset_selection(project, plan),
-        tags={"dataflow/trigger": "cli"},
+        tags={"dataflow/trigger": "cli", PROCESS_TAG: json.dumps(this_process())},
         job_code_origin=job.get_python_origin(),
     )
     for event in execute_run_iterator(job, run, instance):

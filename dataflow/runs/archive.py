@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dataflow.base.process import this_process
 from dataflow.project import Project
 from dataflow.stages.files import write_json
 
@@ -195,28 +196,3 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, as in some containers
         return str(os.getuid())
-
-
-def this_process() -> dict[str, Any]:
-    """This process, so that others can tell later whether it still runs."""
-    return {"pid": os.getpid(), "process_started": _process_start(os.getpid())}
-
-
-def _process_start(pid: int) -> float | None:
-    """When process `pid` started: with the id it names a process for good, ids alone recur."""
-    import psutil
-
-    try:
-        found = psutil.Process(pid)
-        # Where nobody collects ended processes, as in many containers, they stay as zombies.
-        return None if found.status() == psutil.STATUS_ZOMBIE else float(found.create_time())
-    except psutil.Error:
-        return None
-
-
-def is_alive(process: dict[str, Any] | None) -> bool:
-    """Whether the process that a running step was noted with still runs."""
-    if not process:
-        return False
-    started = _process_start(process["pid"])
-    return started is not None and started == process.get("process_started")

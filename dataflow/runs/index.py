@@ -9,9 +9,10 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
+from dataflow.base.process import is_alive
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
-from dataflow.runs.archive import NOT_RUN, RUN_FILE, UNDER_WAY, is_alive
+from dataflow.runs.archive import NOT_RUN, RUN_FILE, UNDER_WAY
 
 ENDED_WELL = ("succeeded", "skipped")
 LEFT_OUT = "left out"  # not among the steps that were asked for

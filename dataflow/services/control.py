@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from dataflow.base.process import started_at
 from dataflow.errors import ServiceError
 from dataflow.project import ROOT_VARIABLE, Project
 from dataflow.services.logs import last_lines, new_log, without_colours
@@ -20,7 +21,6 @@ from dataflow.services.model import Service, services_folder
 from dataflow.services.ports import is_healthy, require_free
 from dataflow.services.processes import (
     MARK_VARIABLE,
-    created_at,
     is_alive,
     kill_marked,
     marked,
@@ -117,7 +117,7 @@ def launch(
         state = ServiceState(
             service=service.name,
             pid=process.pid,
-            created=created_at(process.pid) or time.time(),
+            created=started_at(process.pid) or time.time(),
             port=chosen,
             url=plan.url,
             health=plan.health,

@@ -13,23 +13,14 @@ import time
 
 import psutil
 
+from dataflow.base.process import is_alive as same_process
+
 MARK_VARIABLE = "DATAFLOW_SERVICE"
-
-
-def created_at(pid: int) -> float | None:
-    """When process `pid` began, seconds since 1970; None when there is none."""
-    try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
-    except psutil.Error:
-        return None
 
 
 def is_alive(pid: int, created: float) -> bool:
     """Whether the process that had `pid` since `created` still runs."""
-    now = created_at(pid)
-    # The clock that psutil reckons with can be set a little in between.
-    return now is not None and abs(now - created) < 2
+    return same_process({"pid": pid, "process_started": created})
 
 
 def marked(mark: str) -> list[psutil.Process]:

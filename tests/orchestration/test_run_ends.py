@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 from projects import (
     Workflow,
@@ -22,6 +23,7 @@ from projects import (
 )
 
 from dataflow.orchestration.instance import open_instance
+from dataflow.orchestration.lost import lost_runs_sensor
 from dataflow.project import Project
 
 SLEEP = "import time\nprint('as' 'leep', flush=True)\ntime.sleep(600)"
@@ -176,3 +178,35 @@ def test_a_killed_run_is_shown_as_killed_in_each_step_and_frees_the_turn(project
     assert "not run" in shown
     after = begin(project, "sleeps", "asleep")  # nobody's turn is taken
     cancel(after)
+
+
+def test_a_killed_run_ends_in_dagster_too_when_the_next_one_starts(project, monkeypatch):
+    killed = begin(project, "sleeps", "asleep")
+    its_data = run_data(project, "sleeps")
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    living = begin(project, "in_python", "asleep")
+    assert dagster_status(project, its_data, monkeypatch) == "FAILURE"
+
+    assert dataflow(project, "workflow", "run", "quick").returncode == 0
+
+    living_data = run_data(project, "in_python")
+    assert dagster_status(project, living_data, monkeypatch) == "STARTED", "others go on"
+    cancel(living)
+    assert run_data(project, "in_python")["status"] == "cancelled"
+
+
+def test_dagsters_daemon_ends_killed_runs(project, monkeypatch):
+    killed = begin(project, "sleeps", "asleep")
+    its_data = run_data(project, "sleeps")
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert dagster_status(project, its_data, monkeypatch) == "STARTED"
+    instance = open_instance(project, quiet=True)
+
+    with dg.build_sensor_context(instance=instance) as context:
+        told = lost_runs_sensor()(context)
+
+    instance.dispose()
+    assert its_data["run_id"] in told.skip_message
+    assert dagster_status(project, its_data, monkeypatch) == "FAILURE"

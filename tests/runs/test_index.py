@@ -75,6 +75,17 @@ def test_a_run_whose_process_is_gone_was_killed_in_its_running_step(project):
     assert [step["status"] for step in found.steps.values()] == ["killed", "not run"]
 
 
+def test_a_step_of_the_clock_makes_no_running_run_a_killed_one(project):
+    run = archive(project)
+    process = run.read()["process"]
+    run.note(process={**process, "process_started": process["process_started"] - 3600})
+    assert status(project) == "running"
+    run.note(process={**process, "ticks": process["ticks"] + 1})
+    assert status(project) == "killed"
+    run.note(process={**process, "host": "elsewhere", "pid": 2**22 + 1})
+    assert status(project) == "running", "nobody here can tell"
+
+
 def test_a_run_that_version_0_1_0_made_is_judged_by_its_steps(project):
     run = archive(project)
     for format_1, step_status in (("succeeded", "skipped"), ("failed", "pending")):

@@ -1,0 +1,81 @@
+"""Which process it was, and whether it still runs: in one place, for runs and for services.
+
+An id alone names a process for a while only, since ids are given out again. With the machine's
+boot and the tick at which the process began it names it for good, whatever somebody does to the
+clock meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+# Seconds that a process may seem to have begun earlier or later, where ticks are not known:
+# the clock that psutil reckons with can be set in between.
+TOLERANCE = 2.0
+
+
+def this_process() -> dict[str, Any]:
+    """This process, so that others can tell later whether it still runs.
+
+    Returns:
+        `host`, `pid`, `boot` (the machine's boot) and `ticks` (since then, as Linux counts them;
+        both None elsewhere), and `process_started` (seconds since 1970).
+    """
+    pid = os.getpid()
+    return {
+        "host": socket.gethostname(),
+        "pid": pid,
+        "boot": _boot(),
+        "ticks": _ticks(pid),
+        "process_started": started_at(pid),
+    }
+
+
+def is_alive(process: dict[str, Any] | None) -> bool:
+    """Whether a process still runs, as `this_process` noted it.
+
+    One of another machine cannot be looked at: it counts as running.
+    """
+    if not process:
+        return False
+    if process.get("host", socket.gethostname()) != socket.gethostname():
+        return True
+    started = started_at(process["pid"])
+    if started is None:
+        return False
+    if process.get("boot") is not None:
+        return bool(process["boot"] == _boot() and process["ticks"] == _ticks(process["pid"]))
+    noted = process.get("process_started")
+    return noted is not None and abs(started - noted) < TOLERANCE
+
+
+def started_at(pid: int) -> float | None:
+    """When process `pid` began, seconds since 1970; None when it does not run."""
+    try:
+        process = psutil.Process(pid)
+        # Where nobody collects ended processes, as in many containers, they stay as zombies.
+        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
+    except psutil.Error:
+        return None
+
+
+def _boot() -> str | None:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return None
+
+
+def _ticks(pid: int) -> int | None:
+    """When process `pid` began, in clock ticks since the boot: field 22 of proc(5)'s stat."""
+    try:
+        # The name, in parentheses, may hold anything.
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+        return int(fields[19])
+    except (OSError, ValueError, IndexError):
+        return None

@@ -1,0 +1,54 @@
+"""Runs of the command line whose process was killed: Dagster never hears of it by itself.
+
+To Dagster they go on for ever, and each takes one of the places for runs at the same time, until
+no schedule gets one any more. Whoever starts a run looks, and so does Dagster's daemon.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import dagster as dg
+
+from dataflow.base.process import is_alive
+
+PROCESS_TAG = "dataflow/process"
+LOOK_EVERY = 30  # seconds
+
+
+def end_lost_runs(instance: Any) -> list[str]:
+    """End the runs in Dagster's instance whose process is gone; those of other machines stay.
+
+    Returns:
+        Their ids.
+    """
+    status = dg.DagsterRunStatus
+    under_way = [status.NOT_STARTED, status.STARTING, status.STARTED, status.CANCELING]
+    ended = []
+    for run in instance.get_runs(filters=dg.RunsFilter(statuses=under_way)):
+        process = run.tags.get(PROCESS_TAG)
+        # A run that is tried again in Dagster has the tags of the one before.
+        if process is None or "dagster/parent_run_id" in run.tags or is_alive(json.loads(process)):
+            continue
+        instance.report_run_failed(run, "its process is gone: it was killed, or the machine was")
+        ended.append(str(run.run_id))
+    return ended
+
+
+def lost_runs_sensor() -> Any:
+    """What has Dagster's daemon look for lost runs."""
+
+    @dg.sensor(
+        name="ends_lost_runs",
+        minimum_interval_seconds=LOOK_EVERY,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Ends runs from the command line whose process was killed.",
+        # Nothing is requested; Dagster wants to know of what.
+        asset_selection=dg.AssetSelection.all(),
+    )
+    def ends_lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        ended = end_lost_runs(context.instance)
+        return dg.SkipReason(f"ended {', '.join(ended)}" if ended else "no run is lost")
+
+    return ends_lost_runs
