@@ -8,6 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PAGES := evidence/node_modules/.dataflow-installed
+# Where the environment was made; commands in it have that path, and fail when it is another.
+MADE_AT := $(shell sed -n 's/^command = .* -m venv //p' $(VENV)/pyvenv.cfg 2>/dev/null)
+MOVED := $(if $(MADE_AT),$(if $(findstring |$(MADE_AT)|,|$(CURDIR)/$(VENV)|),,moved))
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 # The Python that the environment is made of; found when not given: make setup PYTHON=/path/to/python
 PYTHON ?=
@@ -21,7 +24,7 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 	--no-emit-index-url --no-emit-find-links --no-strip-extras --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dashboard test lint format lock clean
+.PHONY: help moved setup demo dashboard test lint format lock clean
 
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -83,7 +86,7 @@ clean: ## Remove what can be made again; the warehouse and the runs stay
 
 # Exactly what requirements.lock says, each file checked against its hash; DATAFLOW itself is
 # built with what the lock installed, so that nothing else comes from outside.
-$(INSTALLED): requirements.lock pyproject.toml
+$(INSTALLED): requirements.lock pyproject.toml | $(MOVED)
 	@if ! $(BIN)/python -c $(FITS) 2>/dev/null; then \
 		found=; \
 		for python in $(or $(PYTHON),python3.11 python3.12 python3.13 python3 python); do \
@@ -103,6 +106,10 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@$(PIP) install --require-hashes --no-deps --requirement requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
+
+moved:
+	@echo "this folder was $(MADE_AT) before it was moved: setting $(VENV) right"
+	@$(BIN)/python -m dataflow.base.moved "$(MADE_AT)" "$(CURDIR)/$(VENV)"
 
 # Node comes from the machine, and from PyPI where it has none that is new enough.
 $(PAGES): $(INSTALLED) evidence/package.json evidence/package-lock.json
