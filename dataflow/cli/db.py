@@ -107,9 +107,17 @@ def query(
 def publish(
     workflow: Annotated[str | None, typer.Argument(help="All workflows when left out.")] = None,
 ) -> None:
-    """Publish what is in the working warehouse now, without running checks."""
+    """Publish what is in the working warehouse now, without running checks.
+
+    The dashboards show it at once; their pages stay as they were built.
+    """
+    from dataflow.dashboard.paths import has_sources
+    from dataflow.dashboard.refresh import refresh_dashboard
+    from dataflow.errors import DataflowError
     from dataflow.project import Project
+    from dataflow.warehouse.inspect import tables as published_tables
     from dataflow.warehouse.publish import publish as publish_workflow
+    from dataflow.warehouse.publish import schemas_of
     from dataflow.workflows.registry import find_workflow_folder, workflow_folders
 
     project = Project.find()
@@ -122,6 +130,19 @@ def publish(
         )
     if not folders:
         _say("There is no workflow to publish.")
+    failures: list[DataflowError] = []
+    there = {table.schema for table in published_tables(project)} if folders else set()
+    for folder in folders:
+        has_tables = bool(there.intersection(schemas_of(folder.name)))
+        if has_tables and has_sources(project, folder.name):
+            try:
+                refresh_dashboard(project, folder.name, build=False)
+                _say(f"The dashboard of {folder.name} shows it.")
+            except DataflowError as error:
+                _say(f"The dashboard of {folder.name} stays as it was.")
+                failures.append(error)
+    if failures:
+        raise failures[0]
 
 
 @app.command()

@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 from dashboard_helpers import write
+from projects import dataflow
 
 from dataflow.dashboard.build import BuildResult, StagedPages
 from dataflow.dashboard.export import exported_files, read_manifest
@@ -173,3 +174,25 @@ def test_data_of_another_file_is_not_called_a_runs(shown, warehouse, monkeypatch
 
     assert listed(shown)["quakes"]["run_id"] is None
     assert listed(shown)["quakes"]["published_at"] is not None
+
+
+def test_publishing_by_hand_brings_the_data_to_the_dashboard(shown):
+    with get_duckdb_connection(database="working", project=shown) as connection:
+        connection.execute("UPDATE quakes.events SET magnitude = 7.5")
+
+    # One that has not run yet has nothing to show, and nothing to fail.
+    write(shown.notebooks / "new" / "config.yaml", "workflow:\n  name: New\n")
+    write(shown.evidence / "sources" / "new" / "rows.sql", "select * from new.rows")
+
+    done = dataflow(shown, "db", "publish")
+
+    assert done.returncode == 0, done.stderr
+    path = exported_files(shown)["quakes"]["events"]
+    assert duckdb.sql(f"SELECT magnitude FROM read_parquet('{path}')").fetchall() == [(7.5,)]
+
+    publish_events(shown, "strength", "run-two")
+    failed = dataflow(shown, "db", "publish", "quakes")
+    assert failed.returncode == 1
+    assert "evidence/pages/quakes/index.md:4" in failed.stderr
+    assert "stays as it was" in failed.stdout + failed.stderr
+    assert exported_files(shown)["quakes"]["events"] == path
