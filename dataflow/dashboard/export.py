@@ -18,9 +18,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from dataflow.base.files import whole_file
 from dataflow.dashboard.catalog import PROJECT_SOURCE, with_origins, write_workflows
 from dataflow.dashboard.database import open_published, schemas
-from dataflow.dashboard.paths import MANIFEST, data_folder, lock_file, replaced_text
+from dataflow.dashboard.paths import MANIFEST, data_folder, lock_file
 from dataflow.dashboard.source_query import SourceQuery, write_table_files
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
@@ -99,8 +100,9 @@ class StagedExport:
                 self._written[source] = scratch.with_name(version)
             manifest = {"renderedFiles": shown, "origins": origins}
             text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
-            with replaced_text(data / MANIFEST, text), pages():
-                pass
+            # In this order: what fails in the inner one takes the outer one's pages back.
+            with pages(), whole_file(data / MANIFEST) as draft:
+                draft.write_text(text, encoding="utf-8")
             written, self._written = self._written, {}
             for source, folder in written.items():
                 # A page opened before the swap may still read the generation before this one.

@@ -11,8 +11,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from dataflow.base.files import whole_file
 from dataflow.dashboard.node import Node, find_node, run_limited
-from dataflow.dashboard.paths import lock_file, replaced_text
+from dataflow.dashboard.paths import lock_file
 from dataflow.errors import ConfigurationError, DashboardError, DataflowError
 from dataflow.project import Project
 
@@ -123,8 +124,8 @@ def make_offline(modules: Path) -> None:
                     hint="Restore package.json and package-lock.json, or adapt make_offline() in "
                     "dataflow/dashboard/install.py to the new version.",
                 )
-        with replaced_text(path, code):
-            pass
+        with whole_file(path) as draft:
+            draft.write_text(code, encoding="utf-8")
 
 
 def make_lazy(modules: Path) -> None:
@@ -154,8 +155,8 @@ def make_lazy(modules: Path) -> None:
             hint="Restore package.json and package-lock.json, or adapt make_lazy() in "
             "dataflow/dashboard/install.py to the new version.",
         )
-    with replaced_text(path, code + own):
-        pass
+    with whole_file(path) as draft:
+        draft.write_text(code + own, encoding="utf-8")
 
 
 def _npm_ci(project: Project, node: Node, on_line: Callable[[str], None] | None) -> None:

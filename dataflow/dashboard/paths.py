@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from dataflow.project import Project
@@ -49,22 +46,6 @@ def has_dashboard(project: Project, workflow_id: str) -> bool:
     """Whether the project has a page for the workflow."""
     page = project.evidence / "pages" / workflow_id.replace("_", "-")
     return (page / "index.md").is_file() or page.with_suffix(".md").is_file()
-
-
-@contextmanager
-def replaced_text(path: Path, text: str) -> Iterator[None]:
-    """Write `path` in one step after the body, if that does not fail.
-
-    A reader sees the old text or the new one, never half of it; a full disk shows itself
-    before the body.
-    """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        scratch.write_text(text, encoding="utf-8")
-        yield
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def has_sources(project: Project, workflow_id: str) -> bool:

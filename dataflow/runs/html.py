@@ -13,6 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from dataflow.base.files import whole_file
+
 POLICY = (
     "default-src 'none'; img-src data:; media-src data:; font-src data:; "
     "style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'"
@@ -68,9 +70,8 @@ def write_page(notebook: Path) -> Path:
     head, start, body = text.partition("<body")
     head = head.replace("<head>", f"<head>{_META}{_REFERRER}", 1)
     page = notebook.with_suffix(".html")
-    temporary = page.with_name(f".{page.name}.tmp")
-    temporary.write_text(head + start + _HARMFUL.sub(r"<\1x-", body), encoding="utf-8")
-    temporary.replace(page)
+    with whole_file(page) as draft:
+        draft.write_text(head + start + _HARMFUL.sub(r"<\1x-", body), encoding="utf-8")
     return page
 
 

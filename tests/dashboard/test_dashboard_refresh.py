@@ -13,7 +13,7 @@ from dashboard_helpers import write
 from projects import dataflow
 
 from dataflow.dashboard.build import BuildResult, StagedPages
-from dataflow.dashboard.export import exported_files, read_manifest
+from dataflow.dashboard.export import exported_files, read_manifest, staged_export
 from dataflow.dashboard.paths import build_folder, data_folder
 from dataflow.dashboard.refresh import refresh_dashboard, workflows_for_pages
 from dataflow.errors import DataflowError
@@ -86,21 +86,24 @@ def test_data_is_not_shown_when_the_pages_cannot_be_built(shown, monkeypatch):
     assert everything_below(data_folder(shown)) == before
 
 
-def test_new_pages_go_when_the_data_they_came_with_cannot_be_shown(shown, tmp_path):
+def test_new_pages_go_when_the_data_they_came_with_cannot_be_shown(shown, tmp_path, monkeypatch):
+    def refuse(path: Path, target: Path) -> Path:
+        assert (build_folder(shown) / "index.html").read_text() == "new"
+        raise OSError("the disk is full")
+
     target = build_folder(shown)
     write(target / "index.html", "old")
     write(tmp_path / "new" / "index.html", "new")
     pages = StagedPages(BuildResult(True, 0.0, target), tmp_path / "new")
 
-    def show_and_fail() -> None:
-        with pages.shown():
-            assert (target / "index.html").read_text() == "new"
-            raise OSError("the disk is full")
-
-    with pytest.raises(OSError, match="full"):
-        show_and_fail()
+    before = everything_below(data_folder(shown))
+    monkeypatch.setattr(Path, "replace", refuse)
+    with staged_export(shown, ["quakes"]) as export, pytest.raises(OSError, match="full"):
+        export.show(pages.shown)
+    monkeypatch.undo()
 
     assert (target / "index.html").read_text() == "old"
+    assert everything_below(data_folder(shown)) == before
 
 
 def test_pages_name_the_run_whose_data_they_show_also_when_its_folder_is_gone(shown):
