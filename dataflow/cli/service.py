@@ -95,16 +95,21 @@ def status(
     """Show what runs, and where."""
     from dataclasses import asdict
 
-    from dataflow.cli.output import console, new_table, print_json
+    from rich.markup import escape
+
+    from dataflow.cli.output import console, messages, new_table, print_json
     from dataflow.services import control
+    from dataflow.services.workflows import broken_workflows
 
     project = Project.find()
     found = [control.status(project, service) for service in _services(name)]
+    broken = broken_workflows(project) if name in (ServiceName.dagster, ServiceName.all) else {}
     if as_json:
         print_json(
             [
                 {"service": s.service, "status": s.status, "processes": s.processes}
                 | ({k: v for k, v in asdict(s.state).items() if k != "mark"} if s.state else {})
+                | ({"broken_workflows": list(broken)} if s.service == "dagster" else {})
                 for s in found
             ]
         )
@@ -118,6 +123,12 @@ def status(
             # Not in the table: JupyterLab's has a token, and has to be whole to be of use.
             console().print(f"{one.service:9} {one.state.url}", markup=False, soft_wrap=True)
     _print_what_to_do(found)
+    for workflow_id, problem in broken.items():
+        messages().print(
+            f"[red]workflow {workflow_id} is broken[/]: {escape(problem)}. "
+            f"[cyan]dataflow workflow validate {workflow_id}[/]",
+            soft_wrap=True,
+        )
 
 
 @app.command()

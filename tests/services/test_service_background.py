@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import nbformat
 import psutil
 import pytest
-from service_helpers import WEB, fetch, running, small_service, state_of, status_json
+from service_helpers import (
+    WEB,
+    fetch,
+    free_port,
+    running,
+    small_service,
+    state_of,
+    status_json,
+)
 
+from dataflow.cli.main import run
 from dataflow.errors import ServiceError
 from dataflow.project import Project
 from dataflow.services import control
+from dataflow.services.catalog import SERVICES
 from dataflow.services.ports import is_free
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 Eventually = Callable[..., None]
 
+KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
 DEAF = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(600)"
 WITH_FAR_CHILD = (
     "import subprocess, sys, time\n"
@@ -125,27 +137,50 @@ def test_a_wrong_call_is_refused_with_exit_code_2(
     assert said in result.stderr
 
 
+def test_status_names_the_workflows_that_are_broken(project: Project, dataflow: Cli) -> None:
+    for name, config in {
+        "typo": "workflow:\n  name: Typo\n  shedule: daily\n",
+        "conflict": "workflow:\n  name: Conflict\nstages:\n  - notebook: a.ipynb\n",
+        "fine": "workflow:\n  name: Fine\nstages:\n  - notebook: a.ipynb\n",
+    }.items():
+        folder = project.notebooks / name
+        folder.mkdir()
+        (folder / "config.yaml").write_text(config)
+        nbformat.write(nbformat.v4.new_notebook(metadata=KERNEL), folder / "a.ipynb")
+    (project.notebooks / "conflict" / "a.ipynb").write_text("<<<<<<< HEAD\n{}")
+
+    shown = dataflow("service", "status")
+
+    assert shown.returncode == 0
+    assert "workflow typo is broken: notebooks/typo/config.yaml" in shown.stderr
+    assert "workflow conflict is broken: notebooks/conflict/a.ipynb" in shown.stderr
+    assert "dataflow workflow validate conflict" in shown.stderr
+    assert "fine" not in shown.stderr
+    status = status_json(dataflow("service", "status", "dagster", "--json").stdout)
+    assert status["broken_workflows"] == ["conflict", "typo"]
+
+
 def test_one_that_cannot_start_does_not_keep_the_others_back(
-    project: Project, dataflow: Cli, port: int
+    project: Project,
+    port: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    # Dagster is not able to read these models, and somebody has JupyterLab's port.
+    # Somebody has JupyterLab's port, and Dagster is not able to read these models.
+    taken = free_port()
+    for name, number in (("jupyter", taken), ("evidence", port)):
+        monkeypatch.setitem(SERVICES, name, replace(SERVICES[name], port=number))
+    monkeypatch.setenv("DATAFLOW_PROJECT", str(project.root))
     (project.root / "dbt").mkdir()
     (project.root / "dbt" / "dbt_project.yml").write_text("name: [\n")
-    assert dataflow("service", "start", "evidence", "-d", "--port", str(port)).returncode == 0
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", 8888))
-            listener.listen()
-        except OSError:  # somebody else has it already, which is as good
-            pass
-        result = dataflow("service", "start", "all", "-d")
-    assert result.returncode == 2
-    assert "Evidence already runs" in result.stderr
-    assert "port 8888" in result.stderr
-    assert "dbt cannot read the models" in result.stderr
-    status = json.loads(dataflow("service", "status", "--json").stdout)
-    assert [one["status"] for one in status] == ["stopped", "stopped", "running"]
+    with socket.create_server(("127.0.0.1", taken)):
+        assert run(["service", "start", "all", "-d"]) == 2
+    said = capsys.readouterr()
+    assert "dbt cannot read the models" in said.err
+    assert f"port {taken}" in said.err
+    assert said.out.strip() == f"http://127.0.0.1:{port}"
+    status = [control.status(project, service).status for service in SERVICES.values()]
+    assert status == ["stopped", "stopped", "running"]
 
 
 def test_a_program_that_fails_at_start_is_shown_with_its_last_words(
