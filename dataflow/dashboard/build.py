@@ -260,10 +260,10 @@ def _built_pages_of(project: Project, slug: str) -> dict[Path, Path]:
 
 
 def _is_built(project: Project, workflow_id: str) -> bool:
-    """Whether the served pages have the workflow's as they are now."""
+    """Whether the served pages have the workflow's as they are now; it may have none."""
     slug = dashboard_url(workflow_id)[1:]
-    last = _built_pages_of(project, slug)
-    return bool(last) and _hash_of(last) == _hash_of(_pages_of(project, slug))
+    last, now = _built_pages_of(project, slug), _pages_of(project, slug)
+    return built_hash(project) is not None and _hash_of(last) == _hash_of(now)
 
 
 def _keep_pages(files: Mapping[Path, Path], built: Path) -> None:

@@ -128,7 +128,7 @@ def check_evidence(project: Project) -> Iterator[Finding]:
     elif is_stale(project):
         yield warning(
             "dashboards", "pages changed since they were built",
-            "The next run builds them; make dashboard does.",
+            "The next run of their workflow builds them; make dashboard builds all.",
         )  # fmt: skip
     else:
         yield ok("dashboards", "built from the pages as they are")

@@ -448,6 +448,7 @@ def test_a_shared_page_that_does_not_compile_leaves_workflows_their_built_pages(
         # The second time nothing is built: these files are known not to compile.
         (several.evidence / "node_modules" / "vite" / "bin" / "vite.js").write_text("not run")
 
+    assert len(build_for(several, "without_pages")) == 1
     assert served(several, "quakes") == "# quakes, first\n"
 
 
