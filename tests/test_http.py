@@ -243,6 +243,79 @@ def test_a_redirect_to_another_host_does_not_get_the_secret(httpserver: HTTPServ
     assert [presented(request) for request in elsewhere] == [None, None]
 
 
+def redirect(address: str) -> Response:
+    return Response(status=302, headers={"Location": address})
+
+
+def test_headers_parameters_and_cookies_stay_with_their_host(httpserver: HTTPServer):
+    with HTTPServer(port=0) as other:
+        there = answers(other, "/there", redirect(httpserver.url_for("/back")), Response("[]"))
+        here = answers(httpserver, "/data", redirect(other.url_for("/there")))
+        back = answers(httpserver, "/back", Response("[]"))
+        settings = {
+            "headers": {"X-Mine": SECRET, "Cookie": f"a={SECRET}", "User-Agent": "ours"},
+            "params": {"sig": SECRET},
+        }
+        with fast(httpserver, **settings) as api:
+            assert api.get_json(headers={"X-Once": SECRET}) == []
+            api.get_json(other.url_for("/there"))
+        with fast(httpserver) as api:
+            api.cookies.set("a", SECRET)
+            assert api.get_json() == []
+    assert here[0].args["sig"] == here[0].headers["X-Mine"] == SECRET
+    assert [request.cookies.get("a") for request in here] == [SECRET, SECRET]
+    # Its own are back as soon as the way leads back.
+    assert back[0].headers["X-Mine"] == back[0].headers["X-Once"] == SECRET
+    assert len(there) == 3
+    for request in there:
+        assert SECRET not in request.url
+        assert SECRET not in str(request.headers)
+    assert there[0].headers["User-Agent"] == "ours"
+
+
+def test_a_header_of_one_request_goes_where_that_request_does(httpserver: HTTPServer):
+    asked = answers(httpserver, "/back", Response("[]"))
+    with HTTPServer(port=0) as other:
+        there = answers(other, "/there", redirect(httpserver.url_for("/back")))
+        with fast(httpserver) as api:
+            api.get_json(other.url_for("/there"), headers={"X-Theirs": SECRET})
+    assert there[0].headers["X-Theirs"] == SECRET
+    assert "X-Theirs" not in asked[0].headers
+
+
+@pytest.mark.parametrize("way", ["link", "cursor"])
+@pytest.mark.parametrize("configured", [True, False], ids=["url", "no url"])
+def test_a_next_page_elsewhere_gets_nothing_of_ours(
+    httpserver: HTTPServer, way: str, configured: bool
+):
+    with HTTPServer(port=0) as other:
+        elsewhere = answers(other, "/there", Response('{"items": [2]}'))
+        page = Response(f'{{"items": [1], "next": "{other.url_for("/there")}"}}')
+        page.headers["Link"] = f'<{other.url_for("/there")}>; rel="next"'
+        here = answers(httpserver, "/data", page)
+        mine = {"headers": {"X-Mine": SECRET}, "params": {"sig": SECRET}}
+        address = httpserver.url_for("/data")
+        with client({"url": address if configured else ""}, **mine) as api:
+            api.cookies.set("a", SECRET)
+            pages = link_pages if way == "link" else cursor_pages
+            found = list(pages(api, "" if configured else address, items="items"))
+    assert [page["items"] for page in found] == [[1], [2]]
+    assert here[0].headers["X-Mine"] == here[0].args["sig"] == here[0].cookies["a"] == SECRET
+    assert SECRET not in f"{elsewhere[0].url}{elsewhere[0].headers}"
+
+
+def test_a_host_has_the_cookies_that_it_set(httpserver: HTTPServer):
+    welcome = Response("[]", headers={"Set-Cookie": "theirs=1"})
+    with HTTPServer(host="localhost", port=0) as other:
+        there = answers(other, "/there", welcome)
+        answers(httpserver, "/data", redirect(other.url_for("/there")))
+        with client({"url": f"http://127.0.0.1:{httpserver.port}/data"}) as api:
+            api.cookies.set("a", SECRET)
+            api.get_json()
+            api.get_json()
+    assert [dict(request.cookies) for request in there] == [{}, {"theirs": "1"}]
+
+
 @pytest.mark.parametrize("auth", ["bearer_token", "basic", "api_key"])
 def test_auth_without_its_secret_is_refused_before_anything_is_sent(auth: str):
     with pytest.raises(ConfigurationError, match=f"auth_type {auth} needs"):

@@ -14,6 +14,8 @@ What httpx does (connections, timeouts, redirects) and what stamina does (waitin
 trying again) is theirs. Added here: when to try again, who may see the secret, and what
 the error says. A secret is put on a request only on its way out (`_Wire`), and only for
 the configured host: it never shows in the request that logs, errors and redirects see.
+Headers, parameters and cookies stay with the host they were meant for, too: what a redirect
+or a page's "next" link names may be anybody.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from stamina.instrumentation import RetryDetails, get_on_retry_hooks, set_on_ret
 
 from dataflow.errors import DataflowError
 from dataflow.shared.http_settings import HttpSettings
-from dataflow.shared.http_wire import Wire
+from dataflow.shared.http_wire import HOME, OWNERS, Owners, Wire, same_host
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +111,7 @@ class Client(httpx.Client):
             headers=settings.headers,
             timeout=httpx.Timeout(settings.timeout, connect=min(settings.timeout, 10.0)),
             follow_redirects=True,
-            transport=Wire(settings),
+            transport=Wire(settings, lambda: self.cookies.jar),
         )
 
     def build_request(
@@ -118,13 +120,21 @@ class Client(httpx.Client):
         """Build a request; an empty `url` is the configured one, without a slash added to it.
 
         Parameters are added to the address's own query, which httpx would throw away; those
-        that are None are left out.
+        that are None are left out. The configured ones are for the configured host.
         """
-        added = {**self.settings.params, **(params or {})}
-        target = httpx.URL(str(url) or self.settings.url).copy_merge_params(
+        target = httpx.URL(str(url) or self.settings.url)
+        extensions = dict(kwargs.pop("extensions", None) or {})
+        home = httpx.URL(self.settings.url or extensions.get(HOME) or target)
+        own = not target.is_absolute_url or same_host(home, target)
+        added = {**(self.settings.params if own else {}), **(params or {})}
+        target = target.copy_merge_params(
             {name: value for name, value in added.items() if value is not None}
         )
-        return super().build_request(method, target, **kwargs)
+        request = super().build_request(method, target, extensions=extensions, **kwargs)
+        given = httpx.Headers(kwargs.get("headers"))
+        # A redirect's request takes the extensions over.
+        request.extensions[OWNERS] = Owners(home, request.url, frozenset(given))
+        return request
 
     def send(self, request: httpx.Request, **kwargs: Any) -> httpx.Response:
         """Send a request, again when that may help, and return the answer.

@@ -4,11 +4,45 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.cookiejar import CookieJar
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
 from dataflow.shared.http_settings import HttpSettings
+
+HOME = "dataflow.home"
+"""The extension of a request to an address that an answer named: the address asked before."""
+
+OWNERS = "dataflow.owners"
+"""The extension of a request with whose its headers are."""
+
+# Headers about the exchange itself, for whoever answers in the end.
+_FOR_ALL = {"host", "connection", "user-agent", "transfer-encoding", "range", "prefer"}
+_FOR_ALL_PREFIXES = ("accept", "content-", "if-", "cache-")
+
+
+@dataclass(frozen=True)
+class Owners:
+    """Whose the headers of a request are; to other hosts they are not sent.
+
+    Args:
+        home: the host of the client's own headers and cookies.
+        target: the host that the request was made for, before any redirect.
+        given: the names of the headers that were given for this request alone.
+    """
+
+    home: httpx.URL
+    target: httpx.URL
+    given: frozenset[str]
+
+    def may_have(self, url: httpx.URL, header: str) -> bool:
+        """Whether a request to `url` may carry `header`."""
+        owner = self.target if header in self.given else self.home
+        is_for_all = header in _FOR_ALL or header.startswith(_FOR_ALL_PREFIXES)
+        return is_for_all or same_host(owner, url)
 
 
 class Wire(httpx.BaseTransport):
@@ -19,8 +53,9 @@ class Wire(httpx.BaseTransport):
     page's "next" link is a new request to it altogether.
     """
 
-    def __init__(self, settings: HttpSettings) -> None:
+    def __init__(self, settings: HttpSettings, cookies: Callable[[], CookieJar]) -> None:
         self._settings = settings
+        self._cookies = cookies
         self._home = httpx.URL(settings.url) if settings.url else None
         self._transports: dict[str | None, httpx.HTTPTransport] = {}
         self._turn = threading.Lock()
@@ -29,7 +64,8 @@ class Wire(httpx.BaseTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Wait for our turn, add the auth, send."""
         self._wait_for_turn()
-        return self._transport(request.url).handle_request(self._authorized(request))
+        request = self._authorized(self._without_foreign(request))
+        return self._transport(request.url).handle_request(request)
 
     def close(self) -> None:
         """Close every connection."""
@@ -55,6 +91,27 @@ class Wire(httpx.BaseTransport):
             self._transports[proxy] = httpx.HTTPTransport(proxy=proxy)
         return self._transports[proxy]
 
+    def _without_foreign(self, request: httpx.Request) -> httpx.Request:
+        """A copy of `request` without the headers that are for another host."""
+        owners: Owners | None = request.extensions.get(OWNERS)
+        if owners is None:
+            return request
+        kept = [
+            (name, value)
+            for name, value in request.headers.multi_items()
+            if owners.may_have(request.url, name.lower())
+        ]
+        copy = _copy(request, httpx.Headers(kept))
+        is_another = owners.home.host != request.url.host  # cookies do not know of ports
+        if "cookie" in request.headers and "cookie" not in copy.headers and is_another:
+            # Those that this very host has set before.
+            own = CookieJar()
+            for cookie in self._cookies():
+                if cookie.domain:
+                    own.set_cookie(cookie)
+            httpx.Cookies(own).set_cookie_header(copy)
+        return copy
+
     def _authorized(self, request: httpx.Request) -> httpx.Request:
         """A copy of `request` with the auth, when it goes to the configured host."""
         settings = self._settings
@@ -73,13 +130,19 @@ class Wire(httpx.BaseTransport):
             headers[settings.api_key_name] = settings.api_key.get_secret_value()
         elif settings.api_key:
             url = url.copy_set_param(settings.api_key_name, settings.api_key.get_secret_value())
-        return httpx.Request(
-            request.method,
-            url,
-            headers=headers,
-            stream=request.stream,
-            extensions=request.extensions,
-        )
+        return _copy(request, headers, url)
+
+
+def _copy(
+    request: httpx.Request, headers: httpx.Headers, url: httpx.URL | None = None
+) -> httpx.Request:
+    return httpx.Request(
+        request.method,
+        url or request.url,
+        headers=headers,
+        stream=request.stream,
+        extensions=request.extensions,
+    )
 
 
 def same_host(home: httpx.URL, url: httpx.URL) -> bool:

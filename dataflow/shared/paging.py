@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 
 from dataflow.shared.http import Client, HttpError
+from dataflow.shared.http_wire import HOME
 
 log = logging.getLogger(__name__)
 
@@ -132,8 +133,10 @@ def cursor_pages(
     if query is not None and size_param:
         query[size_param] = api.settings.batch_size
     seen: set[str] = set()
+    home: dict[str, str] = {}
     while True:
-        response = api.get(url, params=query)
+        response = api.get(url, params=query, extensions=home)
+        home = home or {HOME: str(response.request.url)}
         page = api.decode(response)
         # A page without items may still point to one that has some.
         if watch.count(page, response):
@@ -167,8 +170,10 @@ def link_pages(
     watch = _Watch(items)
     query: Params | None = params
     seen: set[str] = set()
+    home: dict[str, str] = {}
     while True:
-        response = api.get(url, params=query)
+        response = api.get(url, params=query, extensions=home)
+        home = home or {HOME: str(response.request.url)}
         page = api.decode(response)
         if watch.count(page, response):
             yield page
