@@ -229,17 +229,14 @@ def _say(text: str) -> None:
 def _print_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()
 ) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from dataflow.cli.output import console
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for position, column in enumerate(columns):
         table.add_column(Text(column), justify="right" if position in right else "left")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    console = Console()
-    if not console.is_terminal:
-        # Into a file or a pipe whole lines are wanted, however narrow the terminal would be.
-        console = Console(width=10_000)
-    console.print(table)
+    console().print(table)

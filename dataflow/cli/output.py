@@ -14,11 +14,16 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+WHOLE = 10_000  # columns: what no line reaches
+
+
 def console() -> Console:
-    """Where results go."""
+    """Where results go; into a file or a pipe whole, however narrow the terminal would be."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    return Console(highlight=False, soft_wrap=True, width=WHOLE)
 
 
 def messages() -> Console:
