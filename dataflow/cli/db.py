@@ -114,32 +114,38 @@ def publish(
     from dataflow.dashboard.paths import has_sources
     from dataflow.dashboard.refresh import refresh_dashboard
     from dataflow.errors import DataflowError
+    from dataflow.orchestration.dashboard import publish_workflow
     from dataflow.project import Project
     from dataflow.warehouse.inspect import tables as published_tables
-    from dataflow.warehouse.publish import publish as publish_workflow
-    from dataflow.warehouse.publish import schemas_of
-    from dataflow.workflows.registry import find_workflow_folder, workflow_folders
+    from dataflow.workflows.registry import get_workflow, read_workflows
 
     project = Project.find()
-    folders = [find_workflow_folder(project, workflow)] if workflow else workflow_folders(project)
-    for folder in folders:
-        done = publish_workflow(project, folder.name)
+    project.load_environment()
+    if workflow:
+        chosen = [get_workflow(project, workflow)]
+    else:
+        registered = read_workflows(project)
+        chosen = [entry.workflow for entry in registered if entry.workflow is not None]
+        for entry in registered:
+            if entry.workflow is None:
+                _say(f"{entry.id} is left out: see `dataflow workflow validate {entry.id}`")
+    for each in chosen:
+        done = publish_workflow(project, each)
         _say(
-            f"Published {folder.name} as version {done.version}: {done.bytes_copied:,} bytes in "
+            f"Published {each.id} as version {done.version}: {done.bytes_copied:,} bytes in "
             f"{done.seconds:.2f} s"
         )
-    if not folders:
+    if not chosen:
         _say("There is no workflow to publish.")
     failures: list[DataflowError] = []
-    there = {table.schema for table in published_tables(project)} if folders else set()
-    for folder in folders:
-        has_tables = bool(there.intersection(schemas_of(folder.name)))
-        if has_tables and has_sources(project, folder.name):
+    there = {table.schema for table in published_tables(project)} if chosen else set()
+    for each in chosen:
+        if there.intersection(each.schemas) and has_sources(project, each.id):
             try:
-                refresh_dashboard(project, folder.name, build=False)
-                _say(f"The dashboard of {folder.name} shows it.")
+                refresh_dashboard(project, each.id, build=False)
+                _say(f"The dashboard of {each.id} shows it.")
             except DataflowError as error:
-                _say(f"The dashboard of {folder.name} stays as it was.")
+                _say(f"The dashboard of {each.id} stays as it was.")
                 failures.append(error)
     if failures:
         raise failures[0]

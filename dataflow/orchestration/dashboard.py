@@ -1,6 +1,6 @@
 """The last two steps: publish what passed, then show it."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -8,10 +8,13 @@ from dataflow.base.addresses import service_url
 from dataflow.dashboard.refresh import refresh_dashboard
 from dataflow.errors import DataflowError
 from dataflow.orchestration import names
-from dataflow.orchestration.selection import refuse_unpassed
+from dataflow.orchestration.selection import refuse_unpassed, steps_of, tables_of
 from dataflow.orchestration.step import archived_step
 from dataflow.project import Project
 from dataflow.workflows.model import Workflow
+
+if TYPE_CHECKING:
+    from dataflow.warehouse.publish import Published
 
 
 def published_asset(project: Project, workflow: Workflow) -> Any:
@@ -37,14 +40,10 @@ def published_asset(project: Project, workflow: Workflow) -> Any:
         ],
     )
     def publish(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        from dataflow.warehouse.publish import publish as publish_schemas
-
         with archived_step(context, project, workflow, names.PUBLISH) as step:
             try:
                 refuse_unpassed(project, workflow)
-                published = publish_schemas(
-                    project, workflow.id, schemas=list(workflow.schemas), run_id=context.run_id
-                )
+                published = publish_workflow(project, workflow, run_id=context.run_id)
             except DataflowError as error:
                 raise dg.Failure(str(error)) from None
             step.facts["version"] = published.version
@@ -57,6 +56,37 @@ def published_asset(project: Project, workflow: Workflow) -> Any:
         )
 
     return publish
+
+
+def publish_workflow(
+    project: Project, workflow: Workflow, *, run_id: str | None = None
+) -> "Published":
+    """Publish what is in the working warehouse of a workflow: its schemas, and in those that it
+    shares with others the tables it declares.
+
+    Args:
+        project: the project.
+        workflow: the workflow.
+        run_id: the run that made it; None by hand.
+
+    Raises:
+        WarehouseError: a table it declares would be lost, or the version cannot be made.
+    """
+    from dataflow.warehouse.publish import publish
+
+    declared = [
+        table
+        for step in steps_of(project, workflow)
+        for table in sorted(tables_of(project, workflow, step.name))
+    ]
+    return publish(
+        project,
+        workflow.id,
+        list(workflow.schemas),
+        shared=workflow.shared_tables,
+        declared=declared,
+        run_id=run_id,
+    )
 
 
 def dashboard_asset(project: Project, workflow: Workflow) -> Any:

@@ -1,7 +1,7 @@
 """Which steps a run does: all, one, from one on, or only what is stale.
 
-A step is *fresh* when its newest attempt succeeded, with the same code and parameters, and
-nothing it depends on was tried again since. What the archive knows decides; nothing else is kept.
+A step is *fresh* when its newest attempt succeeded, with the same code and parameters, its tables
+are there, and nothing it depends on was tried again since. What the archive knows decides; nothing else is kept.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataflow.orchestration.python_config import op_config
 from dataflow.orchestration.python_graph import op_steps
 from dataflow.project import Project
 from dataflow.runs.index import ENDED_WELL, list_runs
+from dataflow.shared.db import get_duckdb_connection
 from dataflow.stages.display import plain
 from dataflow.stages.notebook import read_notebook
 from dataflow.workflows import python_workflow
@@ -72,6 +73,15 @@ def keys_of(project: Project, workflow: Workflow, step: str) -> list[list[str]]:
     if workflow.job_file is not None:
         return last_keys(project, workflow)  # the ops of a job make them together
     return names.stage_keys(workflow.stage(step))
+
+
+def tables_of(project: Project, workflow: Workflow, step: str) -> set[tuple[str, str]]:
+    """The tables and views that `step` is said to make, as (schema, table)."""
+    if step in (names.PUBLISH, names.DASHBOARD):
+        return set()
+    keys = keys_of(project, workflow, step)
+    # A stage or a job without tables has an asset that stands for itself.
+    return {(key[0], key[1]) for key in keys if len(key) == 2 and key != ["jobs", workflow.id]}
 
 
 def version_of(project: Project, workflow: Workflow, step: str) -> str | None:
@@ -154,6 +164,7 @@ def stale_steps(
 ) -> set[str]:
     """The steps whose newest attempt did not succeed with the code and parameters of now."""
     last = newest_attempts(project, workflow.id)
+    there = _present(project)
     stale: set[str] = set()
     for step in steps:
         before = last.get(step.name)
@@ -166,10 +177,24 @@ def stale_steps(
                 and before.get("values") != _values(project, workflow, step, values)
             )
             or stale.intersection(step.after)
+            or tables_of(project, workflow, step.name) - there
             or _later(last, step.after, before)
         ):
             stale.add(step.name)
     return stale
+
+
+def _present(project: Project) -> set[tuple[str, str]]:
+    """The tables and views that the working warehouse has."""
+    if not project.warehouse.exists():
+        return set()
+    with get_duckdb_connection(read_only=True, database="working", project=project) as conn:
+        return set(
+            conn.execute(
+                "SELECT table_schema, table_name FROM information_schema.tables "
+                "WHERE table_catalog = current_catalog()"
+            ).fetchall()
+        )
 
 
 def _values(

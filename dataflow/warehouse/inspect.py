@@ -121,8 +121,8 @@ def last_writers(
         except (OSError, ValueError, KeyError, TypeError):
             continue  # a run that is being written, or of another format
         for name, at in _writes(workflow, steps):
-            schema = name.partition(".")[0]
-            if schema in until and at > until[schema]:
+            published_at = until.get(name, until.get(name.partition(".")[0]))
+            if published_at is not None and at > published_at:
                 continue
             if name not in writers or writers[name][1] < at:
                 writers[name] = (run_id, at)

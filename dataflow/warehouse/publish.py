@@ -13,13 +13,14 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataflow.base.files import sync
+from dataflow.errors import WarehouseError
 from dataflow.warehouse import lock, versions
 from dataflow.warehouse.failures import translated
 from dataflow.warehouse.files import checkpoint, open_file
@@ -28,13 +29,17 @@ from dataflow.warehouse.names import TableName, literal
 from dataflow.warehouse.snapshot import (
     BIG_TABLE_BYTES,
     SOURCE,
+    Copying,
     big_bytes,
-    copy_schemas,
-    view_of_file,
+    point_at_file,
+    relations,
+    stored_columns,
 )
 from dataflow.warehouse.versions import READERS_LOCK, Metadata, Version
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
     from dataflow.project import Project
 
 COPY = "copy"
@@ -82,6 +87,8 @@ def publish(
     workflow_id: str,
     schemas: Sequence[str] | None = None,
     *,
+    shared: Iterable[tuple[str, str]] = (),
+    declared: Iterable[tuple[str, str]] = (),
     run_id: str | None = None,
     timeout: float = lock.DEFAULT_TIMEOUT,
     keep_seconds: float = versions.KEEP_SECONDS,
@@ -93,6 +100,10 @@ def publish(
         project: whose warehouse.
         workflow_id: the workflow.
         schemas: what it owns (`schemas_of` when None); all others stay as last published.
+        shared: its tables in schemas that it shares with others, as (schema, table): of such a
+            schema only these are taken.
+        declared: the tables that it says it makes, as (schema, table): one that readers have
+            and that is gone from the working warehouse is a mistake, and nothing is published.
         run_id: the run that made them; the environment's when None.
         timeout: seconds to wait for other writers.
         keep_seconds: how long a superseded version stays, for those about to open it.
@@ -100,17 +111,19 @@ def publish(
 
     Raises:
         WarehouseLocked: another writer held the warehouse all the time.
-        WarehouseError: the working warehouse cannot be read, or the version not written.
+        WarehouseError: the working warehouse cannot be read, or the version not written, or a
+            declared table would be lost.
     """
     layout = Layout.of(project)
     wanted = schemas_of(workflow_id) if schemas is None else list(dict.fromkeys(schemas))
+    single = [TableName(*table) for table in dict.fromkeys(shared) if table[0] not in wanted]
     holder = f"publish of {workflow_id}"
     with translated(layout.published), contextlib.ExitStack() as publishing:
-        # In this order, always: whoever waits for the second lock is waited for by nobody
-        # who has it.
+        # In this order: who waits for another publish, maybe of big tables, keeps no writer
+        # waiting meanwhile.
+        publishing.enter_context(_publish_lock(layout, holder, timeout))
         writing = publishing.enter_context(contextlib.ExitStack())
         writing.enter_context(lock.write_lock(project, holder, timeout))
-        publishing.enter_context(_publish_lock(layout, holder, timeout))
         started = time.monotonic()
         versions.clean(layout, keep_seconds)
         last = versions.current(layout)
@@ -121,11 +134,14 @@ def publish(
         version = Version(number, layout.published / str(number))
         try:
             draft.mkdir(parents=True)
-            source = _source(layout, draft, wanted, big_table_bytes, timeout)
+            source = _source(
+                layout, draft, wanted + [table.schema for table in single], big_table_bytes, timeout
+            )
             if source != layout.working:
                 writing.close()
                 locked = time.monotonic() - started
-            written = _make(layout, source, last, draft, metadata, wanted, big_table_bytes)
+            made = _Making(layout, source, last, draft, metadata, big_table_bytes)
+            written = made.write(wanted, single, [TableName(*table) for table in declared])
             if source == layout.working:
                 locked = time.monotonic() - started
             origin = {
@@ -134,7 +150,7 @@ def publish(
                 "version": number,
                 "published_at": metadata.published_at,
             }
-            metadata.schemas.update(dict.fromkeys(wanted, origin))
+            metadata.schemas.update(dict.fromkeys([*wanted, *map(str, single)], origin))
             metadata.write(draft)
             (draft / READERS_LOCK).touch()
             sync(draft)
@@ -193,37 +209,75 @@ def _source(
     return copy
 
 
-def _make(
-    layout: Layout,
-    source: Path,
-    last: Version | None,
-    draft: Path,
-    metadata: Metadata,
-    schemas: list[str],
-    big_table_bytes: int,
-) -> int:
-    """Write the new version's file; returns the bytes written."""
-    target = draft / FILE_NAME
-    written = 0 if source == layout.working else source.stat().st_size
-    if last is not None:
-        shutil.copyfile(last.path, target)
-        written += target.stat().st_size
-    with contextlib.closing(open_file(target)) as connection:
-        connection.execute(f"ATTACH {literal(str(source))} AS {SOURCE} (READ_ONLY)")
-        kept = {
-            table: file
-            for table, file in metadata.files.items()
-            if table.split(".")[0] not in schemas
-        }
-        copied = copy_schemas(connection, schemas, layout.data, metadata.version, big_table_bytes)
-        metadata.files = kept | copied.files
-        connection.execute(f"DETACH {SOURCE}")
-        if last is not None and (old := last.metadata) and old.folder != metadata.folder:
-            # The project was moved, and a view names its file by the whole path.
-            for table, file in kept.items():
-                connection.execute(view_of_file(TableName(*table.split(".")), layout.data / file))
-    if source != layout.working:
-        shutil.rmtree(source.parent)
-    sync(target)
-    target.chmod(0o444)  # nobody changes a version by mistake
-    return written + copied.bytes_written
+@dataclass
+class _Making:
+    """The file of a new version, made in its draft.
+
+    Args:
+        layout: where things are.
+        source: the file to read from.
+        last: the version before; None for the first.
+        draft: the new version's folder.
+        metadata: the new version's, which learns of its files.
+        big_table_bytes: from which size on disk a table is kept as a file of its own.
+    """
+
+    layout: Layout
+    source: Path
+    last: Version | None
+    draft: Path
+    metadata: Metadata
+    big_table_bytes: int
+
+    def write(self, schemas: list[str], shared: list[TableName], declared: list[TableName]) -> int:
+        """Write it; returns the bytes written."""
+        target = self.draft / FILE_NAME
+        written = 0 if self.source == self.layout.working else self.source.stat().st_size
+        if self.last is not None:
+            shutil.copyfile(self.last.path, target)
+            written += target.stat().st_size
+        with contextlib.closing(open_file(target)) as connection:
+            connection.execute(f"ATTACH {literal(str(self.source))} AS {SOURCE} (READ_ONLY)")
+            self._refuse_loss(connection, declared)
+            replaced = {str(table) for table in shared}
+            kept = {
+                table: file
+                for table, file in self.metadata.files.items()
+                if table.split(".")[0] not in schemas and table not in replaced
+            }
+            copying = Copying(
+                connection, self.layout.data, self.metadata.version, self.big_table_bytes
+            )
+            copying.schemas(schemas)
+            copying.tables(shared)
+            self.metadata.files = kept | copying.files
+            connection.execute(f"DETACH {SOURCE}")
+            self._point_at_files(connection, kept)
+        if self.source != self.layout.working:
+            shutil.rmtree(self.source.parent)
+        sync(target)
+        target.chmod(0o444)  # nobody changes a version by mistake
+        return written + copying.bytes_written
+
+    def _refuse_loss(self, connection: DuckDBPyConnection, declared: list[TableName]) -> None:
+        there = relations(connection, SOURCE)
+        shown = relations(connection, None)
+        lost = [str(table) for table in declared if (table in shown and table not in there)]
+        if lost:
+            raise WarehouseError(
+                "nothing is published: readers would lose "
+                f"{', '.join(lost)}, which the working warehouse does not have any more",
+                where=str(self.layout.working),
+                hint=f"Make {'it' if len(lost) == 1 else 'them'} again: "
+                "dataflow workflow run WORKFLOW --changed",
+            )
+
+    def _point_at_files(self, connection: DuckDBPyConnection, kept: dict[str, str]) -> None:
+        """Where the project was moved: a view names its file by the whole path."""
+        if self.last is None or not (old := self.last.metadata):
+            return
+        if old.folder != self.metadata.folder:
+            for name, file in kept.items():
+                table = TableName(*name.split(".", 1))
+                kinds = stored_columns(connection, table)
+                point_at_file(connection, table, self.layout.data / file, kinds)

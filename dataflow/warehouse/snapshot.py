@@ -10,8 +10,10 @@ refer to another file from a stored view, returns NULL for every field of a stru
 
 from __future__ import annotations
 
+import glob
 import logging
-from dataclasses import dataclass, field
+import re
+import urllib.parse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +26,8 @@ from dataflow.warehouse.names import TableName, literal, quote
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-SOURCE = "source"
+# The name of the database that is copied: no schema of a workflow's may be called so.
+SOURCE = "_dataflow_working"
 
 BIG_TABLE_BYTES = 64 * 2**20
 """From this size on a table becomes a file of its own. Small ones are quicker inside."""
@@ -32,58 +35,137 @@ BIG_TABLE_BYTES = 64 * 2**20
 # Their Parquet form has the right type but not every value (milliseconds, no zone).
 _LOSSY_IN_PARQUET = ("INTERVAL", "TIME WITH TIME ZONE")
 
+_NESTED = re.compile(r"^(STRUCT|MAP|UNION)\(|\[\d*\]$")
+
 logger = logging.getLogger(__name__)
 
 
-@dataclass
-class Copied:
-    """What a copy of schemas made: big tables as files (`schema.table` → name), bytes."""
-
-    files: dict[str, str] = field(default_factory=dict)
-    bytes_written: int = 0
-
-
-def copy_schemas(
-    connection: DuckDBPyConnection,
-    schemas: list[str],
-    data: Path,
-    number: int,
-    big_table_bytes: int = BIG_TABLE_BYTES,
-) -> Copied:
-    """Replace `schemas` by those of the attached database `source`.
+class Copying:
+    """Copies of the attached database `SOURCE`, whole schemas or single tables.
 
     Args:
-        connection: on the file to change, with `source` attached.
-        schemas: what to take; a schema missing in `source` is missing afterwards.
+        connection: on the file to change, with `SOURCE` attached.
         data: the folder for big tables' files.
         number: the version being made; part of the files' names.
         big_table_bytes: from which size on disk a table becomes a file.
 
-    Raises:
-        WarehouseError: a view refers to something that is not there.
+    Attributes:
+        files: big tables as files: `schema.table` → name.
+        bytes_written: to the file and beside it.
     """
-    copied = Copied()
-    for schema in schemas:
-        connection.execute(f"DROP SCHEMA IF EXISTS {quote(schema)} CASCADE")
-    present = [schema for schema in schemas if _exists(connection, schema)]
-    for schema in present:
-        connection.execute(f"CREATE SCHEMA {quote(schema)}")
-    for schema in present:
-        _copy_macros(connection, schema)
-        for name in _tables(connection, schema):
-            table = TableName(schema, name)
-            size = _bytes_on_disk(connection, f"{SOURCE}.{table.quoted}")
-            if size >= big_table_bytes and _fits_parquet(connection, table, data):
-                path = data / f"{schema}.{name}.{number}.parquet"
-                _copy_to_file(connection, table, path)
-                copied.files[str(table)] = path.name
-                copied.bytes_written += path.stat().st_size
+
+    def __init__(
+        self,
+        connection: DuckDBPyConnection,
+        data: Path,
+        number: int,
+        big_table_bytes: int = BIG_TABLE_BYTES,
+    ) -> None:
+        self._connection = connection
+        self._data = data
+        self._number = number
+        self._big_table_bytes = big_table_bytes
+        self.files: dict[str, str] = {}
+        self.bytes_written = 0
+
+    def schemas(self, schemas: list[str]) -> None:
+        """Replace whole schemas; one that is missing in the source is missing afterwards.
+
+        Raises:
+            WarehouseError: a view refers to something that is not there.
+        """
+        connection = self._connection
+        for schema in schemas:
+            connection.execute(f"DROP SCHEMA IF EXISTS {quote(schema)} CASCADE")
+        present = [schema for schema in schemas if _exists(connection, schema)]
+        for schema in present:
+            connection.execute(f"CREATE SCHEMA {quote(schema)}")
+        for schema in present:
+            _copy_enums(connection, schema)
+            _copy_macros(connection, schema)
+            for name in _tables(connection, schema):
+                self._table(TableName(schema, name))
+        _copy_views(connection, present)
+
+    def tables(self, tables: list[TableName]) -> None:
+        """Replace single tables; the rest of their schemas stays."""
+        for table in tables:
+            self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(table.schema)}")
+            _drop(self._connection, table)
+            if table.name in _tables(self._connection, table.schema):
+                self._table(table)
             else:
-                _copy_inside(connection, table)
-                copied.bytes_written += size
-            _copy_comments(connection, table)
-    _copy_views(connection, present)
-    return copied
+                _copy_views(self._connection, [table.schema], table.name)
+
+    def _table(self, table: TableName) -> None:
+        connection = self._connection
+        size = _bytes_on_disk(connection, f"{SOURCE}.{table.quoted}")
+        kinds = _columns(connection, f"{SOURCE}.{table.quoted}")
+        stored = (
+            _stored(connection, table, kinds, self._data) if size >= self._big_table_bytes else None
+        )
+        if stored is not None:
+            # Neither `/` nor what `read_parquet` takes for a pattern.
+            name = ".".join(
+                urllib.parse.quote(part, safe="") for part in (table.schema, table.name)
+            )
+            path = self._data / f"{name}.{self._number}.parquet"
+            connection.execute(
+                # Version 2's encodings make the file as small as DuckDB's own, in two thirds
+                # of the time.
+                f"COPY ({stored}) TO {literal(str(path))} "
+                "(FORMAT parquet, PARQUET_VERSION v2, COMPRESSION snappy)"
+            )
+            sync(path)
+            point_at_file(connection, table, path, kinds)
+            self.files[str(table)] = path.name
+            self.bytes_written += path.stat().st_size
+        else:
+            _copy_inside(connection, table)
+            self.bytes_written += size
+        _copy_comments(connection, table)
+
+
+def relations(connection: DuckDBPyConnection, catalog: str | None) -> set[TableName]:
+    """The tables and views of an attached database; of the open one itself when None."""
+    rows = connection.execute(
+        "SELECT table_schema, table_name FROM information_schema.tables "
+        "WHERE table_catalog = coalesce(?, current_catalog())",
+        [catalog],
+    ).fetchall()
+    return {TableName(*row) for row in rows}
+
+
+def stored_columns(connection: DuckDBPyConnection, table: TableName) -> dict[str, str]:
+    """The columns of a table or view with their types, as they were when it was made."""
+    return dict(
+        connection.execute(
+            "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = "
+            "current_catalog() AND schema_name = ? AND table_name = ? ORDER BY column_index",
+            [table.schema, table.name],
+        ).fetchall()
+    )
+
+
+def point_at_file(
+    connection: DuckDBPyConnection, table: TableName, path: Path, kinds: dict[str, str]
+) -> None:
+    """Make `table` a view of a data file, with the types that its columns have (`kinds`)."""
+    # The name of a folder may look like a pattern, too.
+    relation = f"read_parquet({literal(glob.escape(str(path)))})"
+    read = _columns(connection, relation)
+    casts = {name: kind for name, kind in kinds.items() if read.get(name, kind) != kind}
+    connection.execute(
+        f"CREATE OR REPLACE VIEW {table.quoted} AS SELECT {_replaced(casts)} FROM {relation}"
+    )
+
+
+def _replaced(casts: dict[str, str]) -> str:
+    """The columns of a SELECT with some of them cast to other types."""
+    if not casts:
+        return "*"
+    changed = (f"CAST({quote(name)} AS {kind}) AS {quote(name)}" for name, kind in casts.items())
+    return f"* REPLACE ({', '.join(changed)})"
 
 
 def big_bytes(connection: DuckDBPyConnection, schemas: list[str], big_table_bytes: int) -> int:
@@ -95,11 +177,6 @@ def big_bytes(connection: DuckDBPyConnection, schemas: list[str], big_table_byte
     ).fetchall()
     sizes = [_bytes_on_disk(connection, TableName(*table).quoted) for table in tables]
     return sum(size for size in sizes if size >= big_table_bytes)
-
-
-def view_of_file(table: TableName, path: Path) -> str:
-    """The SQL that makes `table` a view of a data file."""
-    return f"CREATE OR REPLACE VIEW {table.quoted} AS FROM read_parquet({literal(str(path))})"
 
 
 def _exists(connection: DuckDBPyConnection, schema: str) -> bool:
@@ -127,33 +204,43 @@ def _bytes_on_disk(connection: DuckDBPyConnection, table: str) -> int:
     return (row[0] if row else 0) * BLOCK_BYTES
 
 
-def _fits_parquet(connection: DuckDBPyConnection, table: TableName, data: Path) -> bool:
-    """Whether every column comes back from Parquet as it was."""
+def _stored(
+    connection: DuckDBPyConnection, table: TableName, kinds: dict[str, str], data: Path
+) -> str | None:
+    """The SELECT that makes a table's file, from which every value comes back as it was.
+
+    A type that Parquet does not have goes as text, and the view makes it what it was. None where
+    that would not be exact, for such types within others.
+    """
     data.mkdir(exist_ok=True)
     probe = data / "probe.parquet"
-    kept = _columns(connection, f"{SOURCE}.{table.quoted}")
-    if any(sign in kind for kind in kept.values() for sign in _LOSSY_IN_PARQUET):
-        return False
-    connection.execute(
-        f"COPY (FROM {SOURCE}.{table.quoted} LIMIT 0) TO {literal(str(probe))} (FORMAT parquet)"
-    )
-    read = _columns(connection, f"read_parquet({literal(str(probe))})")
+    source = f"{SOURCE}.{table.quoted}"
+    connection.execute(f"COPY (FROM {source} LIMIT 0) TO {literal(str(probe))} (FORMAT parquet)")
+    read = _columns(connection, f"read_parquet({literal(glob.escape(str(probe)))})")
     probe.unlink()
-    return kept == read
+    as_text = {}
+    for name, kind in kinds.items():
+        if kind == read[name] and not any(sign in kind for sign in _LOSSY_IN_PARQUET):
+            continue
+        if _NESTED.search(kind):
+            return None
+        as_text[name] = "VARCHAR"
+    return f"SELECT {_replaced(as_text)} FROM {source}"
 
 
 def _columns(connection: DuckDBPyConnection, relation: str) -> dict[str, str]:
     return {row[0]: row[1] for row in connection.execute(f"DESCRIBE FROM {relation}").fetchall()}
 
 
-def _copy_to_file(connection: DuckDBPyConnection, table: TableName, path: Path) -> None:
-    # Version 2's encodings make the file as small as DuckDB's own, in two thirds of the time.
-    connection.execute(
-        f"COPY (FROM {SOURCE}.{table.quoted}) TO {literal(str(path))} "
-        "(FORMAT parquet, PARQUET_VERSION v2, COMPRESSION snappy)"
-    )
-    sync(path)
-    connection.execute(view_of_file(table, path))
+def _drop(connection: DuckDBPyConnection, table: TableName) -> None:
+    """Remove a table or view of the open database, where there is one."""
+    row = connection.execute(
+        "SELECT table_type FROM information_schema.tables WHERE table_catalog = current_catalog() "
+        "AND table_schema = ? AND table_name = ?",
+        [table.schema, table.name],
+    ).fetchone()
+    if row is not None:
+        connection.execute(f"DROP {'VIEW' if row[0] == 'VIEW' else 'TABLE'} {table.quoted}")
 
 
 def _copy_inside(connection: DuckDBPyConnection, table: TableName) -> None:
@@ -203,36 +290,55 @@ def _copy_comments(connection: DuckDBPyConnection, table: TableName) -> None:
         )
 
 
+def _copy_enums(connection: DuckDBPyConnection, schema: str) -> None:
+    for name, labels in connection.execute(
+        "SELECT type_name, labels FROM duckdb_types() WHERE database_name = ? AND schema_name = ? "
+        "AND logical_type = 'ENUM' AND NOT internal",
+        [SOURCE, schema],
+    ).fetchall():
+        listed = ", ".join(map(literal, labels))
+        connection.execute(f"CREATE TYPE {quote(schema)}.{quote(name)} AS ENUM ({listed})")
+
+
 def _copy_macros(connection: DuckDBPyConnection, schema: str) -> None:
-    for name, kind, parameters, body in connection.execute(
-        "SELECT function_name, function_type, parameters, macro_definition "
+    """Make the macros; one of several signatures is made of all of them at once."""
+    for name, kind, signatures in connection.execute(
+        "SELECT function_name, function_type, list((parameters, macro_definition)) "
         "FROM duckdb_functions() WHERE database_name = ? AND schema_name = ? AND NOT internal "
-        "AND function_type IN ('macro', 'table_macro')",
+        "AND function_type IN ('macro', 'table_macro') GROUP BY ALL",
         [SOURCE, schema],
     ).fetchall():
         table = "TABLE " if kind == "table_macro" else ""
-        connection.execute(
-            f"CREATE MACRO {quote(schema)}.{quote(name)}({', '.join(map(quote, parameters))}) "
-            f"AS {table}{body}"
+        made = ", ".join(
+            f"({', '.join(map(quote, parameters))}) AS {table}{body}"
+            for parameters, body in signatures
         )
+        connection.execute(f"CREATE MACRO {quote(schema)}.{quote(name)}{made}")
 
 
-def _copy_views(connection: DuckDBPyConnection, schemas: list[str]) -> None:
-    """Make the views, those they build on first."""
+def _copy_views(
+    connection: DuckDBPyConnection, schemas: list[str], only: str | None = None
+) -> None:
+    """Make the views of schemas, or the one called `only`; those they build on first."""
     import duckdb
 
     waiting = connection.execute(
         "SELECT schema_name, view_name, sql FROM duckdb_views() WHERE database_name = ? "
-        "AND list_contains(?, schema_name) AND NOT internal ORDER BY view_oid",
-        [SOURCE, schemas],
+        "AND list_contains(?, schema_name) AND NOT internal AND view_name = coalesce(?, view_name) "
+        "ORDER BY view_oid",
+        [SOURCE, schemas, only],
     ).fetchall()
     while waiting:
         failed: list[tuple[tuple[str, str, str], duckdb.Error]] = []
         for view in waiting:
             try:
+                # What a view names without a schema it means in its own.
+                connection.execute(f"USE {quote(view[0])}")
                 connection.execute(view[2])
             except duckdb.Error as failure:
                 failed.append((view, failure))
+            finally:
+                connection.execute("USE main")
         if len(failed) == len(waiting):
             (schema, name, _), error = failed[0]
             raise WarehouseError(

@@ -143,9 +143,18 @@ class Workflow:
 
     @property
     def schemas(self) -> tuple[str, ...]:
-        """Every schema the workflow owns: raw tables, staging views, marts, and those declared."""
-        declared = [schema for stage in self.stages for schema, _ in stage.writes]
-        return tuple(dict.fromkeys([self.raw_schema, f"{self.id}_staging", self.id, *declared]))
+        """The schemas the workflow owns: raw tables, staging views, marts."""
+        return (self.raw_schema, f"{self.id}_staging", self.id)
+
+    @property
+    def writes(self) -> tuple[tuple[str, str], ...]:
+        """The tables its stages declare, as (schema, table)."""
+        return tuple(dict.fromkeys(table for stage in self.stages for table in stage.writes))
+
+    @property
+    def shared_tables(self) -> tuple[tuple[str, str], ...]:
+        """Those that lie in schemas it does not own; the rest of such a schema is others'."""
+        return tuple(table for table in self.writes if table[0] not in self.schemas)
 
     def stage(self, name: str) -> Stage:
         """The stage called `name`.

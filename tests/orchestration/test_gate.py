@@ -105,3 +105,16 @@ def test_a_cancelled_or_killed_attempt_did_not_pass(project, run_status, step_st
     refused = run(project, "good 5", "--only", "publish")
 
     assert f"make {word} in run {data['run_id'][:8]}" in refused
+
+
+def test_a_warehouse_that_was_moved_away_is_made_again_and_not_published_empty(project):
+    assert "exit 0" in run(project, "good 6")
+    project.warehouse.rename(project.warehouse.with_name("moved.duckdb"))
+
+    refused = run(project, "good 7", "--only", "publish")
+
+    assert "readers would lose flow_raw.n" in refused
+    assert shown(project) == 6
+    assert "exit 0" in run(project, "good 7", "--changed")
+    assert run_data(project, "flow")["selection"] is None
+    assert shown(project) == 7

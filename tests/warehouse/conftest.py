@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import subprocess
@@ -10,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 
 from dataflow.project import Project
@@ -122,13 +120,3 @@ def python(project: Project) -> Iterator[Python]:
         if process.poll() is None:
             process.kill()
         process.communicate()
-
-
-@contextlib.contextmanager
-def plain(path: Path, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB connection that knows nothing of DATAFLOW."""
-    connection = duckdb.connect(str(path), read_only=read_only)
-    try:
-        yield connection
-    finally:
-        connection.close()

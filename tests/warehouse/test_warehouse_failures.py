@@ -11,7 +11,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from conftest import plain
+from plain_duckdb import plain
 
 from dataflow.errors import WarehouseError
 from dataflow.project import Project

@@ -6,6 +6,8 @@ import contextlib
 import datetime
 import json
 import shutil
+import threading
+import time
 from decimal import Decimal
 
 import duckdb
@@ -14,10 +16,10 @@ import pytest
 from dataflow.errors import WarehouseError
 from dataflow.project import Project
 from dataflow.shared.db import get_duckdb_connection, write_table
-from dataflow.warehouse import versions
+from dataflow.warehouse import lock, versions
 from dataflow.warehouse.connect import Connection
 from dataflow.warehouse.inspect import check, tables
-from dataflow.warehouse.layout import Layout
+from dataflow.warehouse.layout import FILE_NAME, Layout
 from dataflow.warehouse.publish import Published, publish, published_path
 
 KEEP_OPEN = """
@@ -324,3 +326,95 @@ def test_a_project_that_was_moved_says_so_and_publishing_mends_it(project, sql, 
     publish(there, "another_workflow")
     with get_duckdb_connection(project=there, database="published") as conn:
         assert conn.execute("SELECT count(*) FROM quakes.big").fetchone() == (1000,)
+
+
+def test_of_a_shared_schema_only_the_workflows_own_tables_are_published(project, sql, rows):
+    sql(
+        "CREATE SCHEMA shared; CREATE TABLE shared.mine AS SELECT 1 AS a",
+        "CREATE TABLE shared.half_done AS SELECT 1 AS a; CREATE VIEW shared.seen AS FROM shared.mine",
+    )
+    publish_now(project, "quakes", schemas=[], shared=[("shared", "mine"), ("shared", "seen")])
+    assert {table.name for table in tables(project)} == {"mine", "seen"}
+
+    publish_now(project, "storms", schemas=[], shared=[("shared", "half_done")])
+    sql("UPDATE shared.half_done SET a = 2; UPDATE shared.mine SET a = 3")
+    publish_now(project, "quakes", schemas=[], shared=[("shared", "mine")], big_table_bytes=1)
+
+    assert rows("SELECT h.a, s.a FROM shared.half_done h, shared.seen s", "published") == [(1, 3)]
+
+
+def test_a_declared_table_that_is_gone_is_not_taken_from_readers(project, sql, rows):
+    sql("CREATE SCHEMA quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
+    publish_now(project)
+    sql("DROP TABLE quakes.t")
+
+    with pytest.raises(WarehouseError, match=r"readers would lose quakes\.t") as caught:
+        publish_now(project, declared=[("quakes", "t"), ("quakes", "never_made")])
+
+    assert "--changed" in (caught.value.hint or "")
+    assert rows("FROM quakes.t", "published") == [(1,)]
+    assert version_numbers(project) == [1]
+
+
+def test_a_big_table_of_any_type_is_a_file_and_comes_back_as_it_was(project, sql, rows):
+    columns = {
+        "huge": "170141183460469231731687303715884105727::HUGEINT",
+        "enum": "'b'::ENUM ('a', 'b')",
+        "span": "INTERVAL '1 month 2 days 3.000004 seconds'",
+        "in_seconds": "TIMESTAMP_S '2024-01-02 03:04:05'",
+        "in_ms": "TIMESTAMP_MS '2024-01-02 03:04:05.678'",
+        "in_ns": "TIMESTAMP_NS '2024-01-02 03:04:05.678901234'",
+        "zoned": "TIMETZ '12:00:00+01:30'",
+        "bits": "'10101'::BIT",
+        "id": "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::UUID",
+        "money": "1.50::DECIMAL(20, 2)",
+    }
+    listed = ", ".join(f'{value} AS "{name}"' for name, value in columns.items())
+    sql(f"CREATE SCHEMA quakes; CREATE TABLE quakes.t AS SELECT {listed} UNION ALL SELECT "
+        + ", ".join("NULL" for _ in columns))  # fmt: skip
+    before = rows("DESCRIBE quakes.t"), rows("SELECT * FROM quakes.t ORDER BY id")
+
+    publish_now(project, big_table_bytes=1)
+
+    assert data_files(project) == ["quakes.t.1.parquet"]
+    after = (
+        rows("DESCRIBE quakes.t", "published"),
+        rows("SELECT * FROM quakes.t ORDER BY id", "published"),
+    )
+    assert [row[:2] for row in before[0]] == [row[:2] for row in after[0]]
+    assert before[1] == after[1]
+
+
+def test_names_that_mean_something_elsewhere_are_only_names(project, sql, rows):
+    sql(
+        "CREATE SCHEMA source; CREATE TABLE source.sales1 AS SELECT 'other' AS a",
+        """CREATE TABLE source."sales[1]" AS SELECT 'right' AS a""",
+        """CREATE TABLE source."g/km" AS SELECT 1 AS a""",
+        "CREATE TYPE source.mood AS ENUM ('glad', 'sad')",
+        """CREATE VIEW source.moods AS SELECT 'sad'::"source".mood AS mood""",
+        "CREATE MACRO source.add(a, b) AS a + b, (a, b, c) AS a + b + c",
+    )
+    publish_now(project, "source", schemas=["source"], big_table_bytes=1)
+
+    assert rows("""SELECT a FROM source."sales[1]" """, "published") == [("right",)]
+    assert rows("""SELECT a FROM source."g/km" """, "published") == [(1,)]
+    assert rows("SELECT mood::VARCHAR FROM source.moods", "published") == [("sad",)]
+    assert rows("SELECT source.add(1, 2), source.add(1, 2, 3)", "published") == [(3, 6)]
+
+
+def test_who_waits_for_another_publish_keeps_no_writer_waiting(project, sql):
+    sql("CREATE SCHEMA quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
+    publish_now(project)
+    held = lock.acquire(Layout.of(project).published / FILE_NAME, holder="another publish")
+    waiting = threading.Thread(target=publish_now, args=(project,))
+    waiting.start()
+    time.sleep(0.5)
+    begun = time.monotonic()
+    sql("INSERT INTO quakes.t VALUES (2)")
+    took = time.monotonic() - begun
+    held.release()
+    waiting.join(30)
+
+    assert not waiting.is_alive()
+    assert took < 5
+    assert version_numbers(project)[-1] == 2
