@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -95,13 +96,11 @@ def launch(
         ServiceError: the port is taken, or it already runs in another way than asked for.
         ConfigurationError: the project is not fit for it.
     """
-    from filelock import FileLock
-
     folder = services_folder(project)
     path = state_file(project, service.name)
-    with FileLock(folder / f"{service.name}.lock"):
+    with _alone(project, service):
         state = read_state(path)
-        if state is not None and is_alive(state.pid, state.created):
+        if state is not None and is_alive(state.pid, state.mark):
             _require_same(service, state, port, dev)
             return Start(service, state, already=True)
         if state is not None:
@@ -129,6 +128,15 @@ def launch(
         write_state(path, state)
         _hand_over(process, job)
     return Start(service, state, note=plan.note, process=process)
+
+
+@contextlib.contextmanager
+def _alone(project: Project, service: Service) -> Iterator[None]:
+    """Let no other start or stop of this service go on in the block."""
+    from filelock import FileLock
+
+    with FileLock(services_folder(project) / f"{service.name}.lock"):
+        yield
 
 
 def _require_same(service: Service, state: ServiceState, port: int | None, dev: bool) -> None:
@@ -206,7 +214,7 @@ def require_alive(start: Start) -> None:
     """
     if start.process is not None:
         start.process.poll()  # or it would stay as a zombie
-    if not is_alive(start.state.pid, start.state.created):
+    if not is_alive(start.state.pid, start.state.mark):
         raise failure(start, "ended")
 
 
@@ -223,23 +231,25 @@ def failure(start: Start, what: str) -> ServiceError:
 def stop(project: Project, service: Service) -> bool:
     """Stop a service and every process it started; returns whether anything ran.
 
-    Asks first, and kills what does not end. Stopping one that does not run is fine.
+    Asks first, and kills what does not end. Stopping one that does not run is fine; one that
+    is being started just now is stopped as soon as it was.
     """
     path = state_file(project, service.name)
-    state = read_state(path)
-    if state is None:
-        path.unlink(missing_ok=True)
-        return False
-    ran = is_alive(state.pid, state.created)
-    if ran:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(state.pid, signal.SIGTERM)
-        deadline = time.monotonic() + STOP_SECONDS
-        while is_alive(state.pid, state.created) and time.monotonic() < deadline:
-            time.sleep(0.1)
-    killed = kill_marked(state.mark)
-    forget(path, state.mark)
-    return ran or killed > 0
+    with _alone(project, service):
+        state = read_state(path)
+        if state is None:
+            path.unlink(missing_ok=True)
+            return False
+        ran = is_alive(state.pid, state.mark)
+        if ran:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(state.pid, signal.SIGTERM)
+            deadline = time.monotonic() + STOP_SECONDS
+            while is_alive(state.pid, state.mark) and time.monotonic() < deadline:
+                time.sleep(0.1)
+        killed = kill_marked(state.mark)
+        forget(path, state.mark)
+        return ran or killed > 0
 
 
 def stop_now(state: ServiceState, project: Project) -> None:
@@ -254,7 +264,7 @@ def status(project: Project, service: Service) -> Status:
     if state is None:
         return Status(service.name, "stopped", None, 0)
     processes = len(marked(state.mark))
-    if is_alive(state.pid, state.created):
+    if is_alive(state.pid, state.mark):
         answers = is_healthy(state.port, state.health)
         return Status(service.name, "running" if answers else "starting", state, processes)
     return Status(service.name, "failed" if state.ended else "killed", state, processes)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dataflow.errors import ServiceError
 from dataflow.project import Project
 
 
@@ -81,7 +83,16 @@ class Service:
 
 
 def services_folder(project: Project) -> Path:
-    """Where the services' states and logs lie; private, since Jupyter's token is in them."""
+    """Where the services' states and logs lie; private, since Jupyter's token is in them.
+
+    Raises:
+        ServiceError: another user's services are, or were, started in this project.
+    """
     folder = project.state / "services"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise ServiceError(
+            f"the services of this project belong to the user {folder.owner()}",
+            hint="Ask them, or start yours in a clone of your own.",
+        )
     return folder

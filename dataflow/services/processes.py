@@ -13,30 +13,37 @@ import time
 
 import psutil
 
-from dataflow.base.process import is_alive as same_process
-
 MARK_VARIABLE = "DATAFLOW_SERVICE"
 
 
-def is_alive(pid: int, created: float) -> bool:
-    """Whether the process that had `pid` since `created` still runs."""
-    return same_process({"pid": pid, "process_started": created})
+def is_alive(pid: int, mark: str) -> bool:
+    """Whether process `pid` still is the one that was started with `mark`.
+
+    No other has that mark, whoever was given its number since and whatever was done to the clock.
+    """
+    try:
+        return _carries(psutil.Process(pid), mark)
+    except psutil.Error:
+        return False
+
+
+def _carries(process: psutil.Process, mark: str) -> bool:
+    try:
+        return (
+            process.status() != psutil.STATUS_ZOMBIE
+            and process.environ().get(MARK_VARIABLE) == mark
+        )
+    except (psutil.Error, OSError):  # gone, or another user's
+        return False
 
 
 def marked(mark: str) -> list[psutil.Process]:
     """The running processes that carry `mark`, this one excepted."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if (
-                process.pid != os.getpid()
-                and process.status() != psutil.STATUS_ZOMBIE
-                and process.environ().get(MARK_VARIABLE) == mark
-            ):
-                found.append(process)
-        except (psutil.Error, OSError):  # gone, or another user's
-            continue
-    return found
+    return [
+        process
+        for process in psutil.process_iter()
+        if process.pid != os.getpid() and _carries(process, mark)
+    ]
 
 
 def wait_until_gone(mark: str, seconds: float) -> bool:

@@ -1,0 +1,116 @@
+"""Services when two do something at once, and when what was noted is no longer so."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from service_helpers import COMMAND, WEB, environment, running, small_service, state_of
+
+from dataflow.project import Project
+from dataflow.services import control
+from dataflow.services.model import Plan
+from dataflow.services.state import state_file, write_state
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+SETPRIV = shutil.which("setpriv")
+
+
+def test_of_two_starts_at_once_one_starts_it(project: Project, port: int) -> None:
+    command = [*COMMAND, "service", "start", "evidence", "-d", "--port", str(port)]
+    starts = [
+        subprocess.Popen(
+            command, cwd=project.root, env=environment(), stdout=-1, stderr=-1, text=True
+        )
+        for _ in range(3)
+    ]
+    results = [start.communicate(timeout=120) for start in starts]
+    assert [start.returncode for start in starts] == [0, 0, 0], results
+    assert {out.strip() for out, _ in results} == {f"http://127.0.0.1:{port}"}
+    assert sum("already runs" in err for _, err in results) == 2
+    # The process that watches, and the server.
+    assert len(running(state_of(project, "evidence"))) == 2
+
+
+def test_a_stop_during_the_start_stops_it(project: Project, port: int) -> None:
+    usual = small_service(WEB)
+    preparing = threading.Event()
+
+    def slowly(project: Project, port: int, dev: bool) -> Plan:
+        preparing.set()
+        time.sleep(1)
+        return usual.prepare(project, port, dev)
+
+    service = replace(usual, prepare=slowly)
+    starting = threading.Thread(
+        target=control.launch, args=(project, service), kwargs={"port": port}
+    )
+    starting.start()
+    assert preparing.wait(10)
+
+    assert control.stop(project, service)
+
+    starting.join(20)
+    assert control.status(project, service).status == "stopped"
+
+
+def test_another_process_with_the_number_of_a_service_is_left_alone(
+    project: Project, port: int
+) -> None:
+    service = small_service(WEB)
+    state = control.launch(project, service, port=port).state
+    control.stop(project, service)
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        write_state(state_file(project, service.name), replace(state, pid=other.pid))
+        assert control.status(project, service).status == "killed"
+        assert not control.stop(project, service)
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_a_clock_that_was_set_does_not_make_a_service_dead(project: Project, port: int) -> None:
+    service = small_service(WEB)
+    start = control.launch(project, service, port=port)
+    control.wait_until_healthy(start)
+    write_state(
+        state_file(project, service.name), replace(start.state, created=start.state.created + 3600)
+    )
+
+    assert control.status(project, service).status == "running"
+    assert control.launch(project, service).already
+    assert control.stop(project, service)
+
+
+@pytest.mark.skipif(
+    SETPRIV is None or os.geteuid() != 0, reason="only root can be another user here"
+)
+def test_another_users_services_are_said_to_be_theirs(
+    project: Project, dataflow: Cli, port: int, tmp_path: Path
+) -> None:
+    assert dataflow("service", "start", "evidence", "-d", "--port", str(port)).returncode == 0
+    for folder in (project.root, *project.root.parents):
+        if folder.is_relative_to(tmp_path.parent.parent):
+            folder.chmod(0o755)
+
+    for verb in ("status", "start", "stop"):
+        result = subprocess.run(
+            [str(SETPRIV), "--reuid", "65534", "--regid", "65534", "--clear-groups",
+             *COMMAND, "service", verb, "evidence", *(["-d"] if verb == "start" else [])],
+            cwd=project.root, env={**environment(), "HOME": "/"},
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        if "ModuleNotFoundError" in result.stderr or "Permission denied: '/root" in result.stderr:
+            pytest.skip("the other user cannot read this checkout")
+        assert result.returncode == 1
+        assert "the services of this project belong to the user root" in result.stderr
