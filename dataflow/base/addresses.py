@@ -22,7 +22,10 @@ def local_url(port: int) -> str:
 def public_url(project: Project, service: str) -> str | None:
     """A service's address behind a proxy: `DATAFLOW_<SERVICE>_URL`, of the environment or `.env`."""
     name = f"DATAFLOW_{service.upper()}_URL"
-    return (os.environ.get(name) or _in_file(project, name)).rstrip("/") or None
+    address = (os.environ.get(name) or _in_file(project, name)).strip().rstrip("/")
+    if not address or "://" in address:
+        return address or None
+    return f"https://{address}"  # a bare name: nobody's proxy is without TLS
 
 
 def _in_file(project: Project, name: str) -> str:

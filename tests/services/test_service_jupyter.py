@@ -69,6 +69,8 @@ def test_jupyterlab_opens_the_notebooks_with_this_environments_kernel(
     assert "DATAFLOW_EVIDENCE_URL" in fetch(door, headers=proxied)[1]
     (project.root / ".env").write_text("DATAFLOW_EVIDENCE_URL=https://dashboards.example.org/\n")
     assert location(door, **proxied) == "https://dashboards.example.org/runs/"
+    (project.root / ".env").write_text("DATAFLOW_EVIDENCE_URL=dashboards.example.org\n")
+    assert location(door) == "https://dashboards.example.org/runs/"
 
     assert dataflow("service", "stop", "jupyter").returncode == 0
     assert running(state) == []
