@@ -2,75 +2,153 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
+import yaml
 
 from dataflow.dashboard.paths import has_sources
-from dataflow.errors import ConfigurationError
+from dataflow.orchestration import names
 from dataflow.orchestration.dashboard import dashboard_asset, published_asset
 from dataflow.orchestration.executor import run_executor
 from dataflow.orchestration.lost import lost_runs_sensor
 from dataflow.orchestration.outputs import has_dbt_step
 from dataflow.orchestration.stages import stage_asset
 from dataflow.project import Project
-from dataflow.workflows.model import Workflow
-from dataflow.workflows.registry import read_workflows
+from dataflow.workflows.model import Workflow, WorkflowConfig, WorkflowSection
+from dataflow.workflows.registry import Registered, read_workflows, table_conflicts
 
 logger = logging.getLogger("dataflow")
 
+# The one workflow that is loaded, in the processes of a run from the command line: what others
+# have in their folders cannot matter to it.
+ONLY_VARIABLE = "DATAFLOW_ONLY_WORKFLOW"
+BROKEN_TAG = "dataflow/broken"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One workflow in Dagster's terms.
+
+    Args:
+        id: the workflow's id.
+        job: its job; of a broken workflow one that fails with what is wrong.
+        assets: its assets; none of a broken workflow.
+        schedules: its schedule, if it has one.
+        workflow: the workflow; None when it is broken.
+    """
+
+    id: str
+    job: Any
+    assets: list[Any] = field(default_factory=list)
+    schedules: list[Any] = field(default_factory=list)
+    workflow: Workflow | None = None
+
 
 def build_definitions(project: Project) -> Any:
-    """Dagster's definitions of every valid workflow of `project`.
+    """Dagster's definitions of every workflow of `project`; of one, in a run of the command line.
 
-    A workflow that is not valid is left out, with its problems in the log: it must not take
-    the others' schedules down with it.
+    Each is made and checked by itself. One that is not valid must not take the others down with
+    it, nor go unseen: in its place stands a job of its name, which fails with what is wrong.
     """
-    assets, jobs, schedules = [], [], []
-    valid: dict[str, Workflow] = {}
-    for registered in read_workflows(project):
-        if registered.workflow is None:
-            for problem in registered.problems:
-                logger.error(
-                    "workflow %s is left out: %s: %s",
-                    registered.id,
-                    problem.where(project.root),
-                    problem.message,
-                )
-            continue
-        workflow = registered.workflow
-        try:
-            own = workflow_assets(project, workflow)
-            job = workflow_job(project, workflow)
-        except ConfigurationError as error:
-            if workflow.job_file is None:
-                raise
-            logger.error("workflow %s is left out: %s", workflow.id, error)
-            continue
-        assets += own
-        valid[workflow.id] = workflow
-        jobs.append(job)
-        if workflow.config.workflow.schedule:
-            schedules.append(
-                dg.ScheduleDefinition(
-                    name=f"{workflow.id}_schedule",
-                    job=job,
-                    cron_schedule=workflow.config.workflow.schedule,
-                    execution_timezone=workflow.config.workflow.timezone,
-                    # Written in config.yaml means meant: nobody has to switch it on again.
-                    default_status=dg.DefaultScheduleStatus.RUNNING,
-                    description=f"{workflow.name}: {workflow.config.workflow.schedule}",
-                )
-            )
+    only = os.environ.get(ONLY_VARIABLE)
+    registered = [entry for entry in read_workflows(project) if only in (None, entry.id)]
+    return _definitions(project, [_part(project, entry) for entry in registered])
+
+
+def _definitions(project: Project, parts: list[Part]) -> Any:
+    workflows = {part.id: part.workflow for part in parts if part.workflow is not None}
     return dg.Definitions(
-        assets=assets,
-        jobs=jobs,
-        schedules=schedules,
+        assets=[asset for part in parts for asset in part.assets],
+        jobs=[part.job for part in parts],
+        schedules=[schedule for part in parts for schedule in part.schedules],
         sensors=[lost_runs_sensor()],
         # Of assets that somebody materializes on Dagster's pages, maybe of several workflows.
-        executor=run_executor(project, valid, parallel=True),
+        executor=run_executor(project, workflows, parallel=True),
     )
+
+
+def _part(project: Project, registered: Registered) -> Part:
+    """A workflow's part of the definitions, which Dagster takes by itself."""
+    workflow = registered.workflow
+    problems = table_conflicts(project, workflow) if workflow else registered.problems
+    if workflow is None or problems:
+        lines = [f"{problem.where(project.root)}: {problem.message}" for problem in problems]
+        return _broken(project, registered, lines)
+    try:
+        assets = workflow_assets(project, workflow)
+        part = Part(
+            workflow.id,
+            job := workflow_job(project, workflow),
+            assets,
+            _schedules(workflow, job),
+            workflow,
+        )
+        dg.Definitions.validate_loadable(_definitions(project, [part]))
+    except (Exception, SystemExit) as error:  # an author's, wherever it comes from
+        return _broken(project, registered, [str(error).strip() or type(error).__name__])
+    return part
+
+
+def _broken(project: Project, registered: Registered, lines: list[str]) -> Part:
+    """What stands in the place of a workflow that cannot run, and says why."""
+    name = names.job_name(registered.id)
+    text = f"workflow {registered.id} is broken: " + "; ".join(lines)
+    logger.error("%s", text)
+
+    @dg.op(name=f"{name}__broken", description=text)
+    def fail() -> None:
+        raise dg.Failure(
+            f"{text}. `dataflow workflow validate {registered.id}` says more.", allow_retries=False
+        )
+
+    @dg.job(
+        name=name,
+        description=f"BROKEN. {text}",
+        tags={"workflow": name, BROKEN_TAG: "true"},
+        executor_def=dg.in_process_executor,
+    )
+    def job() -> None:
+        fail()
+
+    workflow = registered.workflow or _as_far_as_read(registered)
+    schedules: list[Any] = []
+    if workflow is not None:
+        with contextlib.suppress(Exception):  # the schedule may be what is wrong
+            schedules = _schedules(workflow, job)
+    return Part(registered.id, job, schedules=schedules)
+
+
+def _as_far_as_read(registered: Registered) -> Any:
+    """The workflow's `workflow:` section, where that at least is right: its schedule stays."""
+    try:
+        data = yaml.safe_load((registered.folder / "config.yaml").read_text("utf-8"))
+        section = WorkflowSection.model_validate(data["workflow"])
+    except Exception:  # whatever there is in a file
+        return None
+    config = WorkflowConfig.model_construct(workflow=section, stages=None)
+    return Workflow(registered.id, registered.folder, config, ())
+
+
+def _schedules(workflow: Workflow, job: Any) -> list[Any]:
+    section = workflow.config.workflow
+    if not section.schedule:
+        return []
+    return [
+        dg.ScheduleDefinition(
+            name=f"{job.name}_schedule",
+            job=job,
+            cron_schedule=section.schedule,
+            execution_timezone=section.timezone,
+            # Written in config.yaml means meant: nobody has to switch it on again.
+            default_status=dg.DefaultScheduleStatus.RUNNING,
+            description=f"{workflow.name}: {section.schedule}",
+        )
+    ]
 
 
 def workflow_assets(project: Project, workflow: Workflow) -> list[Any]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Iterable
 
 from dataflow.workflows.model import Stage, Workflow
+from dataflow.workflows.names import workflow_id_problem
+
+ADDRESS = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+", re.ASCII)
 
 PUBLISH = "publish"
 DASHBOARD = "dashboard"
@@ -55,5 +60,39 @@ def dashboard_key(workflow: Workflow) -> list[str]:
 
 
 def check_name(name: str) -> str:
-    """A check's name as Dagster takes it: letters, digits and underscores."""
-    return re.sub(r"\W+", "_", name.strip()).strip("_").lower() or "check"
+    """A check's name as Dagster takes it, another one for each name.
+
+    Plain words in small letters stay as they are, with underscores between; what else there is
+    in a name becomes a short hash behind it.
+    """
+    readable = _plain(name).lower() or "check"
+    return readable if name == readable.replace("_", " ") else f"{readable}_{_hash(name)}"
+
+
+def owners(owner: str | None) -> list[str] | None:
+    """Who answers for a workflow, as Dagster takes it: an address, or a team's name."""
+    if not owner:
+        return None
+    return [owner if ADDRESS.fullmatch(owner) else f"team:{_plain(owner) or _hash(owner)}"]
+
+
+def tags(names: Iterable[str]) -> dict[str, str]:
+    """A workflow's tags as Dagster takes them."""
+    return {
+        re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII)[:63] or _hash(name): "" for name in names
+    }
+
+
+def job_name(workflow_id: str) -> str:
+    """The name of a workflow's job: its id, where Dagster takes that."""
+    if workflow_id_problem(workflow_id) is None:
+        return workflow_id
+    return f"{_plain(workflow_id) or 'workflow'}_{_hash(workflow_id)}"
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"\W+", "_", name.strip(), flags=re.ASCII).strip("_")
+
+
+def _hash(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:6]

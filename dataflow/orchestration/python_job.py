@@ -36,7 +36,6 @@ def job_asset(project: Project, workflow: Workflow) -> Any:
     tables = _tables_op(project, workflow, tables_name(job.graph), ports)
     ops = _Ops(project, workflow, job._op_retry_policy)
     graph = _whole(ops, job.graph, tables, ports)
-    owner = workflow.config.workflow.owner
     description = registration.description or workflow.config.workflow.description or workflow.name
 
     def each(value: Any) -> dict[str, Any]:
@@ -59,11 +58,9 @@ def job_asset(project: Project, workflow: Workflow) -> Any:
                 | {"job": project.relative(workflow.folder / "dagster_job.py")}
             ),
             code_versions_by_output_name=each(code_version(workflow.folder)),
-            owners_by_output_name=each(
-                [owner if "@" in owner else f"team:{owner}"] if owner else []
-            ),
+            owners_by_output_name=each(names.owners(workflow.config.workflow.owner) or []),
             tags_by_output_name=each(
-                dict.fromkeys(workflow.config.workflow.tags, "") | {"dagster/kind/python": ""}
+                names.tags(workflow.config.workflow.tags) | {"dagster/kind/python": ""}
             ),
             hook_defs=job.hook_defs or None,
         )

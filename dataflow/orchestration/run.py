@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dataflow.base.process import this_process
-from dataflow.errors import ParameterError, Problem, RunFailed
+from dataflow.errors import ConfigurationError, ParameterError, Problem, RunFailed
 from dataflow.orchestration import names
 from dataflow.orchestration.instance import open_instance
 from dataflow.orchestration.live import TERMINAL_VARIABLE
@@ -24,6 +24,7 @@ from dataflow.stages.parameters import Declaration
 from dataflow.stages.values import check_values
 from dataflow.workflows.model import Workflow
 from dataflow.workflows.names import nearest
+from dataflow.workflows.registry import table_conflicts
 
 MODULE = "dataflow.definitions"
 
@@ -76,6 +77,11 @@ def plan_run(
         ParameterError: lists everything that is wrong, in all stages.
         ConfigurationError: a notebook is not valid.
     """
+    conflicts = table_conflicts(project, workflow)
+    if conflicts:
+        raise ConfigurationError(
+            f"workflow {workflow.id} is not valid", problems=conflicts, root=project.root
+        )
     if workflow.job_file is not None:
         from dataflow.orchestration.python_config import op_values
 
@@ -179,12 +185,21 @@ def _execute(
     from dagster._core.definitions.reconstruct import ReconstructableRepository
     from dagster._core.execution.api import execute_run_iterator
 
+    from dataflow.orchestration.build import BROKEN_TAG, ONLY_VARIABLE
     from dataflow.orchestration.lost import PROCESS_TAG
+
+    os.environ[ONLY_VARIABLE] = plan.workflow.id
 
     repository = ReconstructableRepository.for_module(MODULE, "defs", str(project.root))
     job = repository.get_reconstructable_job(plan.workflow.id)
+    definition = job.get_definition()
+    if BROKEN_TAG in definition.tags:
+        raise ConfigurationError(
+            str(definition.description).removeprefix("BROKEN. "),
+            hint=f"dataflow workflow validate {plan.workflow.id}",
+        )
     run = instance.create_run_for_job(
-        job.get_definition(),
+        definition,
         run_config=run_config(project, plan),
         asset_selection=asset_selection(project, plan),
         tags={"dataflow/trigger": "cli", PROCESS_TAG: json.dumps(this_process())},

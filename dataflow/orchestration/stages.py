@@ -41,7 +41,6 @@ def stage_asset(project: Project, workflow: Workflow, stage: Stage) -> Any:
     checks = [*declared_checks(cells), *declared_writes_check(workflow)]
     keys = names.stage_keys(stage)
     upstream = [key for name in stage.after for key in names.stage_keys(workflow.stage(name))]
-    owner = workflow.config.workflow.owner
 
     @dg.multi_asset(
         name=names.op_name(workflow.id, stage.name),
@@ -54,8 +53,8 @@ def stage_asset(project: Project, workflow: Workflow, stage: Stage) -> Any:
                 group_name=workflow.id,
                 code_version=code_version(cells, stage.parameters, workflow.folder),
                 kinds={"jupyter", "duckdb"} if stage.writes else {"jupyter"},
-                owners=[owner if "@" in owner else f"team:{owner}"] if owner else None,
-                tags=dict.fromkeys(workflow.config.workflow.tags, ""),
+                owners=names.owners(workflow.config.workflow.owner),
+                tags=names.tags(workflow.config.workflow.tags),
                 metadata={"notebook": project.relative(stage.notebook)},
             )
             for key in keys

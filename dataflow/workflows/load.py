@@ -17,7 +17,7 @@ from dataflow.workflows.model import (
     WorkflowConfig,
     WorkflowSection,
 )
-from dataflow.workflows.names import nearest, workflow_id_problem
+from dataflow.workflows.names import STEPS_THAT_FOLLOW, nearest, workflow_id_problem
 from dataflow.workflows.yaml_file import Location, YamlFile, read_yaml
 
 JOB_FILE = "dagster_job.py"  # with it, a workflow is written in Python
@@ -231,6 +231,9 @@ def _notebook_problems(
         return [
             file.problem(f"`{notebook.stem}` is not a name of letters, digits and _", where, hint)
         ]
+    if notebook.stem in STEPS_THAT_FOLLOW:
+        hint = "Rename the file: every workflow has a step of that name after its stages."
+        return [file.problem(f"a stage cannot be called `{notebook.stem}`", where, hint)]
     return []
 
 

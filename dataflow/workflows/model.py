@@ -108,6 +108,11 @@ class Stage:
     retries: int = 0
 
 
+def schemas_of(workflow_id: str) -> tuple[str, str, str]:
+    """The schemas a workflow owns: raw tables, staging views, marts."""
+    return (f"{workflow_id}_raw", f"{workflow_id}_staging", workflow_id)
+
+
 @dataclass(frozen=True)
 class Workflow:
     """A folder below `notebooks/` with its configuration and stages.
@@ -144,7 +149,7 @@ class Workflow:
     @property
     def schemas(self) -> tuple[str, ...]:
         """The schemas the workflow owns: raw tables, staging views, marts."""
-        return (self.raw_schema, f"{self.id}_staging", self.id)
+        return schemas_of(self.id)
 
     @property
     def writes(self) -> tuple[tuple[str, str], ...]:

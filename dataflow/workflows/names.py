@@ -13,7 +13,13 @@ IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*\Z")
 RESERVED = {
     "main", "dataflow", "temp", "system", "information_schema", "pg_catalog", "memory",
     "published", "notebooks", "dashboard", "runs", "data", "api", "tests",
+    # Dagster's own, for jobs and what they take.
+    "context", "conf", "config", "meta", "arg_dict", "dict", "input_arg_dict", "output_arg_dict",
+    "int", "str", "float", "bool", "input", "output", "type",
 }  # fmt: skip
+
+# The steps that follow the stages, or the ops, of every workflow.
+STEPS_THAT_FOLLOW = ("dbt", "publish", "dashboard")
 
 
 def workflow_id_problem(workflow_id: str) -> str | None:
@@ -23,7 +29,7 @@ def workflow_id_problem(workflow_id: str) -> str | None:
     identifier of small letters.
     """
     if workflow_id in RESERVED:
-        return f"`{workflow_id}` is a name that the project or DuckDB uses itself"
+        return f"`{workflow_id}` is a name that the project, DuckDB or Dagster uses itself"
     if keyword.iskeyword(workflow_id):
         return f"`{workflow_id}` is a word of Python's own"
     if not IDENTIFIER.match(workflow_id):

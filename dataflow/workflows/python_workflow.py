@@ -17,6 +17,7 @@ from dataflow.errors import ConfigurationError, Problem
 from dataflow.project import ROOT_VARIABLE, Project
 from dataflow.workflows.load import JOB_FILE
 from dataflow.workflows.model import Workflow
+from dataflow.workflows.names import STEPS_THAT_FOLLOW
 from dataflow.workflows.registration import Registration, forget_registrations, registrations
 
 # Code that mentions one of these runs the workflow's dbt models itself.
@@ -54,7 +55,15 @@ def python_problems(project: Project, workflow: Workflow) -> list[Problem]:
         if line.isdigit():
             return [Problem(error.message, project.root / path, int(line), error.hint)]
         return [Problem(error.message, workflow.job_file, hint=error.hint)]
-    return []
+    return [
+        Problem(
+            f"an op cannot be called `{name}`",
+            workflow.job_file,
+            hint="Rename it: every workflow has a step of that name after its ops.",
+        )
+        for name in op_names(workflow)
+        if name in STEPS_THAT_FOLLOW
+    ]
 
 
 def op_names(workflow: Workflow) -> list[str]:
@@ -129,7 +138,7 @@ def _import(project: Project, workflow: Workflow, folder: Path) -> Registration:
         raise ConfigurationError(
             f"not valid Python: {error.msg}", where=f"{place}:{error.lineno}"
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = str(error).strip().split("\n")[0]
         raise ConfigurationError(
             f"{type(error).__name__}: {reason}" if reason else type(error).__name__,
@@ -203,7 +212,7 @@ def _place(project: Project, folder: Path, error: BaseException) -> str:
     return project.relative(folder / JOB_FILE)
 
 
-def _import_hint(error: Exception, workflow: Workflow) -> str | None:
+def _import_hint(error: BaseException, workflow: Workflow) -> str | None:
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return None
     if (workflow.folder / f"{error.name}.py").is_file():

@@ -8,7 +8,7 @@ from pathlib import Path
 from dataflow.errors import ConfigurationError, Problem, WorkflowNotFound
 from dataflow.project import Project
 from dataflow.workflows.load import load_workflow
-from dataflow.workflows.model import Workflow
+from dataflow.workflows.model import Workflow, schemas_of
 from dataflow.workflows.names import nearest
 from dataflow.workflows.registration import register_workflow as register_workflow
 
@@ -76,3 +76,28 @@ def get_workflow(project: Project, workflow_id: str) -> Workflow:
             f"workflow {folder.name} is not valid", problems=problems, root=project.root
         )
     return workflow
+
+
+def table_conflicts(project: Project, workflow: Workflow) -> list[Problem]:
+    """The tables that `workflow` writes and that are another's: one table has one maker.
+
+    Another workflow's are those in its schemas, and those that it declares in a shared one.
+    """
+    if not workflow.shared_tables:
+        return []
+    problems = []
+    for other in read_workflows(project):
+        if other.id == workflow.id:
+            continue
+        schemas = schemas_of(other.id)
+        declared = other.workflow.shared_tables if other.workflow is not None else ()
+        for schema, table in workflow.shared_tables:
+            if schema in schemas or (schema, table) in declared:
+                problems.append(
+                    Problem(
+                        f"the table {schema}.{table} is that of workflow {other.id}, too",
+                        workflow.folder / "config.yaml",
+                        hint="One table has one workflow that makes it: read it, or write another.",
+                    )
+                )
+    return problems

@@ -17,6 +17,7 @@ from dataflow.workflows.check_sql import check_models, check_sources, read_names
 from dataflow.workflows.load import load_workflow
 from dataflow.workflows.model import Workflow
 from dataflow.workflows.python_workflow import python_problems
+from dataflow.workflows.registry import table_conflicts
 
 
 @dataclass
@@ -65,6 +66,7 @@ def examine_workflow(project: Project, folder: Path) -> Examination:
     found.problems += check_workflow_pages(project, folder.name)
     found.warnings += big_tables(project, folder.name)
     if workflow is not None:
+        found.problems += table_conflicts(project, workflow)
         found.warnings += _unwritten_sources(project, workflow)
     return found
 

@@ -53,7 +53,8 @@ stages:
     assert [stage.name for stage in found.stages][-1] == "report"
     assert found.stage("orders").writes == (("sales_raw", "orders"),)
     assert found.stage("report").writes == (("other", "totals"),)
-    assert found.schemas == ("sales_raw", "sales_staging", "sales", "other")
+    assert found.schemas == ("sales_raw", "sales_staging", "sales")
+    assert found.shared_tables == (("other", "totals"),)
     assert [stage.name for stage in found.last_stages] == ["report"]
 
 
