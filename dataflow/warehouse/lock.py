@@ -164,13 +164,17 @@ def acquire(
         WarehouseError: the folder of the database cannot be written.
     """
     return acquire_folder(
-        lock_folder(database), "the warehouse", holder=holder, timeout=timeout, on_wait=on_wait
+        lock_folder(database),
+        "Waiting for the warehouse, held by",
+        holder=holder,
+        timeout=timeout,
+        on_wait=on_wait,
     )
 
 
 def acquire_folder(
     folder: Path,
-    what: str,
+    waiting: str,
     *,
     holder: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
@@ -180,7 +184,7 @@ def acquire_folder(
 
     Args:
         folder: where the lock and its queue lie; made when missing.
-        what: what is locked, as those who wait are told.
+        waiting: what those who wait are told, before who holds it.
         holder: what the lock is held for, in words.
         timeout: seconds to wait at most.
         on_wait: called with a sentence every few seconds of waiting; logged when None.
@@ -197,7 +201,7 @@ def acquire_folder(
         # Not a singleton, not thread-local: two threads exclude each other, and a connection
         # may be closed by the garbage collector in a thread that did not open it.
         lock = FileLock(folder / "write.lock", thread_local=False)
-        _take(lock, folder, what, timeout, on_wait or logger.warning)
+        _take(lock, folder, waiting, timeout, on_wait or logger.warning)
     except OSError as error:
         raise WarehouseError(
             f"cannot write in the warehouse's folder: {error.strerror or error}",
@@ -234,7 +238,7 @@ def read_holder(database: Path) -> Holder | None:
 
 
 def _take(
-    lock: FileLock, folder: Path, what: str, timeout: float, on_wait: Callable[[str], None]
+    lock: FileLock, folder: Path, waiting: str, timeout: float, on_wait: Callable[[str], None]
 ) -> None:
     """Wait for our turn and take the lock."""
     queue_folder = folder / "queue"
@@ -251,7 +255,7 @@ def _take(
             if now - started >= timeout:
                 raise _locked(folder, timeout)
             if now >= next_message:
-                on_wait(f"Waiting for {what}, held by {_name_holder(folder)}")
+                on_wait(f"{waiting} {_name_holder(folder)}")
                 next_message = now + MESSAGE_EVERY
                 os.utime(ticket)
             # The first in the queue looks often, so that the hand-over is quick; nobody
