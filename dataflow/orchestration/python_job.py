@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from dataflow.orchestration import names
+from dataflow.orchestration.code_version import job_version
 from dataflow.orchestration.op_step import op_step, summary
 from dataflow.orchestration.outputs import job_outputs
 from dataflow.orchestration.python_graph import last_nodes, tables_name
@@ -17,7 +18,7 @@ from dataflow.orchestration.step import archived_step
 from dataflow.project import Project
 from dataflow.stages.display import plain
 from dataflow.workflows.model import Workflow
-from dataflow.workflows.python_workflow import code_version, load_registration
+from dataflow.workflows.python_workflow import load_registration
 
 
 def job_asset(project: Project, workflow: Workflow) -> Any:
@@ -57,7 +58,7 @@ def job_asset(project: Project, workflow: Workflow) -> Any:
                 {key: plain(value) for key, value in registration.metadata.items()}
                 | {"job": project.relative(workflow.folder / "dagster_job.py")}
             ),
-            code_versions_by_output_name=each(code_version(workflow.folder)),
+            code_versions_by_output_name=each(job_version(project, workflow)),
             owners_by_output_name=each(names.owners(workflow.config.workflow.owner) or []),
             tags_by_output_name=each(
                 names.tags(workflow.config.workflow.tags) | {"dagster/kind/python": ""}

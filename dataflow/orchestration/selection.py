@@ -13,7 +13,13 @@ from typing import Any
 from dataflow.dashboard.paths import has_sources
 from dataflow.errors import ConfigurationError
 from dataflow.orchestration import names
-from dataflow.orchestration.code_version import code_version, files_version
+from dataflow.orchestration.code_version import (
+    dashboard_version,
+    job_version,
+    models_version,
+    publish_version,
+    stage_version,
+)
 from dataflow.orchestration.dbt_project import model_keys
 from dataflow.orchestration.outputs import has_dbt_step, last_keys
 from dataflow.orchestration.python_config import op_config
@@ -22,8 +28,6 @@ from dataflow.project import Project
 from dataflow.runs.index import ENDED_WELL, list_runs
 from dataflow.shared.db import get_duckdb_connection
 from dataflow.stages.display import plain
-from dataflow.stages.notebook import read_notebook
-from dataflow.workflows import python_workflow
 from dataflow.workflows.model import Workflow
 from dataflow.workflows.names import nearest
 
@@ -84,20 +88,24 @@ def tables_of(project: Project, workflow: Workflow, step: str) -> set[tuple[str,
     return {(key[0], key[1]) for key in keys if len(key) == 2 and key != ["jobs", workflow.id]}
 
 
-def version_of(project: Project, workflow: Workflow, step: str) -> str | None:
-    """What a step's code is: it changes when what the step makes may change."""
+def version_of(project: Project, workflow: Workflow, step: str, values: Any = None) -> str:
+    """What a step's code is: it changes when what the step makes may change.
+
+    Args:
+        project: the project.
+        workflow: the workflow.
+        step: the step.
+        values: its parameters in a run: the variables that they name count, too.
+    """
     if step == names.DBT:
-        return files_version(
-            [project.dbt / "models" / workflow.id, project.dbt / "macros"], project.root
-        )
+        return models_version(project, workflow)
     if step == names.DASHBOARD:
-        return files_version([project.evidence / "sources" / workflow.id], project.root)
+        return dashboard_version(project, workflow)
     if step == names.PUBLISH:
-        return None
+        return publish_version(workflow)
     if workflow.job_file is not None:
-        return python_workflow.code_version(workflow.folder)
-    stage = workflow.stage(step)
-    return code_version(read_notebook(stage.notebook).cells, stage.parameters, workflow.folder)
+        return job_version(project, workflow, values)
+    return stage_version(project, workflow.stage(step), values)
 
 
 def select(
@@ -168,14 +176,12 @@ def stale_steps(
     stale: set[str] = set()
     for step in steps:
         before = last.get(step.name)
+        own = _values(project, workflow, step, values)
         if (
             before is None
             or before["status"] not in ENDED_WELL
-            or before.get("code_version") != version_of(project, workflow, step.name)
-            or (
-                step.kind in ("stage", "op")
-                and before.get("values") != _values(project, workflow, step, values)
-            )
+            or before.get("code_version") != version_of(project, workflow, step.name, own)
+            or (own is not None and before.get("values") != own)
             or stale.intersection(step.after)
             or tables_of(project, workflow, step.name) - there
             or _later(last, step.after, before)
@@ -202,9 +208,12 @@ def _values(
     workflow: Workflow,
     step: StepInfo,
     values: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
+    """What the step is given in this run; None for one that takes no parameters."""
     if step.kind == "op":
         return op_config(project, workflow, values).get(step.name, {})
+    if step.kind != "stage":
+        return None
     merged = {**workflow.stage(step.name).parameters, **values.get(step.name, {})}
     return {name: plain(value) for name, value in merged.items()}
 

@@ -8,7 +8,7 @@ import dagster as dg
 
 from dataflow.errors import DataflowError
 from dataflow.orchestration import names
-from dataflow.orchestration.code_version import code_version
+from dataflow.orchestration.code_version import stage_version
 from dataflow.orchestration.config_schema import config_schema
 from dataflow.orchestration.live import LiveOutput
 from dataflow.orchestration.metadata import check_results, dagster_metadata, stage_facts
@@ -51,7 +51,7 @@ def stage_asset(project: Project, workflow: Workflow, stage: Stage) -> Any:
                 deps=upstream,
                 description=_description(project, stage, cells),
                 group_name=workflow.id,
-                code_version=code_version(cells, stage.parameters, workflow.folder),
+                code_version=stage_version(project, stage),
                 kinds={"jupyter", "duckdb"} if stage.writes else {"jupyter"},
                 owners=names.owners(workflow.config.workflow.owner),
                 tags=names.tags(workflow.config.workflow.tags),

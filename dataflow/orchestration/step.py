@@ -66,7 +66,8 @@ def archived_step(
     """
     end_with_run()
     archive = RunArchive(project, workflow.id, context.run_id)
-    archive.step_started(name, code_version=version_of(project, workflow, name), **facts)
+    version = version_of(project, workflow, name, facts.get("values"))
+    archive.step_started(name, code_version=version, **facts)
     step = Step(archive, name, secrets_in(read_variables_of(workflow.folder), facts.get("values")))
     scrubber = Scrubber(step.secrets)
     keep_clean(context, scrubber)
