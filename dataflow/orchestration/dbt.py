@@ -65,7 +65,7 @@ def dbt_assets_of(project: Project, workflow: Workflow) -> Any:
             target = project.state / "dbt" / context.run_id
             target.mkdir(parents=True, exist_ok=True)
             os.environ.update(dbt_environment(project))  # dagster-dbt hands its own on
-            dbt = dbt_resource(project)
+            dbt = dbt_resource(project, target)
             try:
                 yield from _build(context, project, workflow, dbt, target, step)
             finally:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -21,6 +24,14 @@ if TYPE_CHECKING:
 LIMIT_VARIABLE = "DATAFLOW_DBT_TIMEOUT"
 LIMIT_SECONDS = 2 * 60 * 60
 
+# Ties itself to the run's process, then becomes dbt: the system's promise outlives the change.
+TIED = """\
+import os, sys
+from dataflow.stages.lifetime import die_with_parent
+die_with_parent(int(sys.argv[1]))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
 
 class ProjectDbt(DbtCliResource):
     """`DbtCliResource` that starts `dbt` at once.
@@ -38,12 +49,19 @@ class ProjectDbt(DbtCliResource):
         return None
 
 
-def dbt_resource(project: Project) -> ProjectDbt:
-    """dbt on the project's models, with the environment's own executable."""
+def dbt_resource(project: Project, folder: Path) -> ProjectDbt:
+    """dbt on the project's models, which ends with this process, even by kill -9.
+
+    Otherwise the dbt of a killed run would go on, without the write lock.
+
+    Args:
+        project: the project.
+        folder: an existing folder of the run's own, for the command that starts dbt.
+    """
     return ProjectDbt(
         project_dir=str(project.dbt),
         profiles_dir=str(project.dbt),
-        dbt_executable=_executable(),
+        dbt_executable=str(tied_command(folder, _executable())),
     )
 
 
@@ -64,7 +82,19 @@ def time_limit(invocation: Any) -> Iterator[None]:
         )
 
 
+def tied_command(folder: Path, executable: str) -> Path:
+    """A command in `folder` that runs `executable`, and is killed when this process ends.
+
+    It is a file since dagster-dbt starts dbt itself, and takes no more than a path.
+    """
+    command = folder / "dbt"
+    words = [sys.executable, "-P", "-c", TIED, str(os.getpid()), executable]
+    command.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n', "utf-8")
+    command.chmod(0o700)
+    return command
+
+
 def _executable() -> str:
     """The dbt beside this Python, whatever the PATH says."""
     beside = Path(sys.executable).parent / "dbt"
-    return str(beside) if beside.exists() else "dbt"
+    return str(beside) if beside.exists() else shutil.which("dbt") or "dbt"

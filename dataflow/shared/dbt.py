@@ -68,7 +68,7 @@ def run_dbt_models(
     target = project.state / "dbt" / f"{context.run_id}-{step.name}"
     target.mkdir(parents=True, exist_ok=True)
     with _environment(dbt_environment(project)):
-        dbt = dbt_resource(project)
+        dbt = dbt_resource(project, target)
         selection = select or f"fqn:{project_name(project.dbt)}.{workflow}"
         try:
             with (

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import dagster as dg
+import psutil
 import pytest
-from projects import REPOSITORY, make_project
+from projects import REPOSITORY, make_project, wait_until
 
 from dataflow.orchestration.dbt_project import dbt_environment
 from dataflow.orchestration.dbt_resource import ProjectDbt, dbt_resource, time_limit
@@ -29,7 +31,7 @@ def test_one_command_is_one_process_that_knows_the_version(
         f'#!/bin/sh\necho "$@" >> "{calls}"\nexec "{sys.executable}" -m dbt.cli.main "$@"\n'
     )
     counting.chmod(0o755)
-    given = dbt_resource(project)
+    given = dbt_resource(project, project.dbt)
     dbt = ProjectDbt(
         project_dir=given.project_dir,
         profiles_dir=given.profiles_dir,
@@ -56,7 +58,7 @@ def test_a_dbt_that_never_ends_is_ended_at_its_limit(
     hanging = tmp_path / "dbt"
     hanging.write_text("#!/bin/sh\nexec sleep 100\n")
     hanging.chmod(0o755)
-    given = dbt_resource(project)
+    given = dbt_resource(project, project.dbt)
     dbt = ProjectDbt(
         project_dir=given.project_dir,
         profiles_dir=given.profiles_dir,
@@ -71,3 +73,25 @@ def test_a_dbt_that_never_ends_is_ended_at_its_limit(
     with pytest.raises(dg.Failure, match=r"longer than 0\.5 seconds"):
         build()
     assert invocation.process.poll() is not None
+
+
+def test_dbt_ends_with_its_run_even_by_kill_9(tmp_path: Path) -> None:
+    starts = (
+        "import subprocess, sys, time; from pathlib import Path;"
+        "from dataflow.orchestration.dbt_resource import tied_command;"
+        "command = tied_command(Path(sys.argv[1]), sys.argv[2]);"
+        "print(subprocess.Popen([command, '600']).pid, flush=True); time.sleep(600)"
+    )
+    sleep = shutil.which("sleep")
+    assert sleep
+    run = subprocess.Popen(
+        [sys.executable, "-c", starts, str(tmp_path), sleep], stdout=subprocess.PIPE, text=True
+    )
+    assert run.stdout
+    dbt = psutil.Process(int(run.stdout.readline()))
+    wait_until(lambda: dbt.name() == "sleep", 30)
+
+    run.kill()
+    run.wait()
+
+    wait_until(lambda: not dbt.is_running() or dbt.status() == psutil.STATUS_ZOMBIE, 10)
