@@ -165,7 +165,7 @@ def acquire(
     """
     return acquire_folder(
         lock_folder(database),
-        "Waiting for the warehouse, held by",
+        "Waiting for the warehouse, held by ",
         holder=holder,
         timeout=timeout,
         on_wait=on_wait,
@@ -255,7 +255,7 @@ def _take(
             if now - started >= timeout:
                 raise _locked(folder, timeout)
             if now >= next_message:
-                on_wait(f"{waiting} {_name_holder(folder)}")
+                on_wait(f"{waiting}{_name_holder(folder)}")
                 next_message = now + MESSAGE_EVERY
                 os.utime(ticket)
             # The first in the queue looks often, so that the hand-over is quick; nobody
