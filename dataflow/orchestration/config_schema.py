@@ -37,6 +37,10 @@ def _config_type(kind: Any, name: str) -> Any:
         return dg.Any
     if origin is typing.Literal and all(isinstance(argument, str) for argument in arguments):
         return dg.Enum(name, [dg.EnumValue(argument) for argument in arguments])
+    if origin is typing.Literal:
+        return dg.Any  # Dagster's enums are text
+    if kind is tuple or origin is tuple:
+        return dg.Array(dg.Any)
     if kind is list or origin is list:
         return dg.Array(_config_type(arguments[0], name) if arguments else dg.Any)
     if kind is dict or origin is dict:

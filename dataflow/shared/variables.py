@@ -60,6 +60,11 @@ def resolve(value: Any, environment: Mapping[str, str] | None = None) -> Any:
     return _resolve(value, environment)
 
 
+def without_escapes(value: Any) -> Any:
+    """`value`, which names no variable, with `${VAR}` where it says `$${VAR}`."""
+    return _resolve(value, {})
+
+
 def _resolve(value: Any, environment: Mapping[str, str]) -> Any:
     if isinstance(value, str):
         return PATTERN.sub(
@@ -72,6 +77,8 @@ def _resolve(value: Any, environment: Mapping[str, str]) -> Any:
         )
     if isinstance(value, Mapping):
         return {key: _resolve(item, environment) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, tuple):
+        return tuple(_resolve(item, environment) for item in value)
+    if isinstance(value, list):
         return [_resolve(item, environment) for item in value]
     return value

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataflow.errors import ConfigurationError
-from dataflow.shared.variables import variables_in
+from dataflow.shared.variables import variables_in, without_escapes
 from dataflow.stages.parameters import INJECTED_TAG, Declaration, Parameter, read_declaration
 
 if TYPE_CHECKING:
@@ -115,6 +115,8 @@ def prepare_notebook(
         cell.metadata["tags"] = [INJECTED_TAG]
         # The same id every run: executed notebooks of two runs can be compared cell by cell.
         cell["id"] = "injected-parameters"
+        if (prepared.nbformat, prepared.nbformat_minor) < (4, 5):
+            del cell["id"]  # cells have none before
         prepared.cells.insert(_position_of(prepared, notebook, declaration.cell) + 1, cell)
     return prepared
 
@@ -146,6 +148,7 @@ def _expression(parameter: Parameter, value: Any, translator: Any) -> str:
     if next(variables_in(value), None):
         call = f"resolve({translator.translate(value)})"
         return _read_as(parameter, value, call)
+    value = without_escapes(value)
     return _literal(value, "datetime." in parameter.annotation, translator)
 
 
@@ -153,10 +156,14 @@ def _literal(value: Any, dotted: bool, translator: Any) -> str:
     """`value` as source; papermill's translator knows no dates, and makes text of them."""
     if isinstance(value, (datetime.date, datetime.datetime)):
         # Named as in the annotation: that name is there wherever the annotation works.
+        if getattr(value, "tzinfo", None) is not None:  # the annotation brings no `timezone`
+            return f"{'datetime.' if dotted else ''}datetime.fromisoformat({value.isoformat()!r})"
         text = repr(value)  # datetime.date(2018, 2, 5)
         return text if dotted else text.replace("datetime.", "", 1)
     if isinstance(value, list):
         return "[" + ", ".join(_literal(item, dotted, translator) for item in value) + "]"
+    if isinstance(value, tuple):
+        return "(" + "".join(f"{_literal(item, dotted, translator)}, " for item in value) + ")"
     if isinstance(value, dict):
         items = (
             f"{translator.translate(key)}: {_literal(item, dotted, translator)}"

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from projects import markdown, write_notebook
 
 from dataflow.orchestration.selection import version_of
 from dataflow.project import Project
 from dataflow.workflows.load import load_workflow
-from tests.projects import markdown, write_notebook
 
 CODE = """\
 from places import x

@@ -28,7 +28,13 @@ from dataflow.errors import ParameterError
 from dataflow.orchestration.config_schema import config_schema
 from dataflow.orchestration.run import RunPlan, plan_run
 from dataflow.project import Project
-from dataflow.stages.notebook import declared_parameters, prepare_notebook, read_notebook
+from dataflow.stages.display import plain
+from dataflow.stages.notebook import (
+    declared_parameters,
+    injected_source,
+    prepare_notebook,
+    read_notebook,
+)
 from dataflow.stages.parameters import REQUIRED, Declaration, read_declaration
 from dataflow.stages.values import check_values, convert
 from dataflow.workflows.registry import get_workflow
@@ -384,6 +390,39 @@ def test_values_of_every_type_arrive_as_they_were_meant(tmp_path: Path) -> None:
     assert namespace["days"] == [datetime.date(2020, 1, 31)]
     assert namespace["weights"] == {"a": 1.0}
     assert (namespace["dry"], namespace["limit"], namespace["rows"]) == (True, None, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "wanted"),
+    [
+        ("moment", "2020-01-31T10:00:00Z", datetime.datetime(2020, 1, 31, 10, tzinfo=datetime.UTC)),
+        ("pair", "[3, 4]", (3, 4)),
+        ("one", "[3]", (3,)),
+        ("from_file", "$${HOME}/a", "${HOME}/a"),
+        ("level", "2", 2),
+    ],
+)
+def test_a_value_arrives_in_the_notebook_and_in_dagster_alike(
+    tmp_path: Path, name: str, given: str, wanted: Any
+) -> None:
+    declaration = declare(tmp_path, EVERY_TYPE + "\npair = (1, 2)\none = (1,)")
+    values = check_values(declaration, {name: given}, stage="stage")
+    schema = resolve_to_config_type(dg.Shape(config_schema(declaration.parameters, "demo")))
+    assert process_config(schema, {name: plain(values[name])}).success
+    namespace: dict[str, Any] = {"datetime": datetime.datetime}
+    exec(injected_source(declaration, values), namespace)
+    assert namespace[name] == wanted
+
+
+def test_a_notebook_of_an_older_format_stays_a_valid_one(tmp_path: Path) -> None:
+    declaration = declare(tmp_path, EVERY_TYPE)
+    nb = read_notebook(declaration.notebook)
+    nb.nbformat_minor = 4
+    for cell in nb.cells:
+        del cell["id"]
+    prepared = prepare_notebook(nb, declaration, {"rows": 3})
+    assert prepared.cells[2].source.endswith("rows = 3")
+    nbformat.validate(prepared)
 
 
 @pytest.mark.parametrize(
