@@ -259,6 +259,19 @@ def test_a_name_with_a_stage_goes_to_that_stage_only(tmp_path: Path) -> None:
     assert planned.values == {"count": {"min_magnitude": 4.0}}
 
 
+def test_a_secret_given_in_clear_goes_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THE_TOKEN", "s3cret-of-ours")
+    workflow = Workflow(
+        {"load": [parameters('header: str = ""\nmode: Literal["a"] = "a"')]},
+        config={"ingestion": {"source": {"token": "${THE_TOKEN}"}}},
+    )
+    project = make_project(tmp_path / "project", {"demo": workflow})
+    planned = plan(project, header="Bearer s3cret-of-ours", mode="a")
+    assert planned.values == {"load": {"header": "Bearer ${THE_TOKEN}", "mode": "a"}}
+
+
 def test_all_mistakes_in_all_stages_are_told_at_once(tmp_path: Path) -> None:
     project = demo(tmp_path)
     config = project.notebooks / "demo" / "config.yaml"
