@@ -28,6 +28,7 @@ from dataflow.project import Project
 from dataflow.runs.index import ENDED_WELL, list_runs
 from dataflow.shared.db import get_duckdb_connection
 from dataflow.stages.display import plain
+from dataflow.warehouse.layout import Layout
 from dataflow.workflows.model import Workflow
 from dataflow.workflows.names import nearest
 
@@ -221,11 +222,14 @@ def _values(
 def newest_attempts(project: Project, workflow_id: str) -> dict[str, dict[str, Any]]:
     """For each step what the archive has of its newest attempt, and as `run_id` of which run."""
     found: dict[str, dict[str, Any]] = {}
+    restored_at = Layout.of(project).restored_at()
     for run in list_runs(project, workflow_id):
         for name, step in run.steps.items():
             begun = step.get("started_at")
             if begun and (name not in found or begun > found[name]["started_at"]):
                 found[name] = {**step, "run_id": run.run_id}
+                if restored_at is not None and begun < restored_at:
+                    found[name]["status"] = "undone by a restore"
     return found
 
 

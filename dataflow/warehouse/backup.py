@@ -6,10 +6,11 @@ import contextlib
 import itertools
 import shutil
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataflow.base.files import sync, whole_file
+from dataflow.base.files import sync, whole_file, write_whole
 from dataflow.errors import ConfigurationError, WarehouseError
 from dataflow.warehouse import lock
 from dataflow.warehouse.failures import translated
@@ -91,10 +92,17 @@ def restore(project: Project, source: Path, *, timeout: float = 600) -> Backup:
             shutil.copyfile(source, draft)
             tables, rows = _read(draft, source, "Use another backup.")
             sync(draft)
+            # Before the file is there: from then on nothing that ran before counts as passed.
+            _note_restored(layout)
             # A log beside the new file would be replayed into it; the old one goes with the
             # old file, so that nothing of it is lost either.
             aside = _set_aside(working)
         return Backup(working, working.stat().st_size, tables, rows, aside)
+
+
+def _note_restored(layout: Layout) -> None:
+    moment = datetime.now(UTC).isoformat(timespec="milliseconds")
+    write_whole(layout.restored, moment + "\n")
 
 
 def _set_aside(working: Path) -> Path | None:

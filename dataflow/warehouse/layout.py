@@ -71,6 +71,18 @@ class Layout:
         """Big published tables, one Parquet file each."""
         return self.published / "data"
 
+    @property
+    def restored(self) -> Path:
+        """When a backup was last put in the warehouse's place: what ran before is undone."""
+        return self.folder / "restored-at"
+
+    def restored_at(self) -> str | None:
+        """The moment in UTC, in ISO form; None when that never happened."""
+        try:
+            return self.restored.read_text("ascii").strip()
+        except FileNotFoundError:
+            return None
+
     def writes_of(self, run_id: str) -> Path:
         """The record of what a run's stages wrote."""
         return self.folder / "writes" / f"{run_id}.jsonl"

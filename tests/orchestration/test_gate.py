@@ -118,3 +118,18 @@ def test_a_warehouse_that_was_moved_away_is_made_again_and_not_published_empty(p
     assert "exit 0" in run(project, "good 7", "--changed")
     assert run_data(project, "flow")["selection"] is None
     assert shown(project) == 7
+
+
+def test_what_was_restored_is_not_published_without_running_again(project):
+    backup = project.root / "backup.duckdb"
+    assert "exit 1" in run(project, "bad 8")
+    assert dataflow(project, "db", "backup", str(backup)).returncode == 0
+    assert "exit 0" in run(project, "good 9", "--changed")
+    assert dataflow(project, "db", "restore", str(backup), "--yes").returncode == 0
+
+    refused = run(project, "good 9", "--only", "publish")
+
+    assert "make undone by a restore" in refused
+    assert shown(project) == 9
+    assert "exit 0" in run(project, "good 10", "--from", "publish")
+    assert shown(project) == 10
