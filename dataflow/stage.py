@@ -1,8 +1,8 @@
 """What a stage says about its own result: figures, checks, and that there was nothing to do.
 
-By hand, in JupyterLab, each call shows a small box. In a run the same display travels in the
-executed notebook, from which DATAFLOW reads it (see `dataflow.stages.result`): the notebook
-itself is the record, no second channel can disagree with it.
+By hand, in JupyterLab, each call shows a small box. In a run the kernel sends the result beside the
+box as well, since a display can be cleared or captured, and the engine keeps it in the executed
+notebook's metadata (see `dataflow.stages.result`).
 """
 
 from __future__ import annotations

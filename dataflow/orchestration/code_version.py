@@ -20,16 +20,14 @@ from typing import Any
 
 from dataflow.dashboard.paths import dashboard_url
 from dataflow.project import Project
-from dataflow.shared.variables import variables_in
+from dataflow.shared.variables import DBT_VARIABLE, MADE_BY_DBT, variables_in
 from dataflow.stages.notebook import read_notebook
 from dataflow.stages.parameters import INJECTED_TAG
 from dataflow.workflows.model import Stage, Workflow
 
 # What of the section `workflow` changes nothing that a step makes.
 _ABOUT = {"description", "schedule", "timezone", "owner", "tags"}
-_MADE_BY_DBT = {"target", "logs", "dbt_packages"}
 _MADE_BY_EVIDENCE = {"node_modules", "build", "sources", "pages"}
-_ENV_VAR = re.compile(r"""env_var\s*\(\s*["'](\w+)["']""")
 _BIG = 16_000_000  # bytes from which a file counts by size and time, not by content
 _LONG = 20_000  # characters from which a string is text, not the names of files
 
@@ -77,12 +75,12 @@ def models_version(project: Project, workflow: Workflow) -> str:
     named: set[str] = set()
     for path in _below(project.dbt):
         parts = path.relative_to(project.dbt).parts
-        if parts[0] in _MADE_BY_DBT or path.suffix == ".md":
+        if parts[0] in MADE_BY_DBT or path.suffix == ".md":
             continue
         if len(parts) > 2 and parts[0] != "macros" and parts[1] in others:
             continue
         content = _content(path)
-        named.update(_ENV_VAR.findall(content.decode("utf-8", "replace")))
+        named.update(DBT_VARIABLE.findall(content.decode("utf-8", "replace")))
         _add(digest, "/".join(parts), content)
     named.discard("DATAFLOW_WAREHOUSE_PATH")
     _add_variables(digest, project, [f"${{{name}}}" for name in sorted(named)])

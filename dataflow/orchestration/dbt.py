@@ -1,6 +1,5 @@
 """dbt models as Dagster assets: one `dbt build` per workflow and run, its tests as checks."""
 
-import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from dagster_dbt import (
 )
 
 from dataflow.orchestration import names
+from dataflow.orchestration.clean import clean_log
 from dataflow.orchestration.dbt_project import dbt_environment, read_manifest, workflow_of
 from dataflow.orchestration.dbt_resource import dbt_resource, time_limit
 from dataflow.orchestration.dbt_results import failures_in, read_results
@@ -79,8 +79,7 @@ def _build(
 ) -> Iterator[Any]:
     with (
         write_lock(project, holder=f"dbt build of {workflow.id}, run {context.run_id[:8]}"),
-        (step.archive.folder / "dbt.log").open("a", encoding="utf-8") as log,
-        contextlib.redirect_stdout(log),
+        clean_log(step.archive.folder / "dbt.log", step.secrets),
     ):
         invocation = dbt.cli(
             ["build"],

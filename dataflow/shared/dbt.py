@@ -44,6 +44,7 @@ def run_dbt_models(
     """
     import dagster as dg
 
+    from dataflow.orchestration.clean import clean_log
     from dataflow.orchestration.dbt_project import dbt_environment, has_models
     from dataflow.orchestration.dbt_resource import dbt_resource, time_limit
     from dataflow.orchestration.dbt_results import failures_in, read_results
@@ -73,8 +74,7 @@ def run_dbt_models(
         try:
             with (
                 write_lock(project, holder=f"dbt build of {workflow}, run {context.run_id[:8]}"),
-                (step.archive.folder / "dbt.log").open("a", encoding="utf-8") as log,
-                contextlib.redirect_stdout(log),
+                clean_log(step.archive.folder / "dbt.log", step.secrets),
             ):
                 invocation = dbt.cli(
                     ["build", "--select", selection],

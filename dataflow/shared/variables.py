@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from dataflow.errors import ConfigurationError
@@ -13,6 +15,11 @@ from dataflow.errors import ConfigurationError
 PATTERN = re.compile(
     r"(?P<escape>\$)?\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}"
 )
+
+# What dbt's files read of the environment, and the folders in which it keeps what it makes.
+DBT_VARIABLE = re.compile(r"""env_var\s*\(\s*["'](\w+)["']""")
+DBT_TEXTS = {".sql", ".yml", ".yaml", ".csv", ".py"}
+MADE_BY_DBT = {"target", "logs", "dbt_packages"}
 
 
 def variables_in(value: Any) -> Iterator[tuple[str, str | None]]:
@@ -82,3 +89,14 @@ def _resolve(value: Any, environment: Mapping[str, str]) -> Any:
     if isinstance(value, list):
         return [_resolve(item, environment) for item in value]
     return value
+
+
+def variables_of_dbt(folder: Path) -> list[str]:
+    """The variables that the files of the dbt project in `folder` read by `env_var`."""
+    found: set[str] = set()
+    for path in folder.rglob("*"):
+        parts = path.relative_to(folder).parts
+        if path.suffix in DBT_TEXTS and not MADE_BY_DBT.intersection(parts):
+            with contextlib.suppress(OSError):
+                found.update(DBT_VARIABLE.findall(path.read_text("utf-8", "replace")))
+    return sorted(found - {"DATAFLOW_WAREHOUSE_PATH"})

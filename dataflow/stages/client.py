@@ -131,6 +131,12 @@ class StageClient(KernelClient):
                 return False
             except asyncio.CancelledError:
                 raise
+            except Exception as error:  # while saving, most likely: a full disk
+                if self._interrupts.error is not None:
+                    manager.cell_failed(cell, *CANCELLED, cancelled=True)
+                else:
+                    manager.cell_failed(cell, type(error).__name__, str(error))
+                raise
             except BaseException:
                 manager.cell_failed(cell, *CANCELLED, cancelled=True)
                 raise

@@ -19,8 +19,8 @@ RESULT_MESSAGE = "dataflow_result"
 LISTENS_VARIABLE = "DATAFLOW_ENGINE_LISTENS"
 
 
-class StageSkipped(Exception):
-    """Ends a stage early, as a success."""
+class StageSkipped(BaseException):
+    """Ends a stage early, as a success; no error, so that no `except Exception` takes it for one."""
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows instead of a traceback: this is not an error."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import multiprocessing
 import os
@@ -80,15 +81,16 @@ def peak_memory(pid: int) -> int | None:
 
 def end_group(pid: int) -> None:
     """Kill process `pid` and everything it started in its process group, at once."""
-    if pid <= 0 or pid == os.getpid():
+    if pid <= 0 or pid in (os.getpid(), os.getpgrp()):
         return
     try:
-        if os.getpgid(pid) == pid:  # never the group of the caller
-            os.killpg(pid, signal.SIGKILL)
-        else:
-            os.kill(pid, signal.SIGKILL)
+        # By its number: the group outlives its leader, who may be gone already.
+        os.killpg(pid, signal.SIGKILL)
+        return
     except (ProcessLookupError, PermissionError):
         pass
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)  # it leads no group
 
 
 def in_words(returncode: int | None) -> str:

@@ -82,7 +82,8 @@ class Scrubber:
         self._secrets = dict(secrets or {})
         # The longest first: the project may lie in the home folder.
         self._paths = [
-            (re.compile(re.escape(path) + r"(?![\w.-])"), shown)
+            # Whole, not as a part of another: `s3://bucket/root`. A colour may stand before it.
+            (re.compile(r"(?:(?<![\w.-])|(?<=[\d\[]m))" + re.escape(path) + r"(?![\w.-])"), shown)
             for path, shown in sorted((paths or {}).items(), key=lambda item: -len(item[0]))
             if len(path) > 1
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import sys
@@ -228,3 +229,30 @@ def test_two_interrupts_in_a_row_leave_no_kernel_and_a_readable_file(tmp_path: P
     execution.end()
     assert is_gone(kernel, within=1)
     assert statuses(nbformat.read(execution.output, as_version=4))
+
+
+def test_what_goes_wrong_in_the_engine_itself_is_a_failure_and_no_cancel(tmp_path):
+    def full(name: str, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        run_cells(tmp_path, ["print('much')", "'never'"], on_output=full)
+
+    nb = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    assert statuses(nb) == ["failed", "pending"]
+    assert "No space left" in error_of(nb).evalue
+
+
+def test_what_a_cell_started_ends_with_a_kernel_that_was_killed(tmp_path):
+    started = tmp_path / "child"
+    start = (
+        "import os, signal, subprocess\n"
+        "child = subprocess.Popen(['sleep', '300'])\n"
+        f"open({str(started)!r}, 'w').write(str(child.pid))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+
+    assert run_cells(tmp_path, [start]).status == "failed"
+
+    child = int(started.read_text())
+    assert not psutil.pid_exists(child) or is_gone(psutil.Process(child), 5)

@@ -19,8 +19,11 @@ def test_the_projects_folder_and_the_home_folder_are_taken_out():
 def test_what_only_begins_like_it_stays():
     scrub = Scrubber().with_paths(PATHS)
 
-    for text in ("/home/annabel/x", "/home/ann-lee", "/home/ann.txt"):
+    for text in ("/home/annabel/x", "/home/ann-lee", "/home/ann.txt", "s3://bucket/home/ann/x"):
         assert scrub.text(text) == text
+    assert scrub.text("file:///home/ann/x and \x1b[0;32m/home/ann/y") == (
+        "file://~/x and \x1b[0;32m~/y"
+    )
 
 
 def test_secrets_are_still_taken_out():
