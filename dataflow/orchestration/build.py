@@ -57,7 +57,24 @@ def build_definitions(project: Project) -> Any:
     """
     only = os.environ.get(ONLY_VARIABLE)
     registered = [entry for entry in read_workflows(project) if only in (None, entry.id)]
-    return _definitions(project, [_part(project, entry) for entry in registered])
+    parts = [_part(project, entry) for entry in registered]
+    try:
+        dg.Definitions.validate_loadable(definitions := _definitions(project, parts))
+    except Exception:  # two that are right each by itself: an asset or a step of one name
+        return _definitions(project, _fitting(project, registered, parts))
+    return definitions
+
+
+def _fitting(project: Project, registered: list[Registered], parts: list[Part]) -> list[Part]:
+    """The parts that Dagster takes together; of two that do not fit, the later one is broken."""
+    kept: list[Part] = []
+    for entry, part in zip(registered, parts, strict=True):
+        try:
+            dg.Definitions.validate_loadable(_definitions(project, [*kept, part]))
+        except Exception as error:
+            part = _broken(project, entry, [f"it does not fit the others: {error}"])
+        kept.append(part)
+    return kept
 
 
 def _definitions(project: Project, parts: list[Part]) -> Any:

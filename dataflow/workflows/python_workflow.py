@@ -138,7 +138,9 @@ def _import(project: Project, workflow: Workflow, folder: Path) -> Registration:
         raise ConfigurationError(
             f"not valid Python: {error.msg}", where=f"{place}:{error.lineno}"
         ) from error
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # an exit, or what pytest raises to skip, too
         reason = str(error).strip().split("\n")[0]
         raise ConfigurationError(
             f"{type(error).__name__}: {reason}" if reason else type(error).__name__,

@@ -86,21 +86,31 @@ def examine_dbt(project: Project) -> list[Problem]:
 
 
 def stray_folders(project: Project) -> list[Problem]:
-    """Folders that look like workflows and are none, because they have no config.yaml."""
+    """Folders that look like workflows and are none: without a config.yaml, or unreadable."""
     if not project.notebooks.is_dir():
         return []
-    return [
-        Problem(
-            "the folder has notebooks and no config.yaml: it is not a workflow",
-            folder,
-            hint='Add a config.yaml with "workflow:" and, below it, "name:".',
-        )
-        for folder in sorted(project.notebooks.iterdir())
-        if folder.is_dir()
-        and not folder.name.startswith(".")
-        and not (folder / "config.yaml").exists()
-        and next(folder.glob("*.ipynb"), None)
-    ]
+    problems = []
+    for folder in sorted(project.notebooks.iterdir()):
+        if folder.name.startswith(".") or not folder.is_dir():
+            continue
+        try:
+            files = {path.name for path in folder.iterdir()}
+            stray = not (folder / "config.yaml").exists()
+        except OSError as error:
+            hint = f"Let yourself in: chmod u+rwx {project.relative(folder)}"
+            problems.append(
+                Problem(f"the folder cannot be read: {error.strerror}", folder, hint=hint)
+            )
+            continue
+        if stray and any(name.endswith(".ipynb") for name in files):
+            problems.append(
+                Problem(
+                    "the folder has notebooks and no config.yaml: it is not a workflow",
+                    folder,
+                    hint='Add a config.yaml with "workflow:" and, below it, "name:".',
+                )
+            )
+    return problems
 
 
 def _notebooks(folder: Path, workflow: Workflow | None) -> list[tuple[Path, str, dict[str, Any]]]:

@@ -73,6 +73,11 @@ def read_yaml(path: Path) -> YamlFile:
                 "Check the indentation and the quotes around this line.",
             )
         )
+    except RecursionError:
+        hint = "Write it flat; an alias (*name) cannot stand inside of what it stands for."
+        file.problems.append(
+            Problem("not valid YAML: nested too deeply, or in itself", path, 1, hint)
+        )
     except (yaml.YAMLError, ValueError) as error:
         file.problems.append(Problem(f"not valid YAML: {error}", path))
     return file

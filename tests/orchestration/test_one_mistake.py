@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,8 @@ from projects import Workflow, dataflow, make_project
 from dataflow.orchestration.build import BROKEN_TAG, build_definitions
 from dataflow.orchestration.names import check_name
 from dataflow.project import Project
-from dataflow.workflows.validate import examine_workflow
+from dataflow.workflows.registry import read_workflows
+from dataflow.workflows.validate import examine_workflow, stray_folders
 
 STAGE = "from dataflow import stage"
 CONFLICT = '{"cells": [\n<<<<<<< ours\n=======\n>>>>>>> theirs\n]}'
@@ -41,6 +46,37 @@ BROKEN = {
     "typo": "shedule",
     "umläut": "small letters",
     "takes": "good_raw.t",
+    "syntax": "not valid Python",
+    "in_circles": "good_in_circles",
+    "endless": "RecursionError",
+    "skips": "Skipped",
+    "alias": "in itself",
+    "nested": "nested too deeply",
+    "latin": "cannot be read",
+    "list": "no mapping",
+    "cron": "99 6 * * *",
+    "twice": "given twice",
+    "zone": "Mars/One",
+    "links": "no notebook `work.ipynb`",
+    "empty_notebook": "not a valid notebook",
+    "odd name!": "small letters",
+}
+# What a config.yaml holds, by the workflow.
+CONFIGS = {
+    "alias": b"workflow: &w\n  name: *w\n",
+    "nested": b"workflow:\n  name: " + b"[" * 3000,
+    "latin": b"workflow:\n  name: \xe4\n",
+    "list": b"- workflow\n",
+    "twice": b"workflow:\n  name: a\nworkflow:\n  name: b\n",
+    "zone": b"workflow:\n  name: a\n  schedule: '0 6 * * *'\n  timezone: Mars/One\n",
+    "cron": b"workflow:\n  name: a\n  schedule: '99 6 * * *'\n",
+}
+# What a dagster_job.py holds, by the workflow.
+JOB_FILES = {
+    "syntax": "def whole(:\n",
+    "in_circles": "from .good_in_circles import whole\n",
+    "endless": "def whole():\n    whole()\n\nwhole()\n",
+    "skips": "import pytest\npytest.skip('not here', allow_module_level=True)\n",
 }
 # Odd, and still no mistake.
 FINE = {
@@ -71,11 +107,29 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
             "input": plain,
             "umläut": plain,
             "takes": Workflow({"work": make}, takes),
+            "links": Workflow({}, [{"notebook": "work.ipynb"}]),
+            "empty_notebook": plain,
+            "odd name!": plain,
+            **dict.fromkeys(CONFIGS, plain),
+            # Right each by itself, and one step's name together.
+            "pair": {"of__names": ["1"]},
+            "pair__of": {"names": ["1"]},
             **FINE,
             "named": Workflow(plain, config={"workflow": {"name": "Named", **names}}),
         },
     )
     (made.notebooks / "merged" / "work.ipynb").write_text(CONFLICT)
+    (made.notebooks / "empty_notebook" / "work.ipynb").write_text("")
+    (made.notebooks / "links" / "work.ipynb").symlink_to("work.ipynb")
+    (made.notebooks / "links" / "again").symlink_to("..")
+    for name, content in CONFIGS.items():
+        (made.notebooks / name / "config.yaml").write_bytes(content)
+    for name, code in JOB_FILES.items():
+        folder = write_config(made, name, f"workflow:\n  name: {name}\n")
+        (folder / "dagster_job.py").write_text(code)
+    (made.notebooks / "in_circles" / "good_in_circles.py").write_text(
+        "from .dagster_job import whole\n"
+    )
     write_config(made, "typo", "workflow:\n  name: Typo\n  schedule: '0 6 * * *'\nshedule: x\n")
     (made.notebooks / "typo" / "config.yaml").write_text(
         "workflow:\n  name: Typo\n  schedule: '0 6 * * *'\nstages:\n  - shedule: x\n"
@@ -110,7 +164,7 @@ def test_a_good_workflow_runs_beside_all_the_mistakes(project):
 def test_dagster_shows_broken_workflows_as_broken_and_keeps_their_schedules(project, repository):
     jobs = {job.name: job for job in repository.get_all_jobs()}
     broken = {name for name, job in jobs.items() if BROKEN_TAG in job.tags}
-    assert len(broken) == len(BROKEN)
+    assert len(broken) == len(BROKEN) + 1  # and the later one of the pair
     for name, said in BROKEN.items():
         found = [
             job for job in jobs.values() if f"workflow {name} is broken" in (job.description or "")
@@ -119,7 +173,8 @@ def test_dagster_shows_broken_workflows_as_broken_and_keeps_their_schedules(proj
         assert said in found[0].description, name
         failed = found[0].execute_in_process(raise_on_error=False)
         assert not failed.success
-    assert {"good", "named", *FINE} <= set(jobs) - broken
+    assert "pair__of" in broken
+    assert {"good", "named", "pair", *FINE} <= set(jobs) - broken
     assert [schedule.name for schedule in repository.schedule_defs] == ["typo_schedule"]
 
 
@@ -137,12 +192,25 @@ def test_workflows_with_odd_names_of_checks_tags_and_owners_are_fine(project):
 
 @pytest.mark.parametrize(
     "command",
-    [("workflow", "list"), ("runs", "list"), ("db", "tables"), ("workflow", "validate", "good")],
+    [
+        ("workflow", "list"),
+        ("runs", "list"),
+        ("db", "tables"),
+        ("workflow", "validate", "good"),
+        ("config", "show", "good"),
+    ],
 )
 def test_commands_about_all_workflows_work_beside_broken_ones(project, command):
     done = dataflow(project, *command)
     assert "Traceback" not in done.stderr
     assert done.returncode == 0, done.stderr
+
+
+def test_doctor_lists_the_broken_workflows(project):
+    done = dataflow(project, "doctor")
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 1
+    assert "alias" in done.stdout + done.stderr
 
 
 def test_a_broken_workflow_is_refused_with_what_is_wrong(project):
@@ -156,3 +224,31 @@ def test_different_checks_have_different_names_in_dagster():
     assert len({check_name(name) for name in names}) == len(names)
     assert check_name("no negative depths") == "no_negative_depths"
     assert all(name.isascii() for name in map(check_name, names))
+
+
+def test_a_folder_that_cannot_be_read_is_named_and_nothing_else_is_hindered():
+    with tempfile.TemporaryDirectory() as home:
+        project = make_project(Path(home) / "project", {"good": {"work": ["1"]}})
+        (project.notebooks / "closed").mkdir(mode=0)
+        for folder in (Path(home), project.root, project.notebooks, project.notebooks / "good"):
+            folder.chmod(0o755)
+        with anybody():
+            problems = stray_folders(project)
+            found = [entry.id for entry in read_workflows(project)]
+    assert [(problem.path, "cannot be read" in problem.message) for problem in problems] == [
+        (project.notebooks / "closed", True)
+    ]
+    assert found == ["good"]
+
+
+@contextlib.contextmanager
+def anybody() -> Iterator[None]:
+    """Without the rights of the machine's administrator, whom no permission keeps out."""
+    administrator = os.geteuid() == 0
+    if administrator:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if administrator:
+            os.seteuid(0)

@@ -130,6 +130,8 @@ CONFIGURATION = [
     Mistake("an empty file", whole(CONFIG, ""), f"{CONFIG}:1", 'Start it with "workflow:"'),
     Mistake("a list in place of a mapping", whole(CONFIG, "- a\n"), f"{CONFIG}:1", 'Start it with "workflow:"'),
     Mistake("not UTF-8", whole(CONFIG, b"workflow:\n  name: \xff\n"), CONFIG, "UTF-8"),
+    Mistake("an alias in itself", whole(CONFIG, "workflow: &lab\n  name: *lab\n"), f"{CONFIG}:1", "Write it flat"),
+    Mistake("brackets without an end", whole(CONFIG, "workflow: " + "[" * 3000), f"{CONFIG}:1", "Write it flat"),
     Mistake("no workflow section", whole(CONFIG, "ingestion: {}\n"), CONFIG, "Add `workflow:`"),
     Mistake("no name", config("  name: Lab\n", ""), f"{CONFIG}:1", "Add `name:`"),
     Mistake("an empty name", config("name: Lab", 'name: ""'), f"{CONFIG}:2", "Write text"),
@@ -189,6 +191,7 @@ NOTEBOOKS = [
 
 NAMES = [
     Mistake("a workflow called main", renamed("main"), "notebooks/main", "Rename the folder"),
+    Mistake("a workflow called like something of Dagster's", renamed("input"), "notebooks/input", "Rename the folder"),
     Mistake("a workflow called like a word of Python", renamed("class"), "notebooks/class", "Rename the folder"),
     Mistake("a workflow with capitals and a dash", renamed("My-Lab"), "notebooks/My-Lab", "Rename the folder"),
     Mistake("a workflow that starts with a digit", renamed("2labs"), "notebooks/2labs", "Rename the folder"),
