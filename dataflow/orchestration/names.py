@@ -73,7 +73,7 @@ def owners(owner: str | None) -> list[str] | None:
     """Who answers for a workflow, as Dagster takes it: an address, or a team's name."""
     if not owner:
         return None
-    return [owner if ADDRESS.fullmatch(owner) else f"team:{_plain(owner) or _hash(owner)}"]
+    return [owner if ADDRESS.fullmatch(owner) else f"team:{owner}"]
 
 
 def tags(names: Iterable[str]) -> dict[str, str]:

@@ -256,13 +256,35 @@ def test_a_broken_job_does_not_take_the_others_down(project: Project, caplog):
 
     repository = build_definitions(project).get_repository_def()
 
-    assert set(repository.job_names) - {"__ASSET_JOB"} == {"counting"}
-    assert [s.cron_schedule for s in repository.schedule_defs] == ["5 4 * * *"]
+    assert set(repository.job_names) - {"__ASSET_JOB"} == {"broken", "counting"}
+    # The broken one keeps its schedule, on which it fails for everyone to see.
+    assert {s.cron_schedule for s in repository.schedule_defs} == {"0 0 * * *", "5 4 * * *"}
     assert "notebooks/broken/dagster_job.py:2: ZeroDivisionError" in caplog.text
+    assert "ZeroDivisionError" in repository.get_job("broken").description
+    assert (
+        "one"
+        in repository.get_job("counting").graph.node_dict["counting__job"].definition.node_dict
+    )
 
 
-def test_workflows_may_have_ops_and_resources_of_the_same_names(project: Project):
+def test_workflows_may_have_ops_of_the_same_names(project: Project):
     from dataflow.orchestration.build import build_definitions
+
+    write_workflow(project, "counting", JOB)
+    write_workflow(project, "counting_too", JOB.replace('"counting"', '"counting_too"'))
+
+    repository = build_definitions(project).get_repository_def()
+
+    assert {"counting", "counting_too"} <= {job.name for job in repository.get_all_jobs()}
+    for name in ("counting", "counting_too"):
+        nodes = repository.get_job(name).graph.node_dict[f"{name}__job"].definition.node_dict
+        assert set(nodes) == {"one", "two", "tables"}
+
+
+def test_of_two_resources_of_one_name_the_later_workflow_is_broken_in_dagster_alone(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+):
+    from dataflow.orchestration.build import BROKEN_TAG, ONLY_VARIABLE, build_definitions
 
     job = JOB.replace(
         "@op\n    def one()", '@op(required_resource_keys={"db"})\n    def one(context)'
@@ -272,11 +294,13 @@ def test_workflows_may_have_ops_and_resources_of_the_same_names(project: Project
     write_workflow(project, "counting", job)
     write_workflow(project, "counting_too", job.replace('"counting"', '"counting_too"'))
 
-    repository = build_definitions(project).get_repository_def()
+    jobs = {job.name: job for job in build_definitions(project).get_repository_def().get_all_jobs()}
 
-    for name in ("counting", "counting_too"):
-        nodes = repository.get_job(name).graph.node_dict[f"{name}__job"].definition.node_dict
-        assert set(nodes) == {"one", "two", "tables"}
+    assert BROKEN_TAG not in jobs["counting"].tags
+    assert "db" in jobs["counting_too"].description
+    monkeypatch.setenv(ONLY_VARIABLE, "counting_too")  # as a run from the command line
+    alone = build_definitions(project).get_repository_def().get_job("counting_too")
+    assert BROKEN_TAG not in alone.tags
 
 
 # -- runs ------------------------------------------------------------------------------------
