@@ -286,17 +286,3 @@ def _before(steps: list[StepInfo], name: str) -> set[str]:
         if step.name in found:
             found.update(step.after)
     return found
-
-
-def chosen_steps(project: Project, workflow: Workflow, selection: Any) -> list[str] | None:
-    """The steps that a Dagster run's asset selection means; None when it is all of them."""
-    if not selection:
-        return None
-    keys = {tuple(key.path) for key in selection}
-    steps = [step.name for step in steps_of(project, workflow)]
-    chosen = [
-        step
-        for step in steps
-        if keys.intersection(tuple(key) for key in keys_of(project, workflow, step))
-    ]
-    return None if chosen == steps else chosen
