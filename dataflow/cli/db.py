@@ -209,18 +209,18 @@ def check(as_json: JsonOption = False) -> None:
 def reset_dev(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Make the development copy anew from the published version."""
+    """Make your development copy anew from the published version."""
     from dataflow.project import Project
     from dataflow.warehouse.development import reset_development
 
     project = Project.find()
     if not yes:
-        typer.confirm("Everything written by hand to the development copy goes. On?", abort=True)
+        typer.confirm("Everything written by hand to your development copy goes. On?", abort=True)
     version = reset_development(project)
     _say(
-        "The development copy is empty: nothing is published yet."
+        "Your development copy is empty: nothing is published yet."
         if version is None
-        else f"The development copy is published version {version} again."
+        else f"Your development copy is published version {version} again."
     )
 
 

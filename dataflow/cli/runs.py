@@ -134,7 +134,7 @@ def open_run(
 def _copy_for_lab(project: Project, run: Run, stage: str, *, keep_data: bool, yes: bool) -> str:
     from dataflow.cli.output import messages
     from dataflow.runs.open import copy_for_lab
-    from dataflow.warehouse.debug_copy import copy_working_to_development, has_development_copy
+    from dataflow.warehouse.development import copy_working_to_development, has_development_copy
 
     err = messages()
     if not keep_data and not yes and has_development_copy(project):

@@ -29,6 +29,13 @@ def check_warehouse(project: Project) -> Iterator[Finding]:
         yield ok("warehouse", f"in use by {holder}")
     else:
         yield _file_finding(project, "warehouse", layout.working)
+    if layout.shared_development.exists():
+        yield warning(
+            "development copy",
+            f"{project.relative(layout.shared_development)} is of a time when all had one together",
+            f"Whoever made it ({layout.shared_development.stat().st_uid}) gets it with their next "
+            "connection by hand; delete it when nobody needs it.",
+        )
     reading = read_current(layout)
     if reading is None:
         yield ok("published version", "none yet")

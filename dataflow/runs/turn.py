@@ -32,7 +32,7 @@ def turn(
     """
     held = acquire_folder(
         project.state / "turns" / workflow_id,
-        f"Waiting for workflow {workflow_id}, held by ",
+        f"workflow {workflow_id}",
         holder=who,
         timeout=math.inf,
         on_wait=on_wait,

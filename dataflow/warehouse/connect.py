@@ -203,8 +203,8 @@ class Connection:
         if self.database == "published":
             return self._open_published()
         if self.database == "development":
-            return self._open_under_lock(self._layout.development, self._prepare_development)
-        return self._open_under_lock(self._layout.working, lambda: None)
+            return self._open_development()
+        return self._open_under_lock(self._layout.working, "the warehouse", lambda: None)
 
     def _open_published(self) -> _Opened:
         reading = versions.read_current(self._layout)
@@ -232,9 +232,14 @@ class Connection:
                 hint="Publish once more: dataflow db publish.",
             )
 
-    def _open_under_lock(self, path: Path, prepare: Callable[[], None]) -> _Opened:
+    def _open_development(self) -> _Opened:
+        from dataflow.warehouse.development import WHAT, ensure
+
+        return self._open_under_lock(self._layout.development, WHAT, lambda: ensure(self._layout))
+
+    def _open_under_lock(self, path: Path, what: str, prepare: Callable[[], None]) -> _Opened:
         started = time.monotonic()
-        held = lock.acquire(path, timeout=self._timeout, on_wait=self._on_wait)
+        held = lock.acquire(path, what, timeout=self._timeout, on_wait=self._on_wait)
         try:
             prepare()
             left = max(self._timeout - (time.monotonic() - started), 0)
@@ -243,11 +248,6 @@ class Connection:
             held.release()
             raise
         return _Opened(path, raw, held)
-
-    def _prepare_development(self) -> None:
-        from dataflow.warehouse.development import ensure
-
-        ensure(self._layout)
 
 
 def _is_duckdb_error(error: Exception) -> bool:

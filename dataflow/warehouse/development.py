@@ -1,22 +1,46 @@
-"""The development copy: what a notebook run by hand reads and writes."""
+"""The development copy: what a person's notebooks read and write when they are run by hand.
+
+Every user has their own. In it all tables are real ones, big published tables too, so that any
+statement does what it does in a run.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
 import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataflow.base.files import whole_file
+from dataflow.errors import WarehouseError
 from dataflow.warehouse import lock, versions
 from dataflow.warehouse.failures import translated
+from dataflow.warehouse.files import copy_database
 from dataflow.warehouse.layout import Layout
-from dataflow.warehouse.versions import METADATA
+from dataflow.warehouse.snapshot import make_real
+from dataflow.warehouse.versions import METADATA, Metadata
 
 if TYPE_CHECKING:
     from dataflow.project import Project
 
+WHAT = "your development copy"
+
+# From here on making the tables real takes so long that one wonders: about ten seconds.
+SAY_SO_BYTES = 512 * 2**20
+
+logger = logging.getLogger(__name__)
+
+
+def has_development_copy(project: Project) -> bool:
+    """Whether this user has a development copy, which would be lost."""
+    return Layout.of(project).development.exists()
+
 
 def reset_development(project: Project, *, timeout: float = 60.0) -> int | None:
-    """Replace the development copy by the published version; what was in it is lost.
+    """Replace the user's development copy by the published version; what was in it is lost.
 
     Args:
         project: whose copy.
@@ -30,11 +54,37 @@ def reset_development(project: Project, *, timeout: float = 60.0) -> int | None:
         WarehouseError: it cannot be written.
     """
     layout = Layout.of(project)
-    held = lock.acquire(layout.development, holder="reset of the development copy", timeout=timeout)
-    try:
+    with _held(layout.development, "reset of the development copy", timeout):
         return _renew(layout)
-    finally:
-        held.release()
+
+
+def copy_working_to_development(project: Project, *, timeout: float = 60.0) -> None:
+    """Replace the user's development copy by the working warehouse as it is now.
+
+    The published version would not do: what a failed run read and wrote is in none.
+
+    Args:
+        project: whose copy.
+        timeout: seconds to wait for writers, and for notebooks that have the copy open.
+
+    Raises:
+        WarehouseLocked: somebody had one of the two open all the time.
+        WarehouseError: there is no warehouse yet, or the copy cannot be written.
+    """
+    layout = Layout.of(project)
+    if not layout.working.exists():
+        raise WarehouseError(
+            "there is no warehouse yet",
+            where=project.relative(layout.working),
+            hint="Run a workflow: dataflow workflow run NAME.",
+        )
+
+    def copy(draft: Path) -> None:
+        with lock.write_lock(project, "copy for development", timeout):
+            copy_database(layout.working, draft, timeout)
+
+    with _held(layout.development, "renewal of the development copy", timeout):
+        _replace(layout, copy)
 
 
 def ensure(layout: Layout) -> None:
@@ -42,26 +92,72 @@ def ensure(layout: Layout) -> None:
 
     With nothing published yet it starts empty. The caller holds the copy's write lock.
     """
-    if not layout.development.exists():
+    if not layout.development.exists() and not _take_over(layout):
         _renew(layout)
 
 
 def _renew(layout: Layout) -> int | None:
+    reading = versions.read_current(layout)
+    if reading is None:
+        for path in (layout.development, _log(layout.development)):
+            path.unlink(missing_ok=True)
+        return None
+    try:
+        version, metadata = reading.version, reading.version.metadata
+        _replace(layout, lambda draft: shutil.copyfile(version.path, draft), version.path, metadata)
+        return version.number
+    finally:
+        reading.release()
+
+
+def _take_over(layout: Layout) -> bool:
+    """Make the copy that all users had together this user's, where they are the one who made it."""
+    old = layout.shared_development
+    with contextlib.suppress(FileNotFoundError):
+        if old.stat().st_uid != os.geteuid():
+            return False
+        with _held(old, "the move of the development copy", 60.0):
+            metadata = Metadata.read(old.parent)
+            _replace(layout, lambda draft: copy_database(old, draft), old, metadata)
+            for path in (old, old.with_name(METADATA)):
+                path.unlink(missing_ok=True)
+        return True
+    return False
+
+
+def _replace(
+    layout: Layout,
+    copy: Callable[[Path], object],
+    source: Path | None = None,
+    metadata: Metadata | None = None,
+) -> None:
+    """Put what `copy` makes of `source` in the place of the development copy, with real tables."""
     target = layout.development
-    with translated(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        reading = versions.read_current(layout)
-        target.with_name(target.name + ".wal").unlink(missing_ok=True)
-        if reading is None:
-            target.unlink(missing_ok=True)
-            (target.parent / METADATA).unlink(missing_ok=True)
-            return None
-        try:
-            with whole_file(target) as draft:
-                shutil.copyfile(reading.version.path, draft)
-                # The metadata first: it keeps the files of big tables from being removed.
-                if metadata := reading.version.metadata:
-                    metadata.write(target.parent)
-            return reading.version.number
-        finally:
-            reading.release()
+    files = metadata.files if metadata is not None else {}
+    size = sum(
+        path.stat().st_size for name in files.values() if (path := layout.data / name).exists()
+    )
+    if size >= SAY_SO_BYTES:
+        logger.warning(
+            "Making your development copy, with %.1f GB in big tables. This is done once.",
+            size / 1e9,
+        )
+    with translated(target), whole_file(target) as draft:
+        copy(draft)
+        if source is not None and metadata is not None and files:
+            make_real(draft, source, metadata.files, metadata.definitions)
+        # What it has is of the file that goes.
+        _log(target).unlink(missing_ok=True)
+
+
+def _log(database: Path) -> Path:
+    return database.with_name(database.name + ".wal")
+
+
+@contextlib.contextmanager
+def _held(database: Path, holder: str, timeout: float) -> Iterator[None]:
+    held = lock.acquire(database, WHAT, holder=holder, timeout=timeout)
+    try:
+        yield
+    finally:
+        held.release()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,7 +56,12 @@ class Layout:
 
     @property
     def development(self) -> Path:
-        """The copy that notebooks run by hand work on."""
+        """This user's copy, which their notebooks run by hand work on."""
+        return self.folder / "development" / _user() / FILE_NAME
+
+    @property
+    def shared_development(self) -> Path:
+        """The copy that all users had together before there was one for each."""
         return self.folder / "development" / FILE_NAME
 
     @property
@@ -86,3 +94,11 @@ class Layout:
     def writes_of(self, run_id: str) -> Path:
         """The record of what a run's stages wrote."""
         return self.folder / "writes" / f"{run_id}.jsonl"
+
+
+def _user() -> str:
+    """Who this process belongs to, as the name of a folder: `USER` may say somebody else."""
+    try:
+        return urllib.parse.quote(pwd.getpwuid(os.geteuid()).pw_name, safe="")
+    except KeyError:  # as in containers that run under any number
+        return str(os.geteuid())

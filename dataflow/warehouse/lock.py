@@ -152,6 +152,7 @@ def write_lock(
 
 def acquire(
     database: Path,
+    what: str = "the warehouse",
     *,
     holder: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
@@ -159,13 +160,15 @@ def acquire(
 ) -> Held:
     """Take the write lock of a database file; the caller releases what is returned.
 
+    Messages call the file `what`.
+
     Raises:
         WarehouseLocked: somebody else held it all the time.
         WarehouseError: the folder of the database cannot be written.
     """
     return acquire_folder(
         lock_folder(database),
-        "Waiting for the warehouse, held by ",
+        what,
         holder=holder,
         timeout=timeout,
         on_wait=on_wait,
@@ -174,7 +177,7 @@ def acquire(
 
 def acquire_folder(
     folder: Path,
-    waiting: str,
+    what: str,
     *,
     holder: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
@@ -184,7 +187,7 @@ def acquire_folder(
 
     Args:
         folder: where the lock and its queue lie; made when missing.
-        waiting: what those who wait are told, before who holds it.
+        what: what is locked, in words for those who wait.
         holder: what the lock is held for, in words.
         timeout: seconds to wait at most.
         on_wait: called with a sentence every few seconds of waiting; logged when None.
@@ -201,7 +204,7 @@ def acquire_folder(
         # Not a singleton, not thread-local: two threads exclude each other, and a connection
         # may be closed by the garbage collector in a thread that did not open it.
         lock = FileLock(folder / "write.lock", thread_local=False)
-        _take(lock, folder, waiting, timeout, on_wait or logger.warning)
+        _take(lock, folder, what, timeout, on_wait or logger.warning)
     except OSError as error:
         raise WarehouseError(
             f"cannot write in the warehouse's folder: {error.strerror or error}",
@@ -238,7 +241,7 @@ def read_holder(database: Path) -> Holder | None:
 
 
 def _take(
-    lock: FileLock, folder: Path, waiting: str, timeout: float, on_wait: Callable[[str], None]
+    lock: FileLock, folder: Path, what: str, timeout: float, on_wait: Callable[[str], None]
 ) -> None:
     """Wait for our turn and take the lock."""
     queue_folder = folder / "queue"
@@ -253,9 +256,9 @@ def _take(
             if ours and _try(lock):
                 return
             if now - started >= timeout:
-                raise _locked(folder, timeout)
+                raise _locked(folder, what, timeout)
             if now >= next_message:
-                on_wait(f"{waiting}{_name_holder(folder)}")
+                on_wait(f"Waiting for {what}, held by {_read_holder(folder) or 'another program'}")
                 next_message = now + MESSAGE_EVERY
                 os.utime(ticket)
             # The first in the queue looks often, so that the hand-over is quick; nobody
@@ -292,21 +295,19 @@ def _read_holder(folder: Path) -> Holder | None:
 
 def _program() -> str:
     if "ipykernel" in sys.modules:
-        return "a notebook run by hand"
+        # JupyterLab tells its kernels which notebook they are of.
+        notebook = Path(os.environ.get("JPY_SESSION_NAME", "")).name
+        return f"notebook {notebook}, run by hand" if notebook else "a notebook run by hand"
     return Path(sys.argv[0]).name or "a program"
 
 
-def _name_holder(folder: Path) -> str:
-    return str(_read_holder(folder) or "another program")
-
-
-def _locked(folder: Path, timeout: float) -> WarehouseLocked:
+def _locked(folder: Path, what: str, timeout: float) -> WarehouseLocked:
     holder = _read_holder(folder)
     hint = "Wait until it is done and try again"
     if holder is not None:
         hint += f", or end it: kill {holder.pid}"
     return WarehouseLocked(
-        f"the warehouse is held by {holder or 'another program'}; waited {timeout:g} s",
+        f"{what} is held by {holder or 'another program'}; waited {timeout:g} s",
         where=str(folder.parent),
         hint=hint + ".",
     )

@@ -187,6 +187,7 @@ def _metadata(layout: Layout, last: Version | None, number: int) -> Metadata:
     new = Metadata(number, now, str(layout.published))
     if last is not None and (old := last.metadata) is not None:
         new.schemas, new.files = dict(old.schemas), dict(old.files)
+        new.definitions = dict(old.definitions)
     return new
 
 
@@ -251,6 +252,10 @@ class _Making:
             copying.schemas(schemas)
             copying.tables(shared)
             self.metadata.files = kept | copying.files
+            definitions = self.metadata.definitions | copying.definitions
+            self.metadata.definitions = {
+                table: made for table, made in definitions.items() if table in self.metadata.files
+            }
             connection.execute(f"DETACH {SOURCE}")
             self._point_at_files(connection, kept)
         if self.source != self.layout.working:

@@ -10,17 +10,19 @@ refer to another file from a stored view, returns NULL for every field of a stru
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import logging
 import re
 import urllib.parse
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataflow.base.files import sync
 from dataflow.errors import WarehouseError
 from dataflow.warehouse.failures import first_line
-from dataflow.warehouse.layout import BLOCK_BYTES
+from dataflow.warehouse.layout import BLOCK_BYTES, CATALOG
 from dataflow.warehouse.names import TableName, literal, quote
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class Copying:
 
     Attributes:
         files: big tables as files: `schema.table` → name.
+        definitions: of those that have keys, the statement that makes the table.
         bytes_written: to the file and beside it.
     """
 
@@ -66,6 +69,7 @@ class Copying:
         self._number = number
         self._big_table_bytes = big_table_bytes
         self.files: dict[str, str] = {}
+        self.definitions: dict[str, str] = {}
         self.bytes_written = 0
 
     def schemas(self, schemas: list[str]) -> None:
@@ -119,11 +123,42 @@ class Copying:
             sync(path)
             point_at_file(connection, table, path, kinds)
             self.files[str(table)] = path.name
+            if (definition := _definition(connection, table)) is not None:
+                self.definitions[str(table)] = definition
             self.bytes_written += path.stat().st_size
         else:
-            _copy_inside(connection, table)
+            _copy_inside(connection, table, _definition(connection, table))
             self.bytes_written += size
         _copy_comments(connection, table)
+
+
+def make_real(
+    target: Path, source: Path, files: Iterable[str], definitions: Mapping[str, str]
+) -> None:
+    """Make real tables of the views on data files in `target`, a copy of the database `source`.
+
+    Args:
+        files: the views, as `schema.table`; what is none any more stays as it is.
+        definitions: of tables with keys, the statements that make them.
+    """
+    import duckdb
+
+    with contextlib.closing(duckdb.connect()) as connection:
+        # Views name their catalog, which otherwise is called like the file.
+        connection.execute(f"ATTACH {literal(str(target))} AS {CATALOG}")
+        connection.execute(f"ATTACH {literal(str(source))} AS {SOURCE} (READ_ONLY)")
+        connection.execute(f"USE {CATALOG}")
+        connection.execute("SET TimeZone = 'UTC'")
+        views = connection.execute(
+            "SELECT schema_name || '.' || view_name FROM duckdb_views() WHERE database_name = ? "
+            "AND contains(sql, 'read_parquet(')",
+            [SOURCE],
+        ).fetchall()
+        for name in sorted({name for (name,) in views} & set(files)):
+            table = TableName(*name.split(".", 1))
+            _drop(connection, table)
+            _copy_inside(connection, table, definitions.get(name))
+            _copy_comments(connection, table)
 
 
 def relations(connection: DuckDBPyConnection, catalog: str | None) -> set[TableName]:
@@ -243,20 +278,25 @@ def _drop(connection: DuckDBPyConnection, table: TableName) -> None:
         connection.execute(f"DROP {'VIEW' if row[0] == 'VIEW' else 'TABLE'} {table.quoted}")
 
 
-def _copy_inside(connection: DuckDBPyConnection, table: TableName) -> None:
-    import duckdb
-
+def _definition(connection: DuckDBPyConnection, table: TableName) -> str | None:
+    """The statement that made a table, where that has keys."""
     row = connection.execute(
         "SELECT t.sql, bool_or(c.constraint_type <> 'NOT NULL') FROM duckdb_tables() t "
         "LEFT JOIN duckdb_constraints() c USING (table_oid, schema_name, database_name) "
         "WHERE t.database_name = ? AND t.schema_name = ? AND t.table_name = ? GROUP BY ALL",
         [SOURCE, table.schema, table.name],
     ).fetchone()
-    if row is not None and row[1]:
+    return row[0] if row is not None and row[1] else None
+
+
+def _copy_inside(connection: DuckDBPyConnection, table: TableName, definition: str | None) -> None:
+    import duckdb
+
+    if definition is not None:
         # Keys are kept where they can be, for INSERT OR REPLACE on a development copy. They
         # cannot where they refer to other schemas, or when columns are generated.
         try:
-            connection.execute(row[0])
+            connection.execute(definition)
             connection.execute(f"INSERT INTO {table.quoted} FROM {SOURCE}.{table.quoted}")
             return
         except duckdb.Error as error:
@@ -268,8 +308,10 @@ def _copy_inside(connection: DuckDBPyConnection, table: TableName) -> None:
 def _copy_comments(connection: DuckDBPyConnection, table: TableName) -> None:
     where = [SOURCE, table.schema, table.name]
     of_table = connection.execute(
-        "SELECT comment FROM duckdb_tables() WHERE database_name = ? AND schema_name = ? "
-        "AND table_name = ? AND comment IS NOT NULL",
+        "FROM (SELECT database_name, schema_name, table_name AS name, comment FROM duckdb_tables() "
+        "UNION ALL SELECT database_name, schema_name, view_name, comment FROM duckdb_views()) "
+        "SELECT comment WHERE database_name = ? AND schema_name = ? AND name = ? "
+        "AND comment IS NOT NULL",
         where,
     ).fetchone()
     kind = connection.execute(

@@ -44,6 +44,7 @@ class Metadata:
         folder: where `published/` was then: views on big tables name their files by it.
         schemas: for each schema the workflow, run, version and time it comes from.
         files: big tables, as `schema.table` → file name in `data/`.
+        definitions: for those with keys, the statement that makes the table.
     """
 
     version: int
@@ -51,6 +52,7 @@ class Metadata:
     folder: str
     schemas: dict[str, dict[str, Any]] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    definitions: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> Metadata | None:
@@ -202,15 +204,17 @@ def _open_elsewhere(path: Path) -> bool:
 
 
 def _clean_data(layout: Layout) -> None:
-    """Remove data files that neither a version nor the development copy refers to."""
+    """Remove data files that neither a version nor a development copy of old refers to."""
     if not layout.data.is_dir():
         return
-    folders = [version.folder for version in all_versions(layout)] + [layout.development.parent]
+    folders = [version.folder for version in all_versions(layout)] + [
+        layout.shared_development.parent
+    ]
     needed: set[str] = set()
     for folder in folders:
         if metadata := Metadata.read(folder):
             needed.update(metadata.files.values())
-        elif (folder / FILE_NAME).exists() and folder != layout.development.parent:
+        elif (folder / FILE_NAME).exists() and folder != layout.shared_development.parent:
             return  # a version that cannot say what it needs: keep everything
     for path in layout.data.iterdir():
         if path.name not in needed:

@@ -83,7 +83,7 @@ def _write(
     key: Sequence[str],
     on_schema_change: OnSchemaChange,
 ) -> int:
-    there = _existing(raw, target, replaced=mode == "replace")
+    there = _existing(raw, target)
     if there is None:
         raw.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(target.schema)}")
         return _count(raw, f"CREATE TABLE {target.quoted} AS {select(incoming)}")
@@ -124,32 +124,18 @@ def _check_call(mode: str, key: Sequence[str], on_schema_change: str) -> None:
         )
 
 
-def _existing(
-    raw: DuckDBPyConnection, table: TableName, *, replaced: bool
-) -> dict[str, str] | None:
-    """The table's columns; a big published table in a development copy becomes a real one."""
+def _existing(raw: DuckDBPyConnection, table: TableName) -> dict[str, str] | None:
+    """The table's columns; None when there is no such table."""
     columns = existing_columns(raw, table)
-    where = "WHERE database_name = current_catalog() AND lower(schema_name) = ? AND lower({}) = ?"
+    is_table = (
+        "SELECT 1 FROM duckdb_tables() WHERE database_name = current_catalog() "
+        "AND lower(schema_name) = ? AND lower(table_name) = ?"
+    )
     name = [table.schema.lower(), table.name.lower()]
-    if (
-        columns is None
-        or raw.execute(
-            f"SELECT 1 FROM duckdb_tables() {where.format('table_name')}", name
-        ).fetchone()
-    ):
-        return columns
-    view = raw.execute(
-        f"SELECT sql FROM duckdb_views() {where.format('view_name')}", name
-    ).fetchone()
-    if view is None or "read_parquet(" not in view[0]:
+    if columns is not None and not raw.execute(is_table, name).fetchone():
         raise WarehouseError(
             f"{table} is a view", hint="Write to another table, or drop the view first."
         )
-    limit = " LIMIT 0" if replaced else ""
-    raw.execute(f"CREATE TEMP TABLE materialized AS FROM {table.quoted}{limit}")
-    raw.execute(f"DROP VIEW {table.quoted}")
-    raw.execute(f"CREATE TABLE {table.quoted} AS FROM temp.main.materialized")
-    raw.execute("DROP TABLE temp.main.materialized")
     return columns
 
 

@@ -56,7 +56,7 @@ def test_by_hand_it_is_a_development_copy_of_what_is_published(project, rows):
     publish(project, "quakes")
     make_events(project, ids=(3,))
     with get_duckdb_connection() as conn:
-        assert "development copy, .duckdb/development/dataflow.duckdb" in repr(conn)
+        assert f"development copy, {project.relative(conn.path)}>" in repr(conn)
         assert conn.execute("SELECT count(*) FROM dataflow.quakes_raw.events").fetchone() == (2,)
         write_table(conn, [{"id": 99, "value": "mine"}], "events", mode="append")
     assert rows("SELECT max(id) FROM quakes_raw.events", "development") == [(99,)]

@@ -17,8 +17,7 @@ from dataflow.errors import WarehouseError
 from dataflow.project import Project
 from dataflow.shared.db import get_duckdb_connection, write_table
 from dataflow.warehouse.backup import back_up, restore
-from dataflow.warehouse.debug_copy import copy_working_to_development
-from dataflow.warehouse.development import reset_development
+from dataflow.warehouse.development import copy_working_to_development, reset_development
 from dataflow.warehouse.inspect import check
 from dataflow.warehouse.layout import Layout
 from dataflow.warehouse.publish import publish

@@ -15,7 +15,7 @@ import pytest
 
 from dataflow.errors import WarehouseError
 from dataflow.project import Project
-from dataflow.shared.db import get_duckdb_connection, write_table
+from dataflow.shared.db import get_duckdb_connection
 from dataflow.warehouse import lock, versions
 from dataflow.warehouse.connect import Connection
 from dataflow.warehouse.inspect import check, tables
@@ -289,27 +289,6 @@ def test_writers_do_not_wait_while_big_tables_are_written(project, sql, rows):
     ]
     small = publish_now(project, "storms", big_table_bytes=1)
     assert small.bytes_copied < 2**20
-
-
-def test_the_file_of_a_big_table_stays_while_the_development_copy_uses_it(project, sql, rows):
-    make_big(sql)
-    publish_now(project, big_table_bytes=1)
-    assert rows("SELECT count(*) FROM quakes.big", "development") == [(1000,)]
-    make_big(sql, 2000)
-    publish_now(project, big_table_bytes=1)
-    assert rows("SELECT count(*) FROM quakes.big", "development") == [(1000,)]
-    assert data_files(project) == ["quakes.big.1.parquet", "quakes.big.2.parquet"]
-
-
-def test_a_big_table_can_be_written_in_the_development_copy(project, sql, rows):
-    make_big(sql)
-    publish_now(project, big_table_bytes=1)
-    with get_duckdb_connection(project=project) as conn:
-        write_table(conn, [{"id": -1, "value": "x"}], "quakes.big", mode="append")
-    assert rows("SELECT count(*) FROM quakes.big", "development") == [(1001,)]
-    with get_duckdb_connection(project=project) as conn:
-        write_table(conn, [{"id": -1, "value": "x"}], "quakes.big")
-    assert rows("FROM quakes.big", "development") == [(-1, "x")]
 
 
 def test_a_project_that_was_moved_says_so_and_publishing_mends_it(project, sql, tmp_path):
