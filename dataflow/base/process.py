@@ -1,14 +1,21 @@
-"""Which process it was, and whether it still runs: in one place, for runs and for services.
+"""Which process it was, whether it still runs, and what it started: for runs and for services.
 
 An id alone names a process for a while only, since ids are given out again. With the machine's
 boot and the tick at which the process began it names it for good, whatever somebody does to the
 clock meanwhile.
+
+What a process started is told by a variable of the environment. It goes down to all of them,
+where trees fall apart when one in the middle dies, and groups are left by whoever starts a
+session of its own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +24,7 @@ import psutil
 # Seconds that a process may seem to have begun earlier or later, where ticks are not known:
 # the clock that psutil reckons with can be set in between.
 TOLERANCE = 2.0
+KILL_SECONDS = 10.0  # for processes that go on starting others
 
 
 def this_process() -> dict[str, Any]:
@@ -62,6 +70,48 @@ def started_at(pid: int) -> float | None:
         return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
     except psutil.Error:
         return None
+
+
+def carrying(variable: str, value: str) -> list[psutil.Process]:
+    """The running processes that were started with `variable` so, this one excepted."""
+    return [
+        process
+        for process in psutil.process_iter()
+        if process.pid != os.getpid() and carries(process, variable, value)
+    ]
+
+
+def carries(process: psutil.Process, variable: str, value: str) -> bool:
+    """Whether `process` runs and was started with `variable` of this value."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and process.environ().get(variable) == value
+    except (psutil.Error, OSError):  # gone, or another user's
+        return False
+
+
+def kill_carrying(variable: str, value: str, more: Iterable[psutil.Process] = ()) -> int:
+    """Kill `more` and every process that was started with `variable` so; returns how many."""
+    killed: set[int] = set()
+    deadline = time.monotonic() + KILL_SECONDS
+    left = [*more, *carrying(variable, value)]
+    # One may be starting another just now, so look again until none is left.
+    while left and time.monotonic() < deadline:
+        for process in left:
+            killed.add(process.pid)
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        time.sleep(0.05)
+        left = carrying(variable, value)
+    return len(killed)
+
+
+def started_by(pid: int, before: Iterable[psutil.Process] = ()) -> list[psutil.Process]:
+    """What process `pid` started and still is below it, however deep; `before` and theirs not."""
+    try:
+        children = set(psutil.Process(pid).children()) - set(before)
+    except psutil.Error:
+        return []
+    return [*children, *(below for child in children for below in started_by(child.pid))]
 
 
 def _boot() -> str | None:

@@ -16,6 +16,7 @@ from dagster._core.execution.retries import RetryMode
 from dagster._core.executor.in_process import InProcessExecutor
 from dagster._core.executor.multiprocess import MultiprocessExecutor
 
+from dataflow.base.guardian import guarded
 from dataflow.orchestration import names
 from dataflow.orchestration.live import tell
 from dataflow.orchestration.selection import steps_of
@@ -90,6 +91,7 @@ class RunExecutor(dg.Executor):
                     archive
                 ) in archives:  # in the order of their names, so that nobody waits for ever
                     turns.enter_context(_in_turn(archive, plan_context))
+                turns.enter_context(guarded(run.run_id))
                 yield from self._inner.execute(plan_context, execution_plan)
         except BaseException as error:
             # Where steps have processes of their own, a cancel may arrive as their failure.

@@ -9,13 +9,18 @@ import os
 import sys
 import time
 import traceback
+import uuid
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, TextIO
 
 import dagster as dg
+import psutil
 
+from dataflow.base.guardian import RUN_VARIABLE, STEP_VARIABLE
+from dataflow.base.process import kill_carrying, started_by
 from dataflow.orchestration.live import TERMINAL_VARIABLE, LiveOutput
 from dataflow.orchestration.names import step_of
 from dataflow.orchestration.step import Step, archived_step, parameters_of
@@ -138,12 +143,16 @@ def _listening(heard: list[Result], step: Step) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _surroundings(project: Project, workflow: Workflow, name: str, run_id: str) -> Iterator[None]:
+    mark = uuid.uuid4().hex
     inside = {
         ROOT_VARIABLE: str(project.root),
         "DATAFLOW_WORKFLOW": workflow.id,
         "DATAFLOW_STAGE": name,
-        "DATAFLOW_RUN_ID": run_id,
+        RUN_VARIABLE: run_id,
+        STEP_VARIABLE: mark,
     }
+    resource_tracker.ensure_running()  # Python's own, for the whole process: not the op's
+    others = psutil.Process().children()
     before = {key: os.environ.get(key) for key in inside}
     os.environ.update(inside)
     try:
@@ -155,6 +164,8 @@ def _surroundings(project: Project, workflow: Workflow, name: str, run_id: str) 
                 os.environ.pop(key, None)
             else:
                 os.environ[key] = value
+        # A fork has the environment of this process.
+        kill_carrying(STEP_VARIABLE, mark, started_by(os.getpid(), others))
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from dataflow.base.guardian import RUN_VARIABLE, STEP_VARIABLE
 from dataflow.base.process import started_at
 from dataflow.errors import ServiceError
 from dataflow.project import ROOT_VARIABLE, Project
@@ -33,7 +34,8 @@ HEALTHY_SECONDS = 180.0  # until a service answers
 STOP_SECONDS = 90.0  # until its processes are killed
 # What a run, or a service around this call, left in the environment.
 _NOT_FOR_SERVICES = (
-    "DATAFLOW_RUN_ID", "DATAFLOW_STAGE", "DATAFLOW_WORKFLOW", "DATAFLOW_LIVE", "DATAFLOW_CONTEXT",
+    RUN_VARIABLE, "DATAFLOW_STAGE", "DATAFLOW_WORKFLOW", "DATAFLOW_LIVE", "DATAFLOW_CONTEXT",
+    STEP_VARIABLE,
     "JUPYTER_TOKEN_FILE", "JPY_PARENT_PID", "JPY_SESSION_NAME",
 )  # fmt: skip
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import tempfile
+import uuid
 from typing import Any
 
 from jupyter_core.utils import ensure_async, run_sync
@@ -13,6 +15,8 @@ from papermill.clientwrap import PapermillNotebookClient
 from traitlets import Any as AnyTrait
 from traitlets import Unicode
 
+from dataflow.base.guardian import STEP_VARIABLE
+from dataflow.base.process import kill_carrying, started_by
 from dataflow.errors import ConfigurationError, StageFailed
 from dataflow.stages import lifetime, wire
 from dataflow.stages.launch import without_debugger
@@ -38,6 +42,7 @@ class KernelClient(PapermillNotebookClient):
         super().__init__(nb_man, **kwargs)
         self.scrubber = self.scrubber or Scrubber()
         self._pid = 0
+        self._mark = uuid.uuid4().hex
         self._returncode: int | None = None
 
     def _start(self, **kwargs: Any) -> None:
@@ -48,6 +53,7 @@ class KernelClient(PapermillNotebookClient):
             StageFailed: it ends as soon as it is started, time after time.
         """
         kwargs.setdefault("preexec_fn", lifetime.child_setup())
+        kwargs["env"] = {**(kwargs.get("env") or os.environ), STEP_VARIABLE: self._mark}
         if self.first_line and getattr(self._kernel_manager(), "ipykernel", False):
             self.extra_arguments += [f"--IPKernelApp.exec_lines={self.first_line}"]
         for _ in range(STARTS - 1):
@@ -131,6 +137,7 @@ class KernelClient(PapermillNotebookClient):
 
     def _end_kernel(self) -> None:
         """End the kernel, whatever state it is in; what it started ends with it."""
+        below = started_by(self._pid) if self._pid else []
         try:
             if self.km is not None:
                 if self.shutdown_kernel == "immediate":
@@ -138,6 +145,7 @@ class KernelClient(PapermillNotebookClient):
                 self._cleanup_kernel()
         finally:
             lifetime.end_group(self._pid)
+            kill_carrying(STEP_VARIABLE, self._mark, below)
             self._pid = 0
 
     def _drop_tasks(self) -> None:

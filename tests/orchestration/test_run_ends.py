@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import psutil
 import pytest
 from projects import (
     Workflow,
@@ -26,14 +28,23 @@ from dataflow.orchestration.instance import open_instance
 from dataflow.orchestration.lost import lost_runs_sensor
 from dataflow.project import Project
 
-SLEEP = "import time\nprint('as' 'leep', flush=True)\ntime.sleep(600)"
+# With something left behind that is in nobody's process group.
+LEAVE = """
+import subprocess, time
+subprocess.Popen(["sleep", "600"], start_new_session=True)
+subprocess.run("nohup sleep 600 > /dev/null 2>&1 &", shell=True)
+"""
+SLEEP = f"{LEAVE}\nprint('as' 'leep', flush=True)\ntime.sleep(600)"
 JOB = """
-import time
+import multiprocessing, subprocess, time
 from dagster import RetryPolicy, job, op
 from dataflow.workflows.registry import register_workflow
 
 @op(retry_policy=RetryPolicy(max_retries=2, delay=60))
 def sleeps():
+    subprocess.Popen(["sleep", "600"], start_new_session=True)
+    subprocess.Popen(["sleep", "600"], start_new_session=True, env={})
+    multiprocessing.get_context("fork").Process(target=time.sleep, args=[600]).start()
     print("as" + "leep", flush=True)
     time.sleep(600)
 
@@ -56,7 +67,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
             "fails": Workflow(
                 {"work": ["1 / 0"]}, stages=[{"notebook": "work.ipynb", "retries": 5}]
             ),
-            "quick": Workflow({"work": ["1"]}),
+            "quick": Workflow({"work": [LEAVE]}),
         },
     )
     home = made.notebooks / "in_python"
@@ -86,6 +97,16 @@ def cancel(process: subprocess.Popen[str]) -> str:
     return process.communicate(timeout=30)[1]
 
 
+def working_in(project: Project) -> list[psutil.Process]:
+    """Every process in the project's folders, whatever its environment."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if Path(process.cwd()).is_relative_to(project.root):
+                found.append(process)
+    return found
+
+
 def dagster_status(project: Project, run: dict[str, Any], monkeypatch: Any) -> str:
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     monkeypatch.setenv("DAGSTER_HOME", str(project.dagster_home))
@@ -105,6 +126,7 @@ def test_a_cancel_ends_a_step_that_has_retries_for_good(project, workflow, monke
     assert process.returncode == 1
     run = run_data(project, workflow)
     states = [step["status"] for step in run["steps"].values()]
+    assert not working_in(project), "what the step started goes with it"
     assert run["status"] == "cancelled"
     assert states == ["cancelled"] + ["not run"] * (len(states) - 1)
     assert next(iter(run["steps"].values()))["attempt"] == 1
@@ -165,13 +187,15 @@ def waiting_runs(project: Project) -> list[Path]:
     ]
 
 
-def test_a_killed_run_is_shown_as_killed_in_each_step_and_frees_the_turn(project):
+def test_a_killed_run_is_shown_as_killed_and_leaves_neither_its_turn_nor_a_process(project):
     process = begin(project, "sleeps", "asleep")
     killed = run_folder(project, "sleeps").name
+    assert len(working_in(project)) >= 4  # the run, the kernel, and what that started
 
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
+    wait_until(lambda: not working_in(project), 10)
     shown = dataflow(project, "runs", "show", killed).stdout
     assert "killed" in shown
     assert "running" not in shown
@@ -189,6 +213,8 @@ def test_a_killed_run_ends_in_dagster_too_when_the_next_one_starts(project, monk
     assert dagster_status(project, its_data, monkeypatch) == "FAILURE"
 
     assert dataflow(project, "workflow", "run", "quick").returncode == 0
+    names = [process.name() for process in working_in(project)]
+    assert names.count("sleep") == 2, "those of the living run, and of no other"
 
     living_data = run_data(project, "in_python")
     assert dagster_status(project, living_data, monkeypatch) == "STARTED", "others go on"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -82,19 +83,6 @@ def test_the_notebooks_time_limit_counts_all_cells_together(tmp_path: Path) -> N
     ended = run_cells(tmp_path, [nap, nap, nap, nap], notebook_timeout=2)
     assert statuses(ended.notebook) == ["completed", "failed", "pending", "pending"]
     assert "the notebook's time limit of 2 s" in error_of(ended.notebook).evalue
-
-
-def test_what_a_cell_started_ends_with_the_kernel(tmp_path: Path) -> None:
-    pid_file = tmp_path / "pid"
-    cell = (
-        "import subprocess, pathlib\n"
-        "child = subprocess.Popen(['sleep', '300'])\n"
-        f"pathlib.Path({str(pid_file)!r}).write_text(str(child.pid))"
-    )
-    run_cells(tmp_path, [cell, "1 / 0"])  # looks itself for processes that are left
-    assert not psutil.pid_exists(int(pid_file.read_text())) or (
-        psutil.Process(int(pid_file.read_text())).status() == psutil.STATUS_ZOMBIE
-    )
 
 
 def test_a_kernel_that_does_not_exist_is_a_clear_error(tmp_path: Path) -> None:
@@ -243,16 +231,52 @@ def test_what_goes_wrong_in_the_engine_itself_is_a_failure_and_no_cancel(tmp_pat
     assert "No space left" in error_of(nb).evalue
 
 
-def test_what_a_cell_started_ends_with_a_kernel_that_was_killed(tmp_path):
-    started = tmp_path / "child"
-    start = (
-        "import os, signal, subprocess\n"
-        "child = subprocess.Popen(['sleep', '300'])\n"
-        f"open({str(started)!r}, 'w').write(str(child.pid))\n"
-        "os.kill(os.getpid(), signal.SIGKILL)"
-    )
+# Every way that a notebook leaves something behind: in its group, in a session of its own, with
+# a parent that is gone, and with nothing of its environment.
+STARTS = """
+import os, subprocess, time
+def start(*words, **options):
+    subprocess.Popen([*words, {marker!r}], **options)
+start("sleep", "300")
+start("sleep", "300", start_new_session=True)
+start("setsid", "-f", "sleep", "300")
+get_ipython().system_raw("nohup sleep 300 {marker} > /dev/null 2>&1 &")
+if {bare}:
+    start("sleep", "300", start_new_session=True, env={{}})
+if os.fork() == 0:
+    os.setsid()
+    os.execvp("sleep", ["sleep", "300", {marker!r}])
+time.sleep(0.5)
+"""
 
-    assert run_cells(tmp_path, [start]).status == "failed"
 
-    child = int(started.read_text())
-    assert not psutil.pid_exists(child) or is_gone(psutil.Process(child), 5)
+def carrying_marker(marker: str) -> list[psutil.Process]:
+    found = [p for p in psutil.process_iter(["cmdline"]) if marker in (p.info["cmdline"] or [])]
+    return [p for p in found if not is_gone(p, 0.01)]
+
+
+@pytest.mark.parametrize(
+    "end",
+    ["pass", "1 / 0", "time.sleep(60)", "os.kill(os.getpid(), 9)", "os._exit(0)", SLEEP],
+    ids=["success", "failure", "timeout", "killed", "exit", "cancel"],
+)
+def test_what_a_notebook_started_ends_with_it_however_it_ends(tmp_path: Path, end: str) -> None:
+    marker = f"{time.time_ns()}s"  # an argument of `sleep`, by which this test knows its own
+    bare = "os." not in end  # a kernel that is gone cannot be asked what it started
+    cells = [STARTS.format(marker=marker, bare=bare), end]
+    another = subprocess.Popen(["sleep", "300", marker], start_new_session=True)
+    try:
+        if end == SLEEP:
+            execution = start_cells(tmp_path, cells)
+            execution.wait_for_cell()
+            assert len(carrying_marker(marker)) == 7
+            execution.process.send_signal(signal.SIGINT)
+            execution.end()
+        else:
+            run_cells(tmp_path, cells, execution_timeout=4 if "60" in end else None)
+
+        assert [process.pid for process in carrying_marker(marker)] == [another.pid]
+    finally:
+        for process in carrying_marker(marker):
+            process.kill()
+        another.wait()
