@@ -77,7 +77,7 @@ class Project:
 
     @property
     def state(self) -> Path:
-        """What the project remembers between commands: services, build hashes, locks."""
+        """What the project remembers between commands: services, build hashes, turns."""
         return self.root / ".dataflow"
 
     @property

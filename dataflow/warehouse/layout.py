@@ -91,9 +91,14 @@ class Layout:
         except FileNotFoundError:
             return None
 
+    @property
+    def writes(self) -> Path:
+        """What the stages of each run wrote, a file for a run; old ones go."""
+        return self.folder / "writes"
+
     def writes_of(self, run_id: str) -> Path:
         """The record of what a run's stages wrote."""
-        return self.folder / "writes" / f"{run_id}.jsonl"
+        return self.writes / f"{run_id}.jsonl"
 
 
 def _user() -> str:

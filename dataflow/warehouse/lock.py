@@ -281,7 +281,7 @@ def _try(lock: FileLock) -> bool:
 def _write_holder(folder: Path, holder: Holder) -> None:
     # For people only: a full disk must not keep anyone from taking the lock.
     with contextlib.suppress(OSError):
-        draft = folder / f"holder-{os.getpid()}-{threading.get_ident()}.json"
+        draft = folder / "holder.draft"  # one holder at a time, so one name does
         draft.write_text(json.dumps(asdict(holder)))
         draft.replace(folder / "holder.json")
 

@@ -156,11 +156,11 @@ def publish(
             sync(draft)
             draft.rename(version.folder)
             sync(layout.published)
-        except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise
-        versions.make_current(layout, version)
-        versions.clean(layout, keep_seconds)
+            versions.make_current(layout, version)
+        finally:
+            # After a failure, too: a draft and its data files would keep a full disk full.
+            with contextlib.suppress(OSError):
+                versions.clean(layout, keep_seconds)
         return Published(
             version=number,
             path=version.path,

@@ -22,6 +22,10 @@ STALE_AFTER = 15.0
 @contextlib.contextmanager
 def ticket(folder: Path) -> Iterator[Path]:
     """A place in the queue, kept as long as the block runs."""
+    for abandoned in folder.parent.glob("ticket-*"):  # by one that was killed just there
+        with contextlib.suppress(OSError):
+            if time.time() - abandoned.stat().st_mtime > STALE_AFTER:
+                abandoned.unlink()
     name = f"{time.time_ns():020d}-{os.getpid()}-{threading.get_ident()}"
     place = folder / name
     # Locked before it gets its name: an unlocked ticket counts as left behind by the dead.

@@ -30,6 +30,9 @@ from dataflow.warehouse.layout import FILE_NAME, Layout
 READERS_LOCK = "readers.lock"
 METADATA = "version.json"
 
+# No run is still at it after that long.
+KEEP_WRITES_SECONDS = 7 * 24 * 3600.0
+
 # A program that has asked for the current path may need a moment to open it.
 KEEP_SECONDS = 10.0
 
@@ -88,9 +91,9 @@ class Version:
 class Reading:
     """A version that is kept from removal until `release()`."""
 
-    def __init__(self, version: Version, handle: int) -> None:
+    def __init__(self, version: Version, handle: int | None) -> None:
         self.version = version
-        self._handle: int | None = handle
+        self._handle = handle
 
     def release(self) -> None:
         """Let the version go (once)."""
@@ -113,13 +116,31 @@ def read_current(layout: Layout) -> Reading | None:
     """Keep the current version from removal, to read it; None when there is none."""
     while (version := current(layout)) is not None:
         with contextlib.suppress(FileNotFoundError):
-            handle = os.open(version.folder / READERS_LOCK, os.O_RDONLY)
-            fcntl.flock(handle, fcntl.LOCK_SH)
+            reading = Reading(version, _lock_for_reading(version))
             # Between reading the link and getting the lock the version may have been removed.
             if version.path.exists():
-                return Reading(version, handle)
-            os.close(handle)
+                return reading
+            reading.release()
     return None
+
+
+def _lock_for_reading(version: Version) -> int | None:
+    """Take the lock of readers; None where it is missing and this user cannot make it.
+
+    Then DuckDB's own lock keeps the version, see `_open_elsewhere`.
+    """
+    path = version.folder / READERS_LOCK
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:  # somebody has removed it, or the version
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            return None
+    fcntl.flock(handle, fcntl.LOCK_SH)
+    return handle
 
 
 def make_current(layout: Layout, version: Version) -> None:
@@ -146,7 +167,7 @@ def all_versions(layout: Layout) -> list[Version]:
 def clean(layout: Layout, keep_seconds: float = KEEP_SECONDS) -> list[int]:
     """Remove what no reader needs: superseded versions, their data, leftovers of the dead.
 
-    The caller holds the write lock, so nobody publishes meanwhile.
+    The caller is the one publisher.
 
     Args:
         keep_seconds: keep versions that were superseded more recently than that.
@@ -166,6 +187,10 @@ def clean(layout: Layout, keep_seconds: float = KEEP_SECONDS) -> list[int]:
         for leftover in layout.published.glob(".*-*"):
             shutil.rmtree(leftover, ignore_errors=True)
     _clean_data(layout)
+    for record in layout.writes.glob("*.jsonl"):
+        with contextlib.suppress(FileNotFoundError):  # its run has just begun anew
+            if time.time() - record.stat().st_mtime >= KEEP_WRITES_SECONDS:
+                record.unlink()
     return removed
 
 

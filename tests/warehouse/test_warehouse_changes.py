@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from dataflow.project import Project
 from dataflow.shared.db import get_duckdb_connection, write_table
 from dataflow.warehouse.changes import Writes, compare_writes, forget_writes
+from dataflow.warehouse.layout import Layout
+from dataflow.warehouse.publish import publish
 
 RUN = "20240101T000000-abcd"
 
@@ -99,3 +103,14 @@ def test_stages_are_told_apart_and_by_hand_nothing_is_noted(in_run, monkeypatch)
     forget_writes(in_run, RUN, "ingest")
     assert compare(in_run).written == []
     assert compare(in_run, stage="transform").written == ["quakes_raw.clean"]
+
+
+def test_records_of_writes_go_some_time_after_their_run(in_run):
+    with get_duckdb_connection() as conn:
+        write_table(conn, [{"id": 1}], "events")
+    record = Layout.of(in_run).writes_of(RUN)
+    old = record.with_name("older.jsonl")
+    old.write_text("")
+    os.utime(old, (0, 0))
+    publish(in_run, "quakes")
+    assert list(record.parent.iterdir()) == [record]

@@ -99,6 +99,25 @@ def test_a_publish_on_a_full_disk_leaves_the_last_version(project, small_disk, r
     assert rows("SELECT count(*) FROM quakes_raw.filler", "published") == [(250_000,)]
 
 
+@pytest.mark.parametrize("fails", ["in a big table's file", "in the version's own"])
+def test_a_publish_on_a_full_disk_leaves_nothing_behind(project, small_disk, fails):
+    make_warehouse(project)
+    fill(project, 60_000)
+    with get_duckdb_connection(database="working") as conn:
+        conn.execute("CREATE TABLE quakes_raw.more AS FROM quakes_raw.filler")
+    publish(project, "quakes", big_table_bytes=1, keep_seconds=0)
+    before = {path for path in small_disk.rglob("*") if path.is_file()}
+    one_file = max(path.stat().st_size for path in before if path.suffix == ".parquet")
+    room = 1.5 * one_file if fails == "in a big table's file" else 0.5 * one_file
+    big = 1 if fails == "in a big table's file" else 2**30
+    (small_disk / "ballast").write_bytes(b"x" * int(SMALL - used(small_disk) - room - 2**16))
+    with pytest.raises(WarehouseError, match="the disk is full"):
+        publish(project, "quakes", big_table_bytes=big, keep_seconds=0)
+    (small_disk / "ballast").unlink()
+    assert {path for path in small_disk.rglob("*") if path.is_file()} == before
+    publish(project, "quakes", big_table_bytes=1, keep_seconds=0)
+
+
 def used(folder: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
 

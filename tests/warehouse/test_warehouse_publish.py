@@ -8,6 +8,7 @@ import json
 import shutil
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import duckdb
@@ -27,6 +28,16 @@ import sys, time, duckdb
 connection = duckdb.connect(sys.argv[1], read_only=True)
 print("open", flush=True)
 time.sleep(60)
+"""
+
+READ_TWICE = """
+import pathlib, sys, time
+from dataflow.shared.db import get_duckdb_connection
+with get_duckdb_connection(read_only=True) as conn:
+    print(conn.execute("SELECT count(*) FROM quakes.big").fetchone()[0], flush=True)
+    while not pathlib.Path(sys.argv[1]).exists():
+        time.sleep(0.01)
+    print(conn.execute("SELECT count(*) FROM quakes.big").fetchone()[0])
 """
 
 
@@ -289,6 +300,34 @@ def test_writers_do_not_wait_while_big_tables_are_written(project, sql, rows):
     ]
     small = publish_now(project, "storms", big_table_bytes=1)
     assert small.bytes_copied < 2**20
+
+
+def test_a_missing_lock_of_readers_stops_nobody(project, sql, python, tmp_path):
+    make_big(sql)
+    first = publish_now(project, big_table_bytes=1)
+    first.path.with_name("readers.lock").unlink()
+    read = """
+        from dataflow.shared.db import get_duckdb_connection
+        with get_duckdb_connection(read_only=True) as conn:
+            print(conn.execute("SELECT count(*) FROM quakes.big").fetchone()[0])
+    """
+    assert python.finish(python.start(read)) == "1000\n"
+    reader = python.start_and_wait_for("1000", READ_TWICE, tmp_path / "go on")
+    first.path.with_name("readers.lock").unlink()
+    make_big(sql, 2000)
+    with ThreadPoolExecutor() as pool:
+        with lock.write_lock(project):
+            waiting = pool.submit(publish_now, project, big_table_bytes=1)
+            time.sleep(0.3)
+            first.path.with_name("readers.lock").unlink(missing_ok=True)
+        assert waiting.result().version == 2
+    assert publish_now(project, big_table_bytes=1).version == 3
+    assert version_numbers(project) == [1, 3]
+    assert python.finish(python.start(read)) == "2000\n"
+    (tmp_path / "go on").touch()
+    assert python.finish(reader) == "1000\n"
+    publish_now(project, big_table_bytes=1)
+    assert version_numbers(project) == [4]
 
 
 def test_a_project_that_was_moved_says_so_and_publishing_mends_it(project, sql, tmp_path):
