@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from dataflow.base.sharing import follow
 from dataflow.errors import ProjectNotFound
 
 ROOT_VARIABLE = "DATAFLOW_PROJECT"
@@ -27,7 +28,8 @@ class Project:
         """Find the project the way git does: here, or in the nearest folder above.
 
         The environment variable `DATAFLOW_PROJECT` wins over the search: kernels and
-        services run in folders of their own.
+        services run in folders of their own. In a folder that a group may write to, this process
+        makes files that the group may write to from now on.
 
         Raises:
             ProjectNotFound: neither `start` nor a folder above it is a project.
@@ -35,6 +37,7 @@ class Project:
         if start is None and (named := os.environ.get(ROOT_VARIABLE)):
             root = Path(named).resolve()
             if is_project(root):
+                follow(root)
                 return cls(root)
             raise ProjectNotFound(
                 f"{ROOT_VARIABLE} names {root}, which is not a DATAFLOW project",
@@ -43,6 +46,7 @@ class Project:
         here = (start or Path.cwd()).resolve()
         for folder in (here, *here.parents):
             if is_project(folder):
+                follow(folder)
                 return cls(folder)
         raise ProjectNotFound(
             f"no DATAFLOW project in {here} or above",

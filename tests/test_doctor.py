@@ -30,12 +30,15 @@ def test_the_doctor_finds_what_is_wrong_and_says_how_to_mend_it(project, monkeyp
     monkeypatch.delenv("SHOP_TOKEN", raising=False)
     project.warehouse.parent.mkdir(parents=True)
     project.warehouse.write_text("not a database, however long this text is" * 100)
+    project.warehouse.chmod(0o644)
+    project.root.chmod(0o2775)
 
     findings = {finding.subject: finding for finding in examine(project)}
 
     assert findings["Python"].status == "ok"
     assert findings["kernel"].status == "ok"
     assert findings["warehouse"].status == "broken"
+    assert ".duckdb/dataflow.duckdb" in findings["shared folder"].detail
     assert "SHOP_TOKEN" in findings["variables"].detail
     assert all(f.mend for f in findings.values() if f.status != "ok")
 

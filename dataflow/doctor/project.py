@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from dataflow.base.sharing import is_shared
 from dataflow.doctor.finding import Finding, broken, ok, warning
 from dataflow.errors import DataflowError
 from dataflow.project import Project
+
+if TYPE_CHECKING:
+    from dataflow.warehouse.layout import Layout
 
 # Where DuckDB's file has its mark, and the version that wrote it.
 _MAGIC = slice(8, 12)
@@ -29,6 +35,13 @@ def check_warehouse(project: Project) -> Iterator[Finding]:
         yield ok("warehouse", f"in use by {holder}")
     else:
         yield _file_finding(project, "warehouse", layout.working)
+    if is_shared(project.root) and (alone := _not_shared(project, layout)):
+        yield warning(
+            "shared folder",
+            f"others of the group cannot write {project.relative(alone[0])}"
+            + (f" and {len(alone) - 1} more" if alone[1:] else ""),
+            "chmod -R g+rwX .duckdb runs .dagster .dataflow, as the user who owns them.",
+        )
     if layout.shared_development.exists():
         yield warning(
             "development copy",
@@ -45,6 +58,14 @@ def check_warehouse(project: Project) -> Iterator[Finding]:
         yield _file_finding(project, f"published version {reading.version.number}", path)
     finally:
         reading.release()
+
+
+def _not_shared(project: Project, layout: Layout) -> list[Path]:
+    """What only its user can write, of what all users of a shared project write."""
+    written = [*layout.folder.glob("*"), *layout.folder.glob("locks/*")]
+    written += layout.published.glob("*/")
+    written += [*project.runs.glob("*/"), *project.dagster_home.rglob("*.db")]
+    return [path for path in written if not path.stat().st_mode & stat.S_IWGRP]
 
 
 def _file_finding(project: Project, subject: str, path: Path) -> Finding:

@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from dataflow.base.sharing import is_shared
 from dataflow.dashboard.paths import dashboard_url
 from dataflow.project import Project
 from dataflow.shared.variables import DBT_VARIABLE, MADE_BY_DBT, variables_in
@@ -180,7 +181,7 @@ def _salt(project: Project) -> bytes:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = path.with_name(f".salt.{secrets.token_hex(8)}")
-        scratch.touch(mode=0o600)
+        scratch.touch(mode=0o660 if is_shared(project.root) else 0o600)
         scratch.write_bytes(secrets.token_bytes(32))
         with suppress(FileExistsError):  # another process was first
             os.link(scratch, path)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+from pathlib import Path
 from typing import Any
 
+from dataflow.base.sharing import is_shared, share_databases
 from dataflow.project import Project
 
 HOME_VARIABLE = "DAGSTER_HOME"
@@ -59,6 +62,11 @@ def open_instance(project: Project, *, quiet: bool = False) -> Any:
 
     ensure_home(project)
     instance = DagsterInstance.get()
+    if is_shared(project.root):
+        # Those made before, and those that this process will have made.
+        home = Path(os.environ[HOME_VARIABLE])
+        share_databases(home)
+        atexit.register(share_databases, home)
     if not quiet:
         return instance
     reference = instance.get_ref()

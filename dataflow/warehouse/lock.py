@@ -209,7 +209,7 @@ def acquire_folder(
         raise WarehouseError(
             f"cannot write in the warehouse's folder: {error.strerror or error}",
             where=str(error.filename or folder),
-            hint="Make the folder writable for you, or set DATAFLOW_WAREHOUSE to a file elsewhere.",
+            hint="Make folder and file writable for you, or set DATAFLOW_WAREHOUSE to a file elsewhere.",
         ) from error
     _write_holder(folder, Holder.current(holder))
     held = Held(lock, folder, key)

@@ -46,12 +46,19 @@ def first(folder: Path) -> str | None:
     for name in sorted(os.listdir(folder)):  # noqa: PTH208 - names sort as places
         path = folder / name
         try:
-            handle = os.open(path, os.O_RDWR)
+            handle = os.open(path, os.O_RDONLY)
+        except PermissionError:
+            # Of a user who keeps it to themselves: there is no lock to look at, but the clock.
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime < STALE_AFTER:
+                    return name
+            continue
         except OSError:
             continue  # its owner has just left
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(PermissionError):
+                path.unlink(missing_ok=True)
         except BlockingIOError:
             if time.time() - os.fstat(handle).st_mtime < STALE_AFTER:
                 return name

@@ -197,7 +197,7 @@ def clean(layout: Layout, keep_seconds: float = KEEP_SECONDS) -> list[int]:
 def _remove(layout: Layout, version: Version) -> bool:
     """Remove a version unless somebody has it open."""
     try:
-        handle = os.open(version.folder / READERS_LOCK, os.O_RDWR | os.O_CREAT)
+        handle = os.open(version.folder / READERS_LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError:
         return False
     try:
