@@ -42,7 +42,6 @@ def published_asset(project: Project, workflow: Workflow) -> Any:
     def publish(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with archived_step(context, project, workflow, names.PUBLISH) as step:
             try:
-                refuse_unpassed(project, workflow)
                 published = publish_workflow(project, workflow, run_id=context.run_id)
             except DataflowError as error:
                 raise dg.Failure(str(error)) from None
@@ -67,18 +66,23 @@ def publish_workflow(
     Args:
         project: the project.
         workflow: the workflow.
-        run_id: the run that made it; None by hand.
+        run_id: the run that made it, and has to have passed; None by hand.
 
     Raises:
-        WarehouseError: a table it declares would be lost, or the version cannot be made.
+        ConfigurationError: of a run: a step before did not pass.
+        WarehouseError: a table it declares would be lost, a run's was written by hand since, or
+            the version cannot be made.
     """
     from dataflow.warehouse.publish import publish
 
-    declared = [
-        table
-        for step in steps_of(project, workflow)
-        for table in sorted(tables_of(project, workflow, step.name))
-    ]
+    if run_id is not None:
+        declared = refuse_unpassed(project, workflow)
+    else:
+        declared = {
+            table: None
+            for step in steps_of(project, workflow)
+            for table in tables_of(project, workflow, step.name)
+        }
     return publish(
         project,
         workflow.id,

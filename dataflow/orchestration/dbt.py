@@ -22,6 +22,7 @@ from dataflow.orchestration.outputs import last_keys
 from dataflow.orchestration.step import archived_step
 from dataflow.project import Project
 from dataflow.warehouse.lock import write_lock
+from dataflow.warehouse.provenance import note_models
 from dataflow.workflows.model import Workflow
 
 
@@ -90,7 +91,10 @@ def _build(
         # Started here, under the lock.
         with time_limit(invocation):
             yield from invocation.stream()
-    results = read_results(target)
+        results = read_results(target)
+        note_models(
+            project, results.built, run_id=context.run_id, workflow=workflow.id, step=names.DBT
+        )
     step.facts.update(results.facts)
     step.facts["log"] = "dbt.log"
     failures = failures_in(results, project)

@@ -51,6 +51,12 @@ class Results:
                 }
         return {"models": models, "checks": checks}
 
+    @property
+    def built(self) -> list[str]:
+        """What dbt made, as `schema.table`."""
+        made = self.facts["models"].items()
+        return [name for name, model in made if model["status"] == "success"]
+
 
 def read_results(target: Path) -> Results:
     """Read the results that dbt left in its `target` folder."""

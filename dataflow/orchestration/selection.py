@@ -1,13 +1,15 @@
 """Which steps a run does: all, one, from one on, or only what is stale.
 
 A step is *fresh* when its newest attempt succeeded, with the same code and parameters, its tables
-are there, and nothing it depends on was tried again since. What the archive knows decides; nothing else is kept.
+are there and were not written by hand since, and nothing it depends on was tried again since. What
+the archive and the warehouse know decides; nothing else is kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from dataflow.dashboard.paths import has_sources
@@ -29,6 +31,7 @@ from dataflow.runs.index import ENDED_WELL, list_runs
 from dataflow.shared.db import get_duckdb_connection
 from dataflow.stages.display import plain
 from dataflow.warehouse.layout import Layout
+from dataflow.warehouse.provenance import Origin, by_hand, provenance
 from dataflow.workflows.model import Workflow
 from dataflow.workflows.names import nearest
 
@@ -173,7 +176,8 @@ def stale_steps(
 ) -> set[str]:
     """The steps whose newest attempt did not succeed with the code and parameters of now."""
     last = newest_attempts(project, workflow.id)
-    there = _present(project)
+    there, origins = _present(project)
+    changed = by_hand(origins, _made_since(project, workflow, steps, last)).keys()
     stale: set[str] = set()
     for step in steps:
         before = last.get(step.name)
@@ -185,23 +189,43 @@ def stale_steps(
             or (own is not None and before.get("values") != own)
             or stale.intersection(step.after)
             or tables_of(project, workflow, step.name) - there
+            or tables_of(project, workflow, step.name) & changed
             or _later(last, step.after, before)
         ):
             stale.add(step.name)
     return stale
 
 
-def _present(project: Project) -> set[tuple[str, str]]:
-    """The tables and views that the working warehouse has."""
+def _present(
+    project: Project,
+) -> tuple[set[tuple[str, str]], dict[tuple[str, str], Origin]]:
+    """The tables and views that the working warehouse has, and who wrote them last."""
     if not project.warehouse.exists():
-        return set()
+        return set(), {}
     with get_duckdb_connection(read_only=True, database="working", project=project) as conn:
-        return set(
-            conn.execute(
-                "SELECT table_schema, table_name FROM information_schema.tables "
-                "WHERE table_catalog = current_catalog()"
-            ).fetchall()
-        )
+        found = conn.execute(
+            "SELECT table_schema, table_name FROM information_schema.tables "
+            "WHERE table_catalog = current_catalog()"
+        ).fetchall()
+        return set(found), provenance(conn)
+
+
+def _made_since(
+    project: Project,
+    workflow: Workflow,
+    steps: list[StepInfo],
+    last: Mapping[str, Mapping[str, Any]],
+) -> dict[tuple[str, str], datetime | None]:
+    """When the newest attempt to make each declared table began."""
+    begun = {step.name: last[step.name]["started_at"] for step in steps if step.name in last}
+    # The ops of a job make its tables together.
+    job = min((begun[s.name] for s in steps if s.kind == "op" and s.name in begun), default=None)
+    made = {}
+    for step in steps:
+        at = job if step.kind in OP_KINDS else begun.get(step.name)
+        for table in tables_of(project, workflow, step.name):
+            made[table] = datetime.fromisoformat(at) if at else None
+    return made
 
 
 def _values(
@@ -233,11 +257,15 @@ def newest_attempts(project: Project, workflow_id: str) -> dict[str, dict[str, A
     return found
 
 
-def refuse_unpassed(project: Project, workflow: Workflow) -> None:
+def refuse_unpassed(project: Project, workflow: Workflow) -> dict[tuple[str, str], datetime | None]:
     """Refuse to publish what did not pass: each step before has to, on what the others made.
 
     Publish asks this itself, since it can be run alone: from the command line, and by a click on
     Dagster's pages.
+
+    Returns:
+        The tables that passed, as (schema, table), and since when none may have been written by
+        hand.
 
     Raises:
         ConfigurationError: says of each step that stands against it why, and in which run.
@@ -267,6 +295,7 @@ def refuse_unpassed(project: Project, workflow: Workflow) -> None:
             f"nothing is published of {workflow.id}: {'; '.join(against)}",
             hint=f"dataflow workflow run {workflow.id} --changed",
         )
+    return _made_since(project, workflow, steps, last)
 
 
 def _later(

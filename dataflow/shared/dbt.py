@@ -51,6 +51,7 @@ def run_dbt_models(
     from dataflow.orchestration.op_step import current_step
     from dataflow.project import Project
     from dataflow.warehouse.lock import write_lock
+    from dataflow.warehouse.provenance import note_models
 
     step = current_step.get()
     workflow = workflow or os.environ.get("DATAFLOW_WORKFLOW")
@@ -83,7 +84,14 @@ def run_dbt_models(
                 )
                 with time_limit(invocation):
                     invocation.wait()
-            results = read_results(target)
+                results = read_results(target)
+                note_models(
+                    project,
+                    results.built,
+                    run_id=context.run_id,
+                    workflow=workflow,
+                    step=step.name,
+                )
             failures = failures_in(results, project)
         finally:
             shutil.rmtree(target, ignore_errors=True)

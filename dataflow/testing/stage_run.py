@@ -88,7 +88,7 @@ class Tables(Mapping[str, "pd.DataFrame"]):
     def __iter__(self) -> Iterator[str]:
         found = self._query(
             "SELECT table_schema || '.' || table_name AS name FROM information_schema.tables "
-            "WHERE table_catalog = current_catalog() ORDER BY name"
+            "WHERE table_catalog = current_catalog() AND table_schema <> '_dataflow' ORDER BY name"
         )
         return iter(found["name"])
 

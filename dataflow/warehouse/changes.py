@@ -1,8 +1,7 @@
 """Which tables a stage wrote: recorded by its connections, compared with what it declares.
 
-Within a run every connection to the working warehouse notes, when it closes, the tables that
-changed while it held the write lock. Nobody else can have changed them, so the record says
-exactly which stage wrote what, in plain SQL too.
+Every connection to the working warehouse notes the tables it wrote, in plain SQL too: who wrote
+a table is kept beside it (`provenance`), and a stage's own record is held against its `writes`.
 """
 
 from __future__ import annotations
@@ -11,19 +10,17 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from dataflow.warehouse import provenance
 from dataflow.warehouse.layout import Layout
 from dataflow.warehouse.names import TableName, literal, quote
+from dataflow.warehouse.statements import changed_tables
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from dataflow.project import Project
-
-# Above this many rows a table's storage takes too long to look through each time; there a
-# change of the number of rows tells, and `write_table` notes its tables in any case.
-LOOK_THROUGH_ROWS = 5_000_000
 
 
 @dataclass(frozen=True)
@@ -85,45 +82,83 @@ def forget_writes(project: Project, run_id: str, stage: str | None = None) -> No
         _append(Layout.of(project), run_id, line)
 
 
-def states(connection: DuckDBPyConnection) -> dict[str, str]:
-    """A mark for every table that changes when the table does.
+class Watch:
+    """What a connection writes, from when this is made until `written` is asked.
+
+    DuckDB keeps a log of the statements it executes, those of cursors included; it tells the
+    tables whose rows were changed. What was made, replaced, renamed or dropped shows in the
+    catalog. Nothing is read of the tables themselves.
 
     Args:
         connection: outside a transaction.
+        keep_log: another connection of this process is watched, too.
     """
-    tables = connection.execute(
-        "SELECT schema_name, table_name, estimated_size, column_count FROM duckdb_tables() "
-        "WHERE database_name = current_catalog() AND NOT temporary"
+
+    def __init__(self, connection: DuckDBPyConnection, *, keep_log: bool = False) -> None:
+        connection.execute("CALL enable_logging('QueryLog')")
+        if not keep_log:
+            connection.execute("CALL truncate_duckdb_logs()")
+        self._before = _catalog(connection)
+        self._noted: set[tuple[str, str]] = set()
+
+    def note(self, connection: DuckDBPyConnection) -> set[tuple[str, str]]:
+        """Keep in the database who wrote the tables written so far; returns them all."""
+        tables = self.written(connection)
+        provenance.note(connection, tables - self._noted)
+        self._noted |= tables
+        return self._noted
+
+    def written(self, connection: DuckDBPyConnection) -> set[tuple[str, str]]:
+        """The tables written so far, as (schema, table), without what was rolled back."""
+        after = _catalog(connection)
+        before = self._before
+        changed = {name for name in before | after if before.get(name) != after.get(name)}
+        log = connection.execute(
+            "SELECT connection_id, message FROM duckdb_logs WHERE type = 'QueryLog' AND "
+            "transaction_id NOT IN (SELECT transaction_id FROM duckdb_logs WHERE type = "
+            "'QueryLog' AND regexp_matches(message, '^\\s*(rollback|abort)', 'i'))"
+        ).fetchall()
+        catalog = str(connection.execute("SELECT current_catalog()").fetchall()[0][0])
+        named: set[tuple[str, str]] = set()
+        for number in {number for number, _ in log}:
+            named |= changed_tables((text for n, text in log if n == number), catalog)
+        changed |= {(s, t) for s, t in before | after if (s.lower(), t.lower()) in named}
+        # Methods of relations (`update`, `insert_into`) are statements without a text.
+        if sum(not text for _, text in log) > len(changed):
+            changed |= _updated(connection, [t for t, mark in after.items() if mark[0] == "table"])
+        return {table for table in changed if table[0] != provenance.SCHEMA}
+
+
+def _catalog(connection: DuckDBPyConnection) -> dict[tuple[str, str], tuple[Any, ...]]:
+    """A mark for every table and view that changes when it is made anew or has other rows."""
+    rows = connection.execute(
+        "SELECT schema_name, table_name, 'table', table_oid, estimated_size, column_count "
+        "FROM duckdb_tables() WHERE database_name = current_catalog() AND NOT temporary UNION ALL "
+        "SELECT schema_name, view_name, 'view', view_oid, 0, 0 FROM duckdb_views() "
+        "WHERE database_name = current_catalog() AND NOT temporary AND NOT internal"
     ).fetchall()
-    marks = {f"{schema}.{name}": f"{rows}/{columns}" for schema, name, rows, columns in tables}
+    return {(schema, name): tuple(mark) for schema, name, *mark in rows}
+
+
+def _updated(
+    connection: DuckDBPyConnection, tables: Sequence[tuple[str, str]]
+) -> set[tuple[str, str]]:
+    """The tables with rows that were updated since the last checkpoint."""
     parts = [
-        # The rows are counted too: deleted ones stay in their segments until a checkpoint.
-        f"SELECT {literal(f'{schema}.{name}')} AS name, bit_xor(hash(row_group_id, column_id, "
-        "segment_id, count, stats, has_updates, persistent, block_id, block_offset)) AS mark, "
-        f"(SELECT count(*) FROM {quote(schema)}.{quote(name)}) AS visible "
-        f"FROM pragma_storage_info({literal(f'{quote(schema)}.{quote(name)}')})"
-        for schema, name, rows, _ in tables
-        if rows <= LOOK_THROUGH_ROWS
+        f"SELECT {number} FROM pragma_storage_info({literal(f'{quote(schema)}.{quote(name)}')}) "
+        "WHERE has_updates"
+        for number, (schema, name) in enumerate(tables)
     ]
-    if parts:
-        for name, mark, visible in connection.execute(" UNION ALL ".join(parts)).fetchall():
-            marks[name] += f"/{mark}/{visible}"
-    return marks
+    found = connection.execute(" UNION ".join(parts)).fetchall() if parts else []
+    return {tables[number] for (number,) in found}
 
 
-def record(
-    layout: Layout, before: dict[str, str], after: dict[str, str], noted: Iterable[str]
-) -> None:
-    """Note what changed between two `states`, for the run this process belongs to.
-
-    Args:
-        noted: tables that were written in any case, if without a change.
-    """
+def record(layout: Layout, tables: Iterable[tuple[str, str]]) -> None:
+    """Note what was written, for the run this process belongs to."""
     run_id = os.environ.get("DATAFLOW_RUN_ID")
-    changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
-    tables = sorted(changed | set(noted))
-    if run_id and tables:
-        _append(layout, run_id, {"stage": os.environ.get("DATAFLOW_STAGE"), "tables": tables})
+    names = sorted(".".join(table) for table in tables)
+    if run_id and names:
+        _append(layout, run_id, {"stage": os.environ.get("DATAFLOW_STAGE"), "tables": names})
 
 
 def _append(layout: Layout, run_id: str, line: Mapping[str, object]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 import weakref
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from dataflow.errors import WarehouseError
-from dataflow.warehouse import changes, failures, lock, versions
+from dataflow.warehouse import changes, failures, lock, provenance, versions
 from dataflow.warehouse.files import open_file, warn_if_still_open
 from dataflow.warehouse.layout import Layout
 from dataflow.warehouse.lock import Held
@@ -34,14 +33,36 @@ class _Opened:
         self.path = path
         self.raw = raw
         self._keeps = keeps
+        self.watch: changes.Watch | None = None
+
+    def begin_writing(self, layout: Layout) -> None:
+        """From here on, keep who writes which tables; `close` ends it."""
+        nested = isinstance(self._keeps, Held) and self._keeps.is_nested
+        with failures.translated(self.path):
+            provenance.prepare(self.raw)
+            self.watch = changes.Watch(self.raw, keep_log=nested)
+        self._layout = layout
 
     def close(self) -> None:
         try:
+            if self.watch is not None:
+                self._record(self.watch)
             self.raw.close()
             if isinstance(self._keeps, Held) and not self._keeps.is_nested:
                 warn_if_still_open(self.path)
         finally:
             self._keeps.release()
+
+    def _record(self, watch: changes.Watch) -> None:
+        """Note what was written, also for the run's check of `writes`."""
+        import duckdb
+
+        # A record is worth no failure: after a full disk, say, there is nothing to note.
+        with contextlib.suppress(duckdb.Error, OSError):
+            with contextlib.suppress(duckdb.TransactionException):
+                self.raw.rollback()
+            changes.record(self._layout, watch.note(self.raw))
+            provenance.tidy(self.raw)
 
 
 class Connection:
@@ -78,8 +99,6 @@ class Connection:
         self._on_wait = on_wait
         self._layout = Layout.of(project)
         self._opened: _Opened | None = None
-        self._before: dict[str, str] | None = None
-        self.written: set[str] = set()
         self._finalizer: weakref.finalize[Any, Connection] | None = None
 
     @property
@@ -92,8 +111,8 @@ class Connection:
                 # The file is opened for writing all the same: within one process DuckDB
                 # opens a file in one way only, and a nested connection may have to write.
                 self._opened.raw.execute("BEGIN TRANSACTION READ ONLY")
-            elif self.database == "working" and os.environ.get("DATAFLOW_RUN_ID"):
-                self._before = changes.states(self._opened.raw)
+            elif self.database == "working":
+                self._opened.begin_writing(self._layout)
         return self._opened.raw
 
     @property
@@ -114,11 +133,7 @@ class Connection:
             self._finalizer = None
         if opened is None:
             return
-        try:
-            if self._before is not None:
-                self._record(opened.raw, self._before)
-        finally:
-            opened.close()
+        opened.close()
 
     def __getattr__(self, name: str) -> Any:
         # Only reached for what this class lacks. The bound method itself is returned, so that
@@ -168,28 +183,23 @@ class Connection:
             )
         return f"<DuckDB connection: {name}, {where}{', read only' if self.read_only else ''}>"
 
-    def _record(self, raw: DuckDBPyConnection, before: dict[str, str]) -> None:
-        """Note which tables this connection changed, for the run's check of `writes`."""
-        import duckdb
-
-        self._before, noted = None, self.written
-        self.written = set()
-        # A record is worth no failure: after a full disk, say, there is nothing to note.
-        with contextlib.suppress(duckdb.Error, OSError):
-            with contextlib.suppress(duckdb.TransactionException):
-                raw.rollback()
-            after = changes.states(raw)
-            changes.record(self._layout, before, after, noted & after.keys())
-
     def _commit(self) -> None:
         import duckdb
 
+        opened = self._opened
+        if opened is None:
+            return
+        watch, opened.watch = opened.watch, None  # nothing is noted of a commit that fails
         try:
             # DuckDB "commits" an aborted transaction without a word and without its writes.
-            self.raw.execute("SELECT 1")
-            self.raw.commit()
+            opened.raw.execute("SELECT 1")
+            if watch is not None:
+                watch.note(opened.raw)
+            opened.raw.commit()
+            opened.watch = watch
         except duckdb.TransactionException as error:
             if "no transaction is active" in str(error):
+                opened.watch = watch
                 return  # the block has committed or rolled back by itself
             raise failures.explain(error, self.path) or WarehouseError(
                 f"nothing was written: {failures.first_line(error)}",

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dataflow.errors import WarehouseError
-from dataflow.warehouse import failures, lock, versions
+from dataflow.warehouse import failures, lock, provenance, versions
 from dataflow.warehouse.connect import Connection, Database
 from dataflow.warehouse.files import open_file
 from dataflow.warehouse.layout import BLOCK_BYTES, CATALOG, Layout
@@ -34,7 +33,7 @@ class Table:
         rows: how many; None for a view, which would have to be computed.
         bytes: its size on disk; None for a view.
         columns: how many.
-        run_id: the last run known to have written it; None when none is archived.
+        run_id: the run that wrote it last; None when it was written by hand or it is not known.
         written_at: when that was.
     """
 
@@ -74,13 +73,15 @@ def tables(project: Project, database: Database = "published", timeout: float = 
     ) as conn:
         metadata = versions.Metadata.read(conn.path.parent)
         files = metadata.files if metadata is not None else {}
-        writers = last_writers(project, metadata if database == "published" else None)
+        origins = provenance.provenance(conn.raw)
         data = Layout.of(project).data
         found = conn.execute(
             "SELECT t.table_schema, t.table_name, t.table_type, count(c.column_name) "
             "FROM information_schema.tables t LEFT JOIN information_schema.columns c "
             "USING (table_catalog, table_schema, table_name) "
-            "WHERE t.table_catalog = current_catalog() GROUP BY ALL ORDER BY ALL"
+            "WHERE t.table_catalog = current_catalog() AND t.table_schema <> ? "
+            "GROUP BY ALL ORDER BY ALL",
+            [provenance.SCHEMA],
         ).fetchall()
         sizes = _sizes(conn.raw, [(row[0], row[1]) for row in found if row[2] != "VIEW"])
         result = []
@@ -90,43 +91,13 @@ def tables(project: Project, database: Database = "published", timeout: float = 
             if kind != "VIEW" or file is not None:
                 rows = _count(conn.raw, schema, name)
                 size = _size(data / file) if file else sizes[schema, name]
-            run_id, at = writers.get(f"{schema}.{name}", (None, None))
+            origin = origins.get((schema, name))
+            run_id, at = (origin.run, origin.at) if origin else (None, None)
             is_view = kind == "VIEW" and file is None
             result.append(
                 Table(schema, name, "view" if is_view else "table", rows, size, columns, run_id, at)
             )
     return result
-
-
-def last_writers(
-    project: Project, published: versions.Metadata | None = None
-) -> dict[str, tuple[str, datetime]]:
-    """For each `schema.table` the last archived run whose step wrote it, and when.
-
-    Args:
-        project: the project.
-        published: of a published version: what was written after its schema was published
-            is not in it.
-    """
-    until = {
-        schema: datetime.fromisoformat(origin["published_at"])
-        for schema, origin in (published.schemas if published is not None else {}).items()
-    }
-    writers: dict[str, tuple[str, datetime]] = {}
-    for path in project.runs.glob("*/*/run.json"):
-        try:
-            run = json.loads(path.read_text("utf-8"))
-            workflow, run_id = run["workflow"], str(run["run_id"])
-            steps = dict(run["steps"])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # a run that is being written, or of another format
-        for name, at in _writes(workflow, steps):
-            published_at = until.get(name, until.get(name.partition(".")[0]))
-            if published_at is not None and at > published_at:
-                continue
-            if name not in writers or writers[name][1] < at:
-                writers[name] = (run_id, at)
-    return writers
 
 
 def check(project: Project) -> list[Finding]:
@@ -156,7 +127,7 @@ def read_everything(connection: DuckDBPyConnection) -> tuple[int, int]:
     Raises:
         duckdb.Error: something cannot be read.
     """
-    rows = 0
+    rows = count = 0
     found = connection.execute(
         "SELECT table_schema, table_name FROM information_schema.tables "
         "WHERE table_catalog = current_catalog()"
@@ -165,8 +136,9 @@ def read_everything(connection: DuckDBPyConnection) -> tuple[int, int]:
         row = connection.execute(
             f"SELECT count(*), max(hash(t)) FROM {quote(schema)}.{quote(name)} AS t"
         ).fetchone()
-        rows += row[0] if row else 0
-    return len(found), rows
+        if schema != provenance.SCHEMA:
+            rows, count = rows + (row[0] if row else 0), count + 1
+    return count, rows
 
 
 def read_file(path: Path) -> tuple[int, int]:
@@ -243,22 +215,6 @@ def _check_file(what: str, path: Path, *, under_lock: bool) -> Finding:
         if held is not None:
             held.release()
     return Finding(what, True, f"{count} tables, {rows:,} rows, {path.stat().st_size:,} bytes")
-
-
-def _writes(workflow: str, steps: dict[str, Any]) -> Iterator[tuple[str, datetime]]:
-    """The tables a run's steps wrote. Read loosely: what is missing is not an error."""
-    for step in steps.values():
-        if not isinstance(step, dict) or not step.get("ended_at"):
-            continue
-        at = datetime.fromisoformat(step["ended_at"])
-        for table in (
-            (step.get("rows") or {}) if step.get("kind", "stage") in ("stage", "op") else ()
-        ):
-            yield (table if "." in table else f"{workflow}_raw.{table}"), at
-        for model in step.get("models") or {}:
-            name = model.get("name", "") if isinstance(model, dict) else str(model)
-            schema = model.get("schema", workflow) if isinstance(model, dict) else workflow
-            yield (name if "." in name else f"{schema}.{name}"), at
 
 
 def _count(connection: DuckDBPyConnection, schema: str, name: str) -> int:

@@ -13,7 +13,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from dataflow.warehouse.failures import translated
 from dataflow.warehouse.files import checkpoint, open_file
 from dataflow.warehouse.layout import FILE_NAME, Layout
 from dataflow.warehouse.names import TableName, literal
+from dataflow.warehouse.provenance import by_hand, copy_provenance, provenance
 from dataflow.warehouse.snapshot import (
     BIG_TABLE_BYTES,
     SOURCE,
@@ -88,7 +89,7 @@ def publish(
     schemas: Sequence[str] | None = None,
     *,
     shared: Iterable[tuple[str, str]] = (),
-    declared: Iterable[tuple[str, str]] = (),
+    declared: Mapping[tuple[str, str], datetime | None] | None = None,
     run_id: str | None = None,
     timeout: float = lock.DEFAULT_TIMEOUT,
     keep_seconds: float = versions.KEEP_SECONDS,
@@ -102,8 +103,10 @@ def publish(
         schemas: what it owns (`schemas_of` when None); all others stay as last published.
         shared: its tables in schemas that it shares with others, as (schema, table): of such a
             schema only these are taken.
-        declared: the tables that it says it makes, as (schema, table): one that readers have
-            and that is gone from the working warehouse is a mistake, and nothing is published.
+        declared: the tables that it says it makes, as (schema, table), each with the moment since
+            which nobody may have written it by hand: what a run's checks saw is what is published.
+            None where that does not matter. A table that readers have and that is gone from the
+            working warehouse is a mistake, too, and nothing is published.
         run_id: the run that made them; the environment's when None.
         timeout: seconds to wait for other writers.
         keep_seconds: how long a superseded version stays, for those about to open it.
@@ -112,7 +115,7 @@ def publish(
     Raises:
         WarehouseLocked: another writer held the warehouse all the time.
         WarehouseError: the working warehouse cannot be read, or the version not written, or a
-            declared table would be lost.
+            declared table would be lost or was written by hand.
     """
     layout = Layout.of(project)
     wanted = schemas_of(workflow_id) if schemas is None else list(dict.fromkeys(schemas))
@@ -141,7 +144,7 @@ def publish(
                 writing.close()
                 locked = time.monotonic() - started
             made = _Making(layout, source, last, draft, metadata, big_table_bytes)
-            written = made.write(wanted, single, [TableName(*table) for table in declared])
+            written = made.write(wanted, single, declared or {})
             if source == layout.working:
                 locked = time.monotonic() - started
             origin = {
@@ -230,7 +233,12 @@ class _Making:
     metadata: Metadata
     big_table_bytes: int
 
-    def write(self, schemas: list[str], shared: list[TableName], declared: list[TableName]) -> int:
+    def write(
+        self,
+        schemas: list[str],
+        shared: list[TableName],
+        declared: Mapping[tuple[str, str], datetime | None],
+    ) -> int:
         """Write it; returns the bytes written."""
         target = self.draft / FILE_NAME
         written = 0 if self.source == self.layout.working else self.source.stat().st_size
@@ -239,7 +247,8 @@ class _Making:
             written += target.stat().st_size
         with contextlib.closing(open_file(target)) as connection:
             connection.execute(f"ATTACH {literal(str(self.source))} AS {SOURCE} (READ_ONLY)")
-            self._refuse_loss(connection, declared)
+            self._refuse_loss(connection, [TableName(*table) for table in declared])
+            self._refuse_by_hand(connection, declared)
             replaced = {str(table) for table in shared}
             kept = {
                 table: file
@@ -251,6 +260,7 @@ class _Making:
             )
             copying.schemas(schemas)
             copying.tables(shared)
+            copy_provenance(connection, SOURCE, schemas, shared)
             self.metadata.files = kept | copying.files
             definitions = self.metadata.definitions | copying.definitions
             self.metadata.definitions = {
@@ -275,6 +285,19 @@ class _Making:
                 where=str(self.layout.working),
                 hint=f"Make {'it' if len(lost) == 1 else 'them'} again: "
                 "dataflow workflow run WORKFLOW --changed",
+            )
+
+    def _refuse_by_hand(
+        self, connection: DuckDBPyConnection, declared: Mapping[tuple[str, str], datetime | None]
+    ) -> None:
+        if found := by_hand(provenance(connection, SOURCE), declared):
+            named = ", ".join(f"{'.'.join(t)} (at {at:%H:%M:%S} UTC)" for t, at in found.items())
+            raise WarehouseError(
+                f"nothing is published: {named} was written by hand after the step that makes it, "
+                "and no check has seen that",
+                where=str(self.layout.working),
+                hint="Run what makes it again: dataflow workflow run WORKFLOW --changed; "
+                "or publish it as it is: dataflow db publish",
             )
 
     def _point_at_files(self, connection: DuckDBPyConnection, kept: dict[str, str]) -> None:

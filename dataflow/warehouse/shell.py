@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from dataflow.errors import DataflowError
 from dataflow.warehouse.connect import Connection, Database
+from dataflow.warehouse.names import literal
+from dataflow.warehouse.provenance import SCHEMA
 
 if TYPE_CHECKING:
     from dataflow.project import Project
@@ -81,7 +83,8 @@ def _as_sql(statement: str) -> str:
     if statement == ".tables":
         return (
             "SELECT table_schema AS schema, table_name AS name, table_type AS kind "
-            "FROM information_schema.tables WHERE table_catalog = current_catalog() ORDER BY ALL"
+            "FROM information_schema.tables WHERE table_catalog = current_catalog() "
+            f"AND table_schema <> {literal(SCHEMA)} ORDER BY ALL"
         )
     if statement.startswith(".schema "):
         return f"DESCRIBE {statement.removeprefix('.schema ')}"

@@ -69,10 +69,7 @@ def write_table(
     with translated(path), prepare(raw, data) as incoming, _transaction(raw):
         if key:
             check_key(raw, incoming, key, unique=mode != "delete+insert")
-        rows = _write(raw, target, incoming, mode, key, on_schema_change)
-    if raw is not conn:
-        conn.written.add(str(target))  # type: ignore[union-attr]
-    return rows
+        return _write(raw, target, incoming, mode, key, on_schema_change)
 
 
 def _write(

@@ -107,6 +107,26 @@ def test_a_cancelled_or_killed_attempt_did_not_pass(project, run_status, step_st
     assert f"make {word} in run {data['run_id'][:8]}" in refused
 
 
+def test_what_was_written_by_hand_after_the_checks_is_not_published_by_a_run(project):
+    assert "exit 0" in run(project, "good 5", "--changed")
+    with get_duckdb_connection(database="working", project=project) as conn:
+        conn.execute("UPDATE flow_raw.n SET n = 99")
+
+    refused = run(project, "good 5", "--only", "publish")
+
+    assert "exit 1" in refused
+    assert "flow_raw.n (at " in refused
+    assert "written by hand" in refused
+    assert "dataflow db publish" in refused
+    assert shown(project) == 5
+    again = run(project, "good 5", "--changed")  # makes it again
+    assert "exit 0" in again
+    assert "nothing was run" not in again
+    assert shown(project) == 5
+    with get_duckdb_connection(database="working", project=project) as conn:
+        assert conn.execute("SELECT n FROM flow_raw.n").fetchone()[0] == 5
+
+
 def test_a_warehouse_that_was_moved_away_is_made_again_and_not_published_empty(project):
     assert "exit 0" in run(project, "good 6")
     project.warehouse.rename(project.warehouse.with_name("moved.duckdb"))

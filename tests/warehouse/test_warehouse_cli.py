@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from datetime import UTC, datetime
 
 import pytest
 from typer.testing import CliRunner
@@ -38,30 +39,27 @@ def run(*arguments: str, stdin: str | None = None):
     return result
 
 
-def test_tables_lists_what_is_published_with_the_run_that_wrote_it(published):
-    folder = published.runs / "quakes" / "r1"
-    folder.mkdir(parents=True)
-    step = {"kind": "stage", "ended_at": "2024-01-02T03:04:05+00:00", "rows": {"events": 2}}
-    run_json = {"workflow": "quakes", "run_id": "r1", "steps": {"ingest": step}}
-    (folder / "run.json").write_text(json.dumps(run_json))
-    (published.runs / "quakes" / "r2").mkdir()
-    (published.runs / "quakes" / "r2" / "run.json").write_text("{half")
-    later = {"kind": "op", "ended_at": "2999-01-01T00:00:00+00:00", "rows": {"events": 3}}
-    run_json = {"workflow": "quakes", "run_id": "not-published", "steps": {"load": later}}
-    (published.runs / "quakes" / "r3").mkdir()
-    (published.runs / "quakes" / "r3" / "run.json").write_text(json.dumps(run_json))
-    out = run("tables").stdout
-    line = next(line for line in out.splitlines() if line.startswith("quakes_raw.events"))
+def test_tables_lists_what_is_published_with_the_run_that_wrote_it(project, monkeypatch):
+    monkeypatch.setenv("DATAFLOW_RUN_ID", "r1")
+    with get_duckdb_connection(project=project) as conn:
+        write_table(conn, [{"id": 1}, {"id": 2}], "quakes_raw.events")
+        conn.execute("CREATE SCHEMA quakes; CREATE VIEW quakes.v AS FROM quakes_raw.events")
+    publish(project, "quakes")
+    monkeypatch.setenv("DATAFLOW_RUN_ID", "not-published")
+    with get_duckdb_connection(project=project) as conn:
+        conn.execute("INSERT INTO quakes_raw.events VALUES (3)")
+    line = next(x for x in run("tables").stdout.splitlines() if x.startswith("quakes_raw.events"))
     assert line.split()[:3] == ["quakes_raw.events", "table", "2"]
     assert "r1" in line
-    assert "2024-01-02 03:04" in line
+    assert f"{datetime.now(UTC):%Y-%m-%d}" in line
     listed = json.loads(run("tables", "--json").stdout)
     assert [(t["schema"], t["name"], t["kind"], t["rows"], t["run_id"]) for t in listed] == [
-        ("quakes", "v", "view", None, None),
+        ("quakes", "v", "view", None, "r1"),
         ("quakes_raw", "events", "table", 2, "r1"),
     ]
     working = json.loads(run("tables", "--database", "working", "--json").stdout)
     assert [t["run_id"] for t in working if t["name"] == "events"] == ["not-published"]
+    assert "_dataflow" not in run("shell", stdin=".tables\n").stdout
 
 
 def test_tables_of_a_project_without_a_published_version_says_what_to_do(project):

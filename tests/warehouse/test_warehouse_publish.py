@@ -367,7 +367,7 @@ def test_a_declared_table_that_is_gone_is_not_taken_from_readers(project, sql, r
     sql("DROP TABLE quakes.t")
 
     with pytest.raises(WarehouseError, match=r"readers would lose quakes\.t") as caught:
-        publish_now(project, declared=[("quakes", "t"), ("quakes", "never_made")])
+        publish_now(project, declared={("quakes", "t"): None, ("quakes", "never_made"): None})
 
     assert "--changed" in (caught.value.hint or "")
     assert rows("FROM quakes.t", "published") == [(1,)]

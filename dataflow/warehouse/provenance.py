@@ -1,0 +1,170 @@
+"""Who wrote each table, and when: kept in the database itself, so that it goes where the data goes.
+
+A backup, a published version and a restored warehouse know it as the working warehouse does.
+The schema is hidden from listings, and belongs to no workflow.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from dataflow.warehouse.layout import CATALOG
+from dataflow.warehouse.names import TableName, quote
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+    from dataflow.project import Project
+    from dataflow.warehouse.connect import Connection
+
+SCHEMA = "_dataflow"
+_TABLE = f"{SCHEMA}.table_origins"  # no name of this module: DuckDB would take that
+# Rows are only ever appended while others may write: two connections of one process that
+# changed the same row would conflict, and cost one of them its data. The newest row counts.
+_NEWEST = "QUALIFY row_number() OVER (PARTITION BY schema_name, table_name ORDER BY rowid DESC) = 1"
+TIDY_ABOVE = 100
+
+
+class Origin(NamedTuple):
+    """The step of a run that wrote a table last; run and step are None for a write by hand."""
+
+    run: str | None
+    step: str | None
+    at: datetime
+
+
+def provenance(
+    connection: Connection | DuckDBPyConnection, catalog: str = CATALOG
+) -> dict[tuple[str, str], Origin]:
+    """For each (schema, table) that is there and whose writer is known, who wrote it last.
+
+    Args:
+        connection: on any of the warehouse's databases.
+        catalog: the database, of those that are attached.
+    """
+    import duckdb
+
+    try:
+        rows = connection.execute(
+            "SELECT schema_name, table_name, run_id, step, epoch_us(written_at) "
+            f"FROM {quote(catalog)}.{_TABLE} WHERE (schema_name, table_name) IN "
+            "(SELECT (table_schema, table_name) FROM information_schema.tables "
+            f"WHERE table_catalog = ?) {_NEWEST}",
+            [catalog],
+        ).fetchall()
+    except duckdb.CatalogException:
+        return {}  # of a time when this was not kept
+    return {
+        (schema, table): Origin(run, step, datetime.fromtimestamp(at / 1e6, UTC))
+        for schema, table, run, step, at in rows
+    }
+
+
+def by_hand(
+    origins: Mapping[tuple[str, str], Origin], since: Mapping[tuple[str, str], datetime | None]
+) -> dict[tuple[str, str], datetime]:
+    """The tables that somebody wrote by hand after a moment, and when.
+
+    Args:
+        origins: who wrote each table last.
+        since: the tables to look at, each with its moment; None for one where it does not matter.
+    """
+    return {
+        table: origins[table].at
+        for table, moment in since.items()
+        if moment is not None
+        and table in origins
+        and origins[table].run is None
+        and origins[table].at > moment
+    }
+
+
+def prepare(connection: DuckDBPyConnection) -> None:
+    """Make the table, outside of any transaction, when it is missing."""
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+    connection.execute(
+        f"CREATE TABLE IF NOT EXISTS {_TABLE} (schema_name VARCHAR, table_name VARCHAR, "
+        "run_id VARCHAR, workflow VARCHAR, step VARCHAR, written_at TIMESTAMPTZ)"
+    )
+
+
+def note(
+    connection: DuckDBPyConnection,
+    tables: Iterable[tuple[str, str]],
+    *,
+    run_id: str | None = None,
+    workflow: str | None = None,
+    step: str | None = None,
+) -> None:
+    """Note that tables were written, in the connection's transaction: by this run, or by hand.
+
+    Args:
+        connection: on the working warehouse.
+        tables: as (schema, table).
+        run_id, workflow, step: who wrote them; by default the step this process belongs to.
+    """
+    if named := sorted(tables):
+        connection.execute(
+            f"INSERT INTO {_TABLE} SELECT unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), "
+            "?, ?, ?, get_current_timestamp()",
+            [
+                *map(list, zip(*named, strict=True)),
+                run_id or os.environ.get("DATAFLOW_RUN_ID"),
+                workflow or os.environ.get("DATAFLOW_WORKFLOW"),
+                step or os.environ.get("DATAFLOW_STAGE"),
+            ],
+        )
+
+
+def note_models(
+    project: Project, models: Iterable[str], *, run_id: str, workflow: str, step: str
+) -> None:
+    """Note what dbt built; the caller still holds the write lock that dbt worked under.
+
+    Args:
+        project: whose warehouse.
+        models: as `schema.table`.
+        run_id, workflow, step: the step that had dbt run.
+    """
+    from dataflow.warehouse.connect import Connection
+
+    names = [(schema, table) for schema, _, table in (m.partition(".") for m in models)]
+    if names:
+        with Connection(project, "working") as conn:
+            note(conn.raw, names, run_id=run_id, workflow=workflow, step=step)
+
+
+def copy_provenance(
+    connection: DuckDBPyConnection, source: str, schemas: list[str], tables: Iterable[TableName]
+) -> None:
+    """Take over who wrote these schemas' tables, and these tables, from the database `source`."""
+    import duckdb
+
+    prepare(connection)
+    taken = (
+        "(list_contains(?::VARCHAR[], schema_name) OR (schema_name, table_name) IN "
+        "(SELECT (unnest(?::VARCHAR[]), unnest(?::VARCHAR[]))))"
+    )
+    listed = list(tables)
+    names = [schemas, [table.schema for table in listed], [table.name for table in listed]]
+    connection.execute(f"DELETE FROM {_TABLE} WHERE {taken}", names)
+    try:
+        connection.execute(
+            f"INSERT INTO {_TABLE} FROM {quote(source)}.{_TABLE} WHERE {taken} {_NEWEST}", names
+        )
+    except duckdb.CatalogException:
+        return  # the source is of a time when this was not kept
+
+
+def tidy(connection: DuckDBPyConnection) -> None:
+    """Drop rows that newer ones took the place of, when there are many; outside a transaction."""
+    row = connection.execute(
+        f"SELECT count(*) - 2 * count(DISTINCT (schema_name, table_name)) FROM {_TABLE}"
+    ).fetchone()
+    if row and row[0] > TIDY_ABOVE:
+        connection.execute(
+            f"DELETE FROM {_TABLE} WHERE rowid NOT IN (SELECT rowid FROM {_TABLE} {_NEWEST})"
+        )
