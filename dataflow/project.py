@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
 
 from dataflow.base.sharing import follow
-from dataflow.errors import ProjectNotFound
+from dataflow.errors import ConfigurationError, ProjectNotFound
 
 ROOT_VARIABLE = "DATAFLOW_PROJECT"
+TIMEZONE_VARIABLE = "DATAFLOW_TIMEZONE"
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,27 @@ class Project:
         """Dagster's instance: its runs, events and schedules."""
         return self.root / ".dagster"
 
+    @property
+    def timezone(self) -> str:
+        """The time zone of kernels, connections, dbt and dashboards: a day is the same in all.
+
+        `timezone` in `[tool.dataflow]`, or `DATAFLOW_TIMEZONE`, which wins; UTC when neither says.
+
+        Raises:
+            ConfigurationError: it is none.
+        """
+        named = os.environ.get(TIMEZONE_VARIABLE)
+        name = named or str(_settings(self.root).get("timezone", "UTC"))
+        try:
+            ZoneInfo(name)
+        except (KeyError, ValueError, OSError):
+            raise ConfigurationError(
+                f"`{name}` is not a time zone",
+                where=TIMEZONE_VARIABLE if named else "pyproject.toml, [tool.dataflow] timezone",
+                hint='Use a name like "UTC" or "Europe/Berlin".',
+            ) from None
+        return name
+
     def relative(self, path: Path) -> str:
         """`path` as people should read it: from the root where it lies below it."""
         path = Path(path)
@@ -105,10 +129,16 @@ class Project:
 
 def is_project(folder: Path) -> bool:
     """Whether `folder` is a project's root: its pyproject.toml has a `[tool.dataflow]` table."""
+    try:
+        _settings(folder)
+    except (OSError, KeyError, ValueError):
+        return False
+    return True
+
+
+def _settings(root: Path) -> dict[str, Any]:
+    """The table `[tool.dataflow]` of a project."""
     import tomllib
 
-    try:
-        with (folder / "pyproject.toml").open("rb") as file:
-            return "dataflow" in tomllib.load(file).get("tool", {})
-    except (OSError, tomllib.TOMLDecodeError):
-        return False
+    with (root / "pyproject.toml").open("rb") as file:
+        return dict(tomllib.load(file)["tool"]["dataflow"])

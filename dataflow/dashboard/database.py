@@ -61,7 +61,7 @@ def published_metadata(project: Project) -> Metadata | None:
 
 @contextmanager
 def open_published(project: Project, database: Path | None = None) -> Iterator[OpenWarehouse]:
-    """Open the published warehouse to read it, in UTC and without the network.
+    """Open the published warehouse to read it, in the project's time zone and without the network.
 
     Args:
         database: another DuckDB file; the environment's `EVIDENCE_DUCKDB_PATH` wins over it.
@@ -77,7 +77,7 @@ def open_published(project: Project, database: Path | None = None) -> Iterator[O
             # The views of dbt name their catalog, so it is called the same in every file.
             connection.execute(f"ATTACH {literal(str(path))} AS dataflow (READ_ONLY)")
             connection.execute("USE dataflow")
-            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute(f"SET TimeZone = {literal(project.timezone)}")
         except duckdb.Error as error:
             raise DashboardError(
                 f"the warehouse cannot be read: {error}",

@@ -41,10 +41,9 @@ def exported(name: str, kind: Any) -> tuple[str, str]:
         return f"CAST({column} AS DOUBLE)", "number"
     if type_id == "date":
         return column, "date"
-    if type_id in _TIMES:
+    if type_id in _TIMES or type_id == "timestamp with time zone":
+        # One with a zone becomes the time in the connection's.
         return f"CAST({column} AS TIMESTAMP)", "date"
-    if type_id == "timestamp with time zone":
-        return f"timezone('UTC', {column})", "date"
     if type_id in _NESTED or str(kind) == "JSON":
         return f"CAST(to_json({column}) AS VARCHAR)", "string"
     if type_id == "blob":

@@ -21,7 +21,7 @@ from typing import Any
 from dataflow.base.sharing import is_shared
 from dataflow.dashboard.paths import dashboard_url
 from dataflow.project import Project
-from dataflow.shared.variables import DBT_VARIABLE, MADE_BY_DBT, variables_in
+from dataflow.shared.variables import DBT_VARIABLE, MADE_BY_DBT, SET_FOR_DBT, variables_in
 from dataflow.stages.notebook import read_notebook
 from dataflow.stages.parameters import INJECTED_TAG
 from dataflow.workflows.model import Stage, Workflow
@@ -46,7 +46,7 @@ def stage_version(project: Project, stage: Stage, values: Any = None) -> str:
     config = _read_config(folder)
     config.pop("stages", None)
     own = [stage.parameters, sorted(stage.writes), sorted(stage.after)]
-    digest = hashlib.sha256()
+    digest = _digest(project)
     for source in sources:
         _add(digest, "cell", _normal(source).encode())
     _add_files(digest, project, _files_used(sources, folder, project), config)
@@ -63,7 +63,7 @@ def job_version(project: Project, workflow: Workflow, values: Any = None) -> str
     for module in modules:
         used |= _files_used([_text(module)], module.parent, project, roots=(folder,))
     config = _read_config(folder)
-    digest = hashlib.sha256()
+    digest = _digest(project)
     _add_files(digest, project, used, config)
     _add_variables(digest, project, [config, values])
     return digest.hexdigest()[:16]
@@ -72,7 +72,7 @@ def job_version(project: Project, workflow: Workflow, values: Any = None) -> str
 def models_version(project: Project, workflow: Workflow) -> str:
     """The version of the dbt step: the dbt project without what belongs to other workflows."""
     others = _others(project, workflow)
-    digest = hashlib.sha256()
+    digest = _digest(project)
     named: set[str] = set()
     for path in _below(project.dbt):
         parts = path.relative_to(project.dbt).parts
@@ -83,7 +83,7 @@ def models_version(project: Project, workflow: Workflow) -> str:
         content = _content(path)
         named.update(DBT_VARIABLE.findall(content.decode("utf-8", "replace")))
         _add(digest, "/".join(parts), content)
-    named.discard("DATAFLOW_WAREHOUSE_PATH")
+    named -= SET_FOR_DBT
     _add_variables(digest, project, [f"${{{name}}}" for name in sorted(named)])
     return digest.hexdigest()[:16]
 
@@ -108,10 +108,16 @@ def dashboard_version(project: Project, workflow: Workflow) -> str:
         for path in _below(pages)
         if path.relative_to(pages).parts[0].removesuffix(".md") not in others
     ]
-    digest = hashlib.sha256()
+    digest = _digest(project)
     for path in sorted(files):
         _add(digest, path.relative_to(root).as_posix(), _content(path))
     return digest.hexdigest()[:16]
+
+
+def _digest(project: Project) -> Any:
+    digest = hashlib.sha256()
+    _add(digest, "timezone", project.timezone.encode())
+    return digest
 
 
 def _others(project: Project, workflow: Workflow) -> set[str]:

@@ -79,7 +79,7 @@ def _build(
     context: Any, project: Project, workflow: Workflow, dbt: Any, target: Path, step: Any
 ) -> Iterator[Any]:
     with (
-        write_lock(project, holder=f"dbt build of {workflow.id}, run {context.run_id[:8]}"),
+        write_lock(project, f"dbt build of {workflow.id}", run_id=context.run_id),
         clean_log(step.archive.folder / "dbt.log", step.secrets),
     ):
         invocation = dbt.cli(

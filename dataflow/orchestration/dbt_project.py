@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dataflow.errors import ConfigurationError
-from dataflow.project import Project
+from dataflow.project import TIMEZONE_VARIABLE, Project
 from dataflow.workflows.model import Workflow
 
 WAREHOUSE_VARIABLE = "DATAFLOW_WAREHOUSE_PATH"  # what dbt/profiles.yml reads
@@ -89,6 +89,8 @@ def dbt_environment(project: Project) -> dict[str, str]:
     return {
         **os.environ,
         WAREHOUSE_VARIABLE: str(project.warehouse),
+        TIMEZONE_VARIABLE: project.timezone,
+        "TZ": project.timezone,
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "DO_NOT_TRACK": "1",
         "DBT_USE_COLORS": "false",

@@ -146,6 +146,7 @@ def _surroundings(project: Project, workflow: Workflow, name: str, run_id: str) 
     mark = uuid.uuid4().hex
     inside = {
         ROOT_VARIABLE: str(project.root),
+        "TZ": project.timezone,
         "DATAFLOW_WORKFLOW": workflow.id,
         "DATAFLOW_STAGE": name,
         RUN_VARIABLE: run_id,
@@ -155,6 +156,7 @@ def _surroundings(project: Project, workflow: Workflow, name: str, run_id: str) 
     others = psutil.Process().children()
     before = {key: os.environ.get(key) for key in inside}
     os.environ.update(inside)
+    time.tzset()
     try:
         with contextlib.chdir(workflow.folder):
             yield
@@ -164,6 +166,7 @@ def _surroundings(project: Project, workflow: Workflow, name: str, run_id: str) 
                 os.environ.pop(key, None)
             else:
                 os.environ[key] = value
+        time.tzset()
         # A fork has the environment of this process.
         kill_carrying(STEP_VARIABLE, mark, started_by(os.getpid(), others))
 

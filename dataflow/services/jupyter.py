@@ -48,6 +48,7 @@ def prepare(project: Project, port: int) -> Plan:
         [sys.executable, "-m", "jupyterlab", *options],
         str(project.notebooks),
         {
+            "TZ": project.timezone,  # its kernels have it, as those of runs do
             "JUPYTER_TOKEN": None,
             "JUPYTER_TOKEN_FILE": str(token_file),
             # The launcher's tiles, beside whatever the user has configured.

@@ -74,7 +74,7 @@ def run_dbt_models(
         selection = select or f"fqn:{project_name(project.dbt)}.{workflow}"
         try:
             with (
-                write_lock(project, holder=f"dbt build of {workflow}, run {context.run_id[:8]}"),
+                write_lock(project, f"dbt build of {workflow}", run_id=context.run_id),
                 clean_log(step.archive.folder / "dbt.log", step.secrets),
             ):
                 invocation = dbt.cli(

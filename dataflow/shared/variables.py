@@ -16,9 +16,11 @@ PATTERN = re.compile(
     r"(?P<escape>\$)?\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}"
 )
 
-# What dbt's files read of the environment, and the folders in which it keeps what it makes.
+# What dbt's files read of the environment: what DATAFLOW sets is no secret.
+SET_FOR_DBT = {"DATAFLOW_WAREHOUSE_PATH", "DATAFLOW_TIMEZONE"}
 DBT_VARIABLE = re.compile(r"""env_var\s*\(\s*["'](\w+)["']""")
 DBT_TEXTS = {".sql", ".yml", ".yaml", ".csv", ".py"}
+# The folders in which dbt keeps what it makes.
 MADE_BY_DBT = {"target", "logs", "dbt_packages"}
 
 
@@ -99,4 +101,4 @@ def variables_of_dbt(folder: Path) -> list[str]:
         if path.suffix in DBT_TEXTS and not MADE_BY_DBT.intersection(parts):
             with contextlib.suppress(OSError):
                 found.update(DBT_VARIABLE.findall(path.read_text("utf-8", "replace")))
-    return sorted(found - {"DATAFLOW_WAREHOUSE_PATH"})
+    return sorted(found - SET_FOR_DBT)

@@ -161,6 +161,7 @@ def kernel_environment(
         # Breakpoints of debugpy do not apply here, and its start-up warning would be output.
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         ROOT_VARIABLE: str(project.root),
+        "TZ": project.timezone,
         "DATAFLOW_WORKFLOW": stage.workflow_id,
         "DATAFLOW_STAGE": stage.name,
         "DATAFLOW_RUN_ID": run_id,

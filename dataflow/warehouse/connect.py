@@ -15,6 +15,7 @@ from dataflow.warehouse import changes, failures, lock, provenance, versions
 from dataflow.warehouse.files import open_file, warn_if_still_open
 from dataflow.warehouse.layout import Layout
 from dataflow.warehouse.lock import Held
+from dataflow.warehouse.names import quote, schemas_of
 from dataflow.warehouse.space import give_back_after
 from dataflow.warehouse.versions import Reading
 
@@ -98,6 +99,7 @@ class Connection:
         self._timeout = timeout
         self._on_wait = on_wait
         self._layout = Layout.of(project)
+        self._zone = project.timezone
         self._opened: _Opened | None = None
         self._finalizer: weakref.finalize[Any, Connection] | None = None
 
@@ -111,8 +113,10 @@ class Connection:
                 # The file is opened for writing all the same: within one process DuckDB
                 # opens a file in one way only, and a nested connection may have to write.
                 self._opened.raw.execute("BEGIN TRANSACTION READ ONLY")
-            elif self.database == "working":
-                self._opened.begin_writing(self._layout)
+            elif not self.read_only:
+                self._make_schemas(self._opened.raw)
+                if self.database == "working":
+                    self._opened.begin_writing(self._layout)
         return self._opened.raw
 
     @property
@@ -226,7 +230,9 @@ class Connection:
             )
         try:
             self._check_not_moved(reading)
-            raw = open_file(reading.version.path, read_only=True, timeout=self._timeout)
+            raw = open_file(
+                reading.version.path, read_only=True, timeout=self._timeout, zone=self._zone
+            )
         except BaseException:
             reading.release()
             raise
@@ -253,11 +259,16 @@ class Connection:
         try:
             prepare()
             left = max(self._timeout - (time.monotonic() - started), 0)
-            raw = open_file(path, timeout=left, on_wait=self._on_wait)
+            raw = open_file(path, timeout=left, on_wait=self._on_wait, zone=self._zone)
         except BaseException:
             held.release()
             raise
         return _Opened(path, raw, held)
+
+    def _make_schemas(self, raw: DuckDBPyConnection) -> None:
+        """The workflow's own schemas are there, for SQL that makes the first table in one."""
+        for schema in schemas_of(self.workflow) if self.workflow else ():
+            raw.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(schema)}")
 
 
 def _is_duckdb_error(error: Exception) -> bool:

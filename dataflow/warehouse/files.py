@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from dataflow.errors import WarehouseError
 from dataflow.warehouse import failures, lock
 from dataflow.warehouse.failures import translated
+from dataflow.warehouse.names import literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -28,6 +29,7 @@ def open_file(
     read_only: bool = False,
     timeout: float = 0,
     on_wait: Callable[[str], None] | None = None,
+    zone: str = "UTC",
 ) -> DuckDBPyConnection:
     """Open a database file, waiting while a program outside DATAFLOW has it open.
 
@@ -36,6 +38,7 @@ def open_file(
         read_only: open it for reading.
         timeout: seconds to wait at most.
         on_wait: called with a sentence every few seconds of waiting; logged when None.
+        zone: the time zone of the connection; results must not depend on the machine's.
 
     Raises:
         WarehouseLocked: the other program still has it open.
@@ -48,8 +51,7 @@ def open_file(
     while True:
         try:
             connection = duckdb.connect(str(path), read_only=read_only)
-            # Results must not depend on the machine's time zone.
-            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute(f"SET TimeZone = {literal(zone)}")
             return connection
         except (duckdb.Error, OSError) as error:
             holder = failures.locked_by(error)

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from dataflow.project import Project
 
 DEFAULT_TIMEOUT = 600.0
-"""Seconds to wait for the lock: longer than a usual dbt build."""
+"""Seconds to wait for a lock that somebody holds by hand. A run may hold it longer: its steps have
+limits of their own, and its dbt build is no reason for another workflow to fail."""
 
 FIRST_MESSAGE_AFTER = 1.0
 MESSAGE_EVERY = 5.0
@@ -62,9 +63,9 @@ class Holder:
     stage: str | None = None
 
     @classmethod
-    def current(cls, name: str | None = None) -> Holder:
+    def current(cls, name: str | None = None, run_id: str | None = None) -> Holder:
         """This process, described by the run's environment variables."""
-        run_id = os.environ.get("DATAFLOW_RUN_ID")
+        run_id = run_id or os.environ.get("DATAFLOW_RUN_ID")
         workflow = os.environ.get("DATAFLOW_WORKFLOW")
         stage = os.environ.get("DATAFLOW_STAGE")
         if name is None:
@@ -127,6 +128,7 @@ def write_lock(
     holder: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
     on_wait: Callable[[str], None] | None = None,
+    run_id: str | None = None,
 ) -> Iterator[None]:
     """Hold the write lock of the working warehouse.
 
@@ -136,14 +138,17 @@ def write_lock(
     Args:
         project: whose warehouse.
         holder: what the lock is held for, in words, shown to those who wait.
-        timeout: seconds to wait at most.
+        timeout: seconds to wait at most; by default, for one that is held by hand.
         on_wait: called with a sentence every few seconds of waiting; logged when None.
+        run_id: the run it is held for; the environment's when None.
 
     Raises:
         WarehouseLocked: somebody else held it all the time.
         WarehouseError: the folder of the warehouse cannot be written.
     """
-    held = acquire(project.warehouse, holder=holder, timeout=timeout, on_wait=on_wait)
+    held = acquire(
+        project.warehouse, holder=holder, timeout=timeout, on_wait=on_wait, run_id=run_id
+    )
     try:
         yield
     finally:
@@ -157,6 +162,7 @@ def acquire(
     holder: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
     on_wait: Callable[[str], None] | None = None,
+    run_id: str | None = None,
 ) -> Held:
     """Take the write lock of a database file; the caller releases what is returned.
 
@@ -172,6 +178,7 @@ def acquire(
         holder=holder,
         timeout=timeout,
         on_wait=on_wait,
+        run_id=run_id,
     )
 
 
@@ -182,6 +189,7 @@ def acquire_folder(
     holder: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
     on_wait: Callable[[str], None] | None = None,
+    run_id: str | None = None,
 ) -> Held:
     """Take the lock that lies in `folder`, in the order of those who ask; see `acquire`.
 
@@ -189,8 +197,9 @@ def acquire_folder(
         folder: where the lock and its queue lie; made when missing.
         what: what is locked, in words for those who wait.
         holder: what the lock is held for, in words.
-        timeout: seconds to wait at most.
+        timeout: seconds to wait at most; by default, for one that is held by hand.
         on_wait: called with a sentence every few seconds of waiting; logged when None.
+        run_id: the run it is held for; the environment's when None.
     """
     from filelock import FileLock
 
@@ -211,7 +220,7 @@ def acquire_folder(
             where=str(error.filename or folder),
             hint="Make folder and file writable for you, or set DATAFLOW_WAREHOUSE to a file elsewhere.",
         ) from error
-    _write_holder(folder, Holder.current(holder))
+    _write_holder(folder, Holder.current(holder, run_id))
     held = Held(lock, folder, key)
     with _registry_guard:
         _registry[key] = held
@@ -248,6 +257,7 @@ def _take(
     if not queue.first(queue_folder) and _try(lock):
         return
     started = time.monotonic()
+    deadline = started + timeout
     next_message = started + FIRST_MESSAGE_AFTER
     with queue.ticket(queue_folder) as ticket:
         while True:
@@ -255,8 +265,10 @@ def _take(
             ours = queue.first(queue_folder) in (None, ticket.name)
             if ours and _try(lock):
                 return
-            if now - started >= timeout:
-                raise _locked(folder, what, timeout)
+            if now >= deadline:
+                if timeout != DEFAULT_TIMEOUT or not _is_held_by_a_run(folder):
+                    raise _locked(folder, what, timeout)
+                deadline = now + timeout
             if now >= next_message:
                 on_wait(f"Waiting for {what}, held by {_read_holder(folder) or 'another program'}")
                 next_message = now + MESSAGE_EVERY
@@ -265,7 +277,7 @@ def _take(
             # spins through a long dbt build.
             waited = now - started
             pause = (0.001 if waited < 0.5 else 0.01) if ours else 0.01
-            time.sleep(min(pause if waited < 5 else 0.05, max(timeout - waited, 0)))
+            time.sleep(min(pause if waited < 5 else 0.05, max(deadline - now, 0)))
 
 
 def _try(lock: FileLock) -> bool:
@@ -299,6 +311,11 @@ def _program() -> str:
         notebook = Path(os.environ.get("JPY_SESSION_NAME", "")).name
         return f"notebook {notebook}, run by hand" if notebook else "a notebook run by hand"
     return Path(sys.argv[0]).name or "a program"
+
+
+def _is_held_by_a_run(folder: Path) -> bool:
+    holder = _read_holder(folder)
+    return holder is not None and holder.run_id is not None
 
 
 def _locked(folder: Path, what: str, timeout: float) -> WarehouseLocked:

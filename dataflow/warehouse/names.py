@@ -16,6 +16,11 @@ RESERVED_SCHEMAS = frozenset(
 )
 
 
+def schemas_of(workflow_id: str) -> tuple[str, str, str]:
+    """The schemas a workflow owns: its stages' tables, dbt's staging views, its marts."""
+    return (f"{workflow_id}_raw", f"{workflow_id}_staging", workflow_id)
+
+
 @dataclass(frozen=True)
 class TableName:
     """A table, by schema and name; `str()` gives it as people write it."""

@@ -25,7 +25,7 @@ from dataflow.warehouse import lock, versions
 from dataflow.warehouse.failures import translated
 from dataflow.warehouse.files import checkpoint, open_file
 from dataflow.warehouse.layout import FILE_NAME, Layout
-from dataflow.warehouse.names import TableName, literal
+from dataflow.warehouse.names import TableName, literal, schemas_of
 from dataflow.warehouse.provenance import by_hand, copy_provenance, provenance
 from dataflow.warehouse.snapshot import (
     BIG_TABLE_BYTES,
@@ -78,11 +78,6 @@ def published_path(project: Project) -> Path | None:
     return version.path if version else None
 
 
-def schemas_of(workflow_id: str) -> list[str]:
-    """The schemas a workflow owns: its stages' tables, dbt's staging views, its marts."""
-    return [f"{workflow_id}_raw", f"{workflow_id}_staging", workflow_id]
-
-
 def publish(
     project: Project,
     workflow_id: str,
@@ -118,15 +113,16 @@ def publish(
             declared table would be lost or was written by hand.
     """
     layout = Layout.of(project)
-    wanted = schemas_of(workflow_id) if schemas is None else list(dict.fromkeys(schemas))
+    wanted = list(dict.fromkeys(schemas_of(workflow_id) if schemas is None else schemas))
     single = [TableName(*table) for table in dict.fromkeys(shared) if table[0] not in wanted]
+    run_id = run_id or os.environ.get("DATAFLOW_RUN_ID")
     holder = f"publish of {workflow_id}"
     with translated(layout.published), contextlib.ExitStack() as publishing:
         # In this order: who waits for another publish, maybe of big tables, keeps no writer
         # waiting meanwhile.
-        publishing.enter_context(_publish_lock(layout, holder, timeout))
+        publishing.enter_context(_publish_lock(layout, holder, timeout, run_id))
         writing = publishing.enter_context(contextlib.ExitStack())
-        writing.enter_context(lock.write_lock(project, holder, timeout))
+        writing.enter_context(lock.write_lock(project, holder, timeout, run_id=run_id))
         started = time.monotonic()
         versions.clean(layout, keep_seconds)
         last = versions.current(layout)
@@ -149,7 +145,7 @@ def publish(
                 locked = time.monotonic() - started
             origin = {
                 "workflow": workflow_id,
-                "run_id": run_id or os.environ.get("DATAFLOW_RUN_ID"),
+                "run_id": run_id,
                 "version": number,
                 "published_at": metadata.published_at,
             }
@@ -175,9 +171,11 @@ def publish(
 
 
 @contextlib.contextmanager
-def _publish_lock(layout: Layout, holder: str, timeout: float) -> Iterator[None]:
+def _publish_lock(
+    layout: Layout, holder: str, timeout: float, run_id: str | None
+) -> Iterator[None]:
     """One publish at a time, also while it does not hold the write lock."""
-    held = lock.acquire(layout.published / FILE_NAME, holder=holder, timeout=timeout)
+    held = lock.acquire(layout.published / FILE_NAME, holder=holder, timeout=timeout, run_id=run_id)
     try:
         yield
     finally:

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from dataflow.warehouse.names import schemas_of
+
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
@@ -106,11 +108,6 @@ class Stage:
     after: tuple[str, ...] = ()
     timeout: float | None = None
     retries: int = 0
-
-
-def schemas_of(workflow_id: str) -> tuple[str, str, str]:
-    """The schemas a workflow owns: raw tables, staging views, marts."""
-    return (f"{workflow_id}_raw", f"{workflow_id}_staging", workflow_id)
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 import contextlib
+import os
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -85,7 +84,9 @@ METHODS = [
 def t(in_run, tmp_path):
     """Two tables, `t` and `quiet`, that the stage has not written."""
     with get_duckdb_connection(database="working") as conn:
-        conn.execute("CREATE SCHEMA quakes_raw; CREATE TABLE quakes_raw.quiet AS SELECT 1 AS a")
+        conn.execute(
+            "CREATE SCHEMA IF NOT EXISTS quakes_raw; CREATE TABLE quakes_raw.quiet AS SELECT 1 AS a"
+        )
         conn.execute("CREATE TABLE quakes_raw.t (a INTEGER PRIMARY KEY, b INTEGER)")
         conn.execute("INSERT INTO quakes_raw.t VALUES (1, 1), (2, 2)")
     forget_writes(in_run, RUN)

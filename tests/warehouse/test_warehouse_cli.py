@@ -22,7 +22,7 @@ def published(project: Project) -> Project:
     (project.notebooks / "quakes" / "config.yaml").write_text("workflow: {name: Quakes}\n")
     with get_duckdb_connection(database="working", project=project) as conn:
         write_table(conn, [{"id": 1, "tags": ["a"]}, {"id": 2, "tags": None}], "quakes_raw.events")
-        conn.execute("CREATE SCHEMA quakes")
+        conn.execute("CREATE SCHEMA IF NOT EXISTS quakes")
         conn.execute("CREATE VIEW quakes.v AS SELECT id, DATE '2024-01-01' AS day, "
                      "1.5::DECIMAL(4, 1) AS price FROM quakes_raw.events")  # fmt: skip
     publish(project, "quakes")
@@ -43,7 +43,9 @@ def test_tables_lists_what_is_published_with_the_run_that_wrote_it(project, monk
     monkeypatch.setenv("DATAFLOW_RUN_ID", "r1")
     with get_duckdb_connection(project=project) as conn:
         write_table(conn, [{"id": 1}, {"id": 2}], "quakes_raw.events")
-        conn.execute("CREATE SCHEMA quakes; CREATE VIEW quakes.v AS FROM quakes_raw.events")
+        conn.execute(
+            "CREATE SCHEMA IF NOT EXISTS quakes; CREATE VIEW quakes.v AS FROM quakes_raw.events"
+        )
     publish(project, "quakes")
     monkeypatch.setenv("DATAFLOW_RUN_ID", "not-published")
     with get_duckdb_connection(project=project) as conn:

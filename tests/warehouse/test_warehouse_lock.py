@@ -12,13 +12,15 @@ import pytest
 
 from dataflow.errors import WarehouseLocked
 from dataflow.shared.db import get_duckdb_connection
+from dataflow.warehouse import lock
 from dataflow.warehouse.lock import read_holder, write_lock
 
 HOLD = """
 import sys, time
 from dataflow.project import Project
 from dataflow.warehouse.lock import write_lock
-with write_lock(Project.find(), "dbt build of quakes"):
+run_id = sys.argv[2] if len(sys.argv) > 2 else None
+with write_lock(Project.find(), "dbt build of quakes", run_id=run_id):
     print("held", flush=True)
     sys.stdin.readline() if len(sys.argv) < 2 else time.sleep(float(sys.argv[1]))
 """
@@ -68,6 +70,20 @@ def test_a_second_process_gives_up_after_its_time_limit_and_names_the_holder(pro
     assert len(messages) == 1
     assert "Waiting for the warehouse, held by dbt build of quakes" in messages[0]
     assert queue_length(project) == 0
+
+
+def test_a_run_is_waited_for_longer_than_somebody_who_holds_it_by_hand(
+    project, python, monkeypatch
+):
+    monkeypatch.setattr(lock, "DEFAULT_TIMEOUT", 0.5)
+    python.start_and_wait_for("held", HOLD, 2, "20240101T000000-abcd")
+    started = time.monotonic()
+    with write_lock(project, timeout=0.5):
+        assert time.monotonic() - started > 1
+
+    python.start_and_wait_for("held", HOLD, 60)
+    with pytest.raises(WarehouseLocked), write_lock(project, timeout=0.5):
+        pytest.fail("two processes held the lock")
 
 
 def test_a_lock_of_a_killed_process_is_free_at_once(project, python):

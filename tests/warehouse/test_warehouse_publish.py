@@ -70,7 +70,7 @@ def test_nothing_is_published_at_first(project):
 
 
 def test_readers_see_what_was_published_and_not_what_was_written_since(project, sql, rows):
-    sql("CREATE SCHEMA quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
+    sql("CREATE SCHEMA IF NOT EXISTS quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
     published = publish_now(project)
     sql("INSERT INTO quakes.t VALUES (2)")
     assert rows("FROM quakes.t", "published") == [(1,)]
@@ -81,7 +81,7 @@ def test_readers_see_what_was_published_and_not_what_was_written_since(project, 
 
 
 def test_only_the_workflows_schemas_are_taken_the_others_stay_as_last_published(project, sql, rows):
-    sql("CREATE SCHEMA quakes; CREATE TABLE quakes.t AS SELECT 'old' AS a")
+    sql("CREATE SCHEMA IF NOT EXISTS quakes; CREATE TABLE quakes.t AS SELECT 'old' AS a")
     sql("CREATE SCHEMA storms; CREATE TABLE storms.t AS SELECT 'old' AS a")
     publish_now(project, "quakes", schemas=["quakes"])
     assert rows("SELECT schema_name FROM duckdb_schemas() WHERE schema_name = 'storms'",
@@ -95,7 +95,7 @@ def test_only_the_workflows_schemas_are_taken_the_others_stay_as_last_published(
 
 def test_what_a_workflow_no_longer_has_is_gone_from_the_next_version(project, sql, rows):
     sql(
-        "CREATE SCHEMA quakes; CREATE TABLE quakes.a AS SELECT 1; CREATE TABLE quakes.b AS SELECT 1"
+        "CREATE SCHEMA IF NOT EXISTS quakes; CREATE TABLE quakes.a AS SELECT 1; CREATE TABLE quakes.b AS SELECT 1"
     )
     publish_now(project)
     sql("DROP TABLE quakes.a")
@@ -104,7 +104,9 @@ def test_what_a_workflow_no_longer_has_is_gone_from_the_next_version(project, sq
 
 
 def test_a_failed_publish_leaves_readers_with_the_last_good_version(project, sql, rows):
-    sql("CREATE SCHEMA quakes; CREATE TABLE quakes.t AS SELECT 1 AS a; CREATE SCHEMA other")
+    sql(
+        "CREATE SCHEMA IF NOT EXISTS quakes; CREATE TABLE quakes.t AS SELECT 1 AS a; CREATE SCHEMA other"
+    )
     publish_now(project)
     sql("CREATE TABLE other.t AS SELECT 1 AS a; INSERT INTO quakes.t VALUES (2)")
     sql("CREATE VIEW quakes.v AS FROM other.t")
@@ -120,7 +122,7 @@ def test_a_failed_publish_leaves_readers_with_the_last_good_version(project, sql
 
 def test_views_work_in_the_published_version_whatever_their_order(project, sql, rows):
     sql(
-        "CREATE SCHEMA quakes_raw; CREATE SCHEMA quakes_staging; CREATE SCHEMA quakes",
+        "CREATE SCHEMA IF NOT EXISTS quakes_raw; CREATE SCHEMA IF NOT EXISTS quakes_staging; CREATE SCHEMA IF NOT EXISTS quakes",
         "CREATE TABLE quakes_raw.events AS SELECT 7 AS id",
         'CREATE VIEW quakes_staging.b AS FROM "dataflow"."quakes_raw"."events"',
         "CREATE VIEW quakes.a AS SELECT id + 1 AS id FROM quakes_staging.b",
@@ -152,7 +154,7 @@ PLAIN = """
 def test_types_and_values_are_the_same_as_in_the_working_warehouse(
     project, sql, rows, big_table_bytes
 ):
-    sql("CREATE SCHEMA quakes", RICH, PLAIN)
+    sql("CREATE SCHEMA IF NOT EXISTS quakes", RICH, PLAIN)
     publish_now(project, big_table_bytes=big_table_bytes)
     for table in ("quakes.rich", "quakes.plain"):
         kinds = f"SELECT column_name, column_type FROM (DESCRIBE {table})"
@@ -170,7 +172,7 @@ def test_types_and_values_are_the_same_as_in_the_working_warehouse(
 
 def test_keys_and_comments_are_kept(project, sql, rows):
     sql(
-        "CREATE SCHEMA quakes",
+        "CREATE SCHEMA IF NOT EXISTS quakes",
         "CREATE TABLE quakes.t (id INTEGER PRIMARY KEY, g INTEGER GENERATED ALWAYS AS (id + 1))",
         "CREATE TABLE quakes.k (id INTEGER PRIMARY KEY)",
         "INSERT INTO quakes.t VALUES (1)",
@@ -188,7 +190,7 @@ def test_keys_and_comments_are_kept(project, sql, rows):
 
 
 def test_old_versions_go_when_nobody_reads_them(project, sql):
-    sql("CREATE SCHEMA quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
+    sql("CREATE SCHEMA IF NOT EXISTS quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
     publish_now(project)
     reader = Connection(project, "published")
     assert reader.execute("FROM quakes.t").fetchone() == (1,)
@@ -202,7 +204,7 @@ def test_old_versions_go_when_nobody_reads_them(project, sql):
 
 
 def test_a_version_that_a_foreign_program_reads_stays(project, sql, python):
-    sql("CREATE SCHEMA quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
+    sql("CREATE SCHEMA IF NOT EXISTS quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
     first = publish_now(project)
     foreign = python.start_and_wait_for("open", KEEP_OPEN, first.path)
     publish_now(project)
@@ -214,7 +216,7 @@ def test_a_version_that_a_foreign_program_reads_stays(project, sql, python):
 
 
 def test_a_superseded_version_stays_a_moment_for_those_about_to_open_it(project, sql):
-    sql("CREATE SCHEMA quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
+    sql("CREATE SCHEMA IF NOT EXISTS quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
     publish(project, "quakes")
     path = published_path(project)
     publish(project, "quakes")
@@ -223,12 +225,12 @@ def test_a_superseded_version_stays_a_moment_for_those_about_to_open_it(project,
 
 
 def test_a_version_cannot_be_written_by_mistake(project, sql):
-    sql("CREATE SCHEMA quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
+    sql("CREATE SCHEMA IF NOT EXISTS quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
     assert publish_now(project).path.stat().st_mode & 0o222 == 0
 
 
 def test_what_a_dead_publish_left_is_cleared(project, sql, rows):
-    sql("CREATE SCHEMA quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
+    sql("CREATE SCHEMA IF NOT EXISTS quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
     publish_now(project)
     published = Layout.of(project).published
     (published / ".draft-2").mkdir()
@@ -245,7 +247,7 @@ def test_what_a_dead_publish_left_is_cleared(project, sql, rows):
 
 
 def test_the_metadata_says_which_run_published_which_schema(project, sql):
-    sql("CREATE SCHEMA quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
+    sql("CREATE SCHEMA IF NOT EXISTS quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
     publish_now(project, run_id="20240101T000000-abcd")
     path = publish_now(project, "storms", run_id="other").path
     metadata = json.loads((path.parent / "version.json").read_text())
@@ -255,7 +257,9 @@ def test_the_metadata_says_which_run_published_which_schema(project, sql):
 
 
 def test_publishing_again_and_again_does_not_let_the_file_grow(project, sql):
-    sql("CREATE SCHEMA quakes; CREATE TABLE quakes.t AS SELECT random() AS a FROM range(200000)")
+    sql(
+        "CREATE SCHEMA IF NOT EXISTS quakes; CREATE TABLE quakes.t AS SELECT random() AS a FROM range(200000)"
+    )
     sizes = [publish_now(project).path.stat().st_size for _ in range(8)]
     assert max(sizes) <= 2.5 * sizes[0]
 
@@ -362,7 +366,7 @@ def test_of_a_shared_schema_only_the_workflows_own_tables_are_published(project,
 
 
 def test_a_declared_table_that_is_gone_is_not_taken_from_readers(project, sql, rows):
-    sql("CREATE SCHEMA quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
+    sql("CREATE SCHEMA IF NOT EXISTS quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
     publish_now(project)
     sql("DROP TABLE quakes.t")
 
@@ -388,7 +392,7 @@ def test_a_big_table_of_any_type_is_a_file_and_comes_back_as_it_was(project, sql
         "money": "1.50::DECIMAL(20, 2)",
     }
     listed = ", ".join(f'{value} AS "{name}"' for name, value in columns.items())
-    sql(f"CREATE SCHEMA quakes; CREATE TABLE quakes.t AS SELECT {listed} UNION ALL SELECT "
+    sql(f"CREATE SCHEMA IF NOT EXISTS quakes; CREATE TABLE quakes.t AS SELECT {listed} UNION ALL SELECT "
         + ", ".join("NULL" for _ in columns))  # fmt: skip
     before = rows("DESCRIBE quakes.t"), rows("SELECT * FROM quakes.t ORDER BY id")
 
@@ -421,7 +425,7 @@ def test_names_that_mean_something_elsewhere_are_only_names(project, sql, rows):
 
 
 def test_who_waits_for_another_publish_keeps_no_writer_waiting(project, sql):
-    sql("CREATE SCHEMA quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
+    sql("CREATE SCHEMA IF NOT EXISTS quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
     publish_now(project)
     held = lock.acquire(Layout.of(project).published / FILE_NAME, holder="another publish")
     waiting = threading.Thread(target=publish_now, args=(project,))

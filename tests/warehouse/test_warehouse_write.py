@@ -262,7 +262,7 @@ def test_replacing_the_table_with_its_columns_can_be_allowed(conn):
 
 
 def test_a_table_with_constraints_keeps_them_when_replaced(conn):
-    conn.execute("CREATE SCHEMA quakes_raw")
+    conn.execute("CREATE SCHEMA IF NOT EXISTS quakes_raw")
     conn.execute("CREATE TABLE quakes_raw.events (id BIGINT PRIMARY KEY, value VARCHAR)")
     write_table(conn, frame(1, 2), "events")
     write_table(conn, frame(2, 3), "events")
@@ -300,7 +300,7 @@ def test_without_a_with_block_each_write_is_a_transaction(in_run, rows):
 
 def test_a_value_that_breaks_a_constraint_is_one_clear_error(in_run, rows):
     with get_duckdb_connection() as conn:
-        conn.execute("CREATE SCHEMA quakes_raw")
+        conn.execute("CREATE SCHEMA IF NOT EXISTS quakes_raw")
         conn.execute("CREATE TABLE quakes_raw.events (id BIGINT CHECK (id > 0), value VARCHAR)")
     with pytest.raises(WarehouseError, match="CHECK constraint"), get_duckdb_connection() as conn:
         write_table(conn, frame(-1), "events", mode="append")
@@ -362,7 +362,9 @@ def test_data_that_cannot_be_a_table_is_refused(conn, data, says):
 
 
 def test_a_view_is_not_overwritten(conn):
-    conn.execute("CREATE SCHEMA quakes_raw; CREATE VIEW quakes_raw.events AS SELECT 1 AS id")
+    conn.execute(
+        "CREATE SCHEMA IF NOT EXISTS quakes_raw; CREATE VIEW quakes_raw.events AS SELECT 1 AS id"
+    )
     with pytest.raises(WarehouseError, match=r"quakes_raw.events is a view"):
         write_table(conn, frame(1), "events")
 

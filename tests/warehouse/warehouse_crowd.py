@@ -35,7 +35,7 @@ SUMMARY = (
 def prepare(project: Project) -> None:
     """Make the tables, empty, and publish them."""
     with get_duckdb_connection(database="working", project=project) as conn:
-        conn.execute("CREATE SCHEMA quakes_raw; CREATE SCHEMA quakes")
+        conn.execute("CREATE SCHEMA IF NOT EXISTS quakes_raw; CREATE SCHEMA IF NOT EXISTS quakes")
         conn.execute("CREATE TABLE quakes_raw.events (worker BIGINT, batch BIGINT, value DOUBLE)")
         conn.execute("CREATE TABLE quakes_raw.batches (worker BIGINT, batch BIGINT)")
     build(project)
