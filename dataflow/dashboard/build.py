@@ -272,7 +272,7 @@ def _keep_pages(files: Mapping[Path, Path], built: Path) -> None:
         if relative.parts[0] == "pages":
             target = built / _BUILT_FROM / relative
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, target)
+            shutil.copyfile(path, target)
 
 
 def _compress(built: Path) -> None:
@@ -341,7 +341,7 @@ def _prepare(project: Project, files: Mapping[Path, Path]) -> Path:
     site = _site(project)
     shutil.copytree(project.evidence / _TEMPLATE, site)
     (work / "node_modules").symlink_to(project.evidence / "node_modules", target_is_directory=True)
-    shutil.copy(project.evidence / "package.json", work / "package.json")
+    shutil.copyfile(project.evidence / "package.json", work / "package.json")
     for relative, path in files.items():
         folder = relative.parts[0]
         targets = [work / relative]
@@ -354,7 +354,7 @@ def _prepare(project: Project, files: Mapping[Path, Path]) -> Path:
             targets.append(site / relative)
         for target in targets:
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, target)
+            shutil.copyfile(path, target)
     return site
 
 

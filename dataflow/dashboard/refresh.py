@@ -9,7 +9,7 @@ from typing import Any
 from dataflow.dashboard.build import staged_pages
 from dataflow.dashboard.check import check_pages
 from dataflow.dashboard.export import staged_export
-from dataflow.dashboard.sizes import big_tables
+from dataflow.dashboard.limits import warnings_of
 from dataflow.errors import DashboardError
 from dataflow.project import Project
 from dataflow.workflows.registry import read_workflows
@@ -59,8 +59,8 @@ def refresh_dashboard(
             "built": False,
             "build_seconds": 0.0,
             "warnings": [
-                f"{big.where(project.root)}: {big.message}. {big.hint}"
-                for big in big_tables(project, workflow_id, export.files().get(workflow_id, {}))
+                f"{found.where(project.root)}: {found.message}. {found.hint}"
+                for found in warnings_of(project, workflow_id, export.files().get(workflow_id, {}))
             ],
         }
         if not build or os.environ.get(NO_BUILD_VARIABLE):

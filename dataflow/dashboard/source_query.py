@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataflow.dashboard.types import exported, literal, quoted
+from dataflow.dashboard.types import exported, inexact, literal, quoted
 from dataflow.errors import DashboardError
 
 if TYPE_CHECKING:
@@ -52,28 +53,57 @@ def write_table_files(
 
     text = query.path.read_text(encoding="utf-8")
     _check_form(connection, query, text)
-    # DESCRIBE goes on the query's first line, so that the lines DuckDB names are the file's.
-    select = without_semicolon(text)
-    try:
-        connection.execute(f"DESCRIBE {select}")
+    target = folder / f"{query.table}.parquet"
+
+    def write(**types: str) -> tuple[int, list[tuple[str, str, str]]]:
         relation = connection.sql(select)
         columns = [
-            (name, *exported(name, kind))
+            (name, *exported(name, kind, **types))
             for name, kind in zip(relation.columns, relation.types, strict=True)
         ]
         chosen = ", ".join(f"{expression} AS {quoted(name)}" for name, expression, _ in columns)
         # Ours are the columns, the author's the rows and their order.
-        target = folder / f"{query.table}.parquet"
         written = connection.execute(
             f"COPY (SELECT {chosen} FROM (\n{select}\n)) TO {literal(str(target))} (FORMAT parquet)"
         ).fetchone()
+        return int(written[0]) if written else 0, columns
+
+    # DESCRIBE goes on the query's first line, so that the lines DuckDB names are the file's.
+    select = without_semicolon(text)
+    try:
+        connection.execute(f"DESCRIBE {select}")
+        try:
+            rows, columns = write()
+        except duckdb.ConversionException:  # a HUGEINT of more digits, or the author's own
+            rows, columns = write(huge="DOUBLE")
     except duckdb.Error as error:
         raise query_error(error, query.shown, "the source query failed") from error
+    guessed = _inexact(connection, target)
+    guessed.update(name for name, expression, _ in columns if expression.endswith(" AS DOUBLE)"))
     schema = [
-        {"name": name, "evidenceType": kind, "typeFidelity": "precise"} for name, _, kind in columns
+        {
+            "name": name,
+            "evidenceType": kind,
+            "typeFidelity": "inferred" if name in guessed else "precise",
+        }
+        for name, _, kind in columns
     ]
     (folder / f"{query.table}.schema.json").write_text(json.dumps(schema), encoding="utf-8")
-    return int(written[0]) if written else 0
+    return rows
+
+
+def _inexact(connection: duckdb.DuckDBPyConnection, file: Path) -> set[str]:
+    """The columns of an exported file with values that a page has to show as others."""
+    relation = connection.sql(f"FROM read_parquet({literal(glob.escape(str(file)))})")
+    tests = {
+        name: test
+        for name, kind in zip(relation.columns, relation.types, strict=True)
+        if (test := inexact(name, kind))
+    }
+    if not tests:
+        return set()
+    found = relation.aggregate(", ".join(tests.values())).fetchone() or ()
+    return {name for name, is_inexact in zip(tests, found, strict=True) if is_inexact}
 
 
 def without_semicolon(sql: str) -> str:

@@ -13,11 +13,10 @@ from __future__ import annotations
 import contextlib
 import glob
 import logging
-import re
 import urllib.parse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dataflow.base.files import sync
 from dataflow.errors import WarehouseError
@@ -36,8 +35,6 @@ BIG_TABLE_BYTES = 64 * 2**20
 
 # Their Parquet form has the right type but not every value (milliseconds, no zone).
 _LOSSY_IN_PARQUET = ("INTERVAL", "TIME WITH TIME ZONE")
-
-_NESTED = re.compile(r"^(STRUCT|MAP|UNION)\(|\[\d*\]$")
 
 logger = logging.getLogger(__name__)
 
@@ -105,9 +102,7 @@ class Copying:
         connection = self._connection
         size = _bytes_on_disk(connection, f"{SOURCE}.{table.quoted}")
         kinds = _columns(connection, f"{SOURCE}.{table.quoted}")
-        stored = (
-            _stored(connection, table, kinds, self._data) if size >= self._big_table_bytes else None
-        )
+        stored = _stored(connection, table, self._data) if size >= self._big_table_bytes else None
         if stored is not None:
             # Neither `/` nor what `read_parquet` takes for a pattern.
             name = ".".join(
@@ -239,28 +234,70 @@ def _bytes_on_disk(connection: DuckDBPyConnection, table: str) -> int:
     return (row[0] if row else 0) * BLOCK_BYTES
 
 
-def _stored(
-    connection: DuckDBPyConnection, table: TableName, kinds: dict[str, str], data: Path
-) -> str | None:
+def _stored(connection: DuckDBPyConnection, table: TableName, data: Path) -> str | None:
     """The SELECT that makes a table's file, from which every value comes back as it was.
 
-    A type that Parquet does not have goes as text, and the view makes it what it was. None where
-    that would not be exact, for such types within others.
+    A type that Parquet does not have goes as text, within others too, and the view makes it what
+    it was. None where there is no such way: for a UNION, and for an ENUM within another type,
+    which DuckDB cannot keep in a view.
     """
+    source = connection.sql(f"FROM {SOURCE}.{table.quoted} LIMIT 0")
+    kinds = dict(zip(source.columns, source.types, strict=True))
+    simple = {str(leaf) for kind in kinds.values() for leaf in _leaves(kind)}
+    if any(
+        leaf.id == "union" or (leaf.id == "enum" and leaf is not kind)
+        for kind in kinds.values()
+        for leaf in _leaves(kind)
+    ):
+        return None
+    exact = _exact_in_parquet(connection, simple, data)
+    casts = {
+        name: _with_text(kind, exact)
+        for name, kind in kinds.items()
+        if any(str(leaf) not in exact for leaf in _leaves(kind))
+    }
+    return f"SELECT {_replaced(casts)} FROM {SOURCE}.{table.quoted}"
+
+
+def _exact_in_parquet(connection: DuckDBPyConnection, kinds: set[str], data: Path) -> set[str]:
+    """Those of the types of which each value comes back from a Parquet file as it was."""
     data.mkdir(exist_ok=True)
     probe = data / "probe.parquet"
-    source = f"{SOURCE}.{table.quoted}"
-    connection.execute(f"COPY (FROM {source} LIMIT 0) TO {literal(str(probe))} (FORMAT parquet)")
+    tried = sorted(kinds)
+    nothing = ", ".join(f'NULL::{kind} AS "{number}"' for number, kind in enumerate(tried))
+    connection.execute(f"COPY (SELECT {nothing}) TO {literal(str(probe))} (FORMAT parquet)")
     read = _columns(connection, f"read_parquet({literal(glob.escape(str(probe)))})")
     probe.unlink()
-    as_text = {}
-    for name, kind in kinds.items():
-        if kind == read[name] and not any(sign in kind for sign in _LOSSY_IN_PARQUET):
-            continue
-        if _NESTED.search(kind):
-            return None
-        as_text[name] = "VARCHAR"
-    return f"SELECT {_replaced(as_text)} FROM {source}"
+    return {
+        kind
+        for kind, found in zip(tried, read.values(), strict=True)
+        if kind == found and kind not in _LOSSY_IN_PARQUET
+    }
+
+
+def _leaves(kind: Any) -> Iterator[Any]:
+    """The types that a DuckDB type is made of in the end; itself when it is not nested."""
+    if kind.id not in ("list", "array", "struct", "map"):
+        yield kind
+        return
+    for name, part in kind.children:
+        if (kind.id, name) != ("array", "size"):
+            yield from _leaves(part)
+
+
+def _with_text(kind: Any, exact: set[str]) -> str:
+    """A type with text in the place of all that is not `exact` in a Parquet file."""
+    if kind.id not in ("list", "array", "struct", "map"):
+        return str(kind) if str(kind) in exact else "VARCHAR"
+    parts = {
+        name: str(part) if (kind.id, name) == ("array", "size") else _with_text(part, exact)
+        for name, part in kind.children
+    }
+    if kind.id == "struct":
+        return f"STRUCT({', '.join(f'{quote(name)} {part}' for name, part in parts.items())})"
+    if kind.id == "map":
+        return f"MAP({parts['key']}, {parts['value']})"
+    return f"{parts['child']}[{parts.get('size', '')}]"
 
 
 def _columns(connection: DuckDBPyConnection, relation: str) -> dict[str, str]:

@@ -32,12 +32,12 @@ def check_workflow_pages(project: Project, workflow_id: str) -> list[Problem]:
     return [*_query_problems(project, workflow_id), *_component_problems(project, workflow_id)]
 
 
-def big_tables(project: Project, workflow_id: str) -> list[Problem]:
-    """Warnings about tables that were exported for the workflow and are too big for browsers."""
-    from dataflow.dashboard import sizes
+def table_warnings(project: Project, workflow_id: str) -> list[Problem]:
+    """Warnings about exported tables that browsers cannot show as they are."""
+    from dataflow.dashboard import limits
     from dataflow.dashboard.export import exported_files
 
-    return sizes.big_tables(project, workflow_id, exported_files(project).get(workflow_id, {}))
+    return limits.warnings_of(project, workflow_id, exported_files(project).get(workflow_id, {}))
 
 
 def _query_problems(project: Project, workflow_id: str) -> list[Problem]:

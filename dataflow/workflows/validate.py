@@ -12,7 +12,7 @@ from dataflow.errors import ConfigurationError, Problem
 from dataflow.project import Project
 from dataflow.workflows.check_config import secrets_in_clear, unset_variables
 from dataflow.workflows.check_notebook import examine_notebook
-from dataflow.workflows.check_pages import big_tables, check_workflow_pages
+from dataflow.workflows.check_pages import check_workflow_pages, table_warnings
 from dataflow.workflows.check_sql import check_models, check_sources, read_names
 from dataflow.workflows.load import load_workflow
 from dataflow.workflows.model import Workflow
@@ -64,7 +64,7 @@ def examine_workflow(project: Project, folder: Path) -> Examination:
     found.problems += check_models(project, folder.name)
     found.problems += check_sources(project, folder.name)
     found.problems += check_workflow_pages(project, folder.name)
-    found.warnings += big_tables(project, folder.name)
+    found.warnings += table_warnings(project, folder.name)
     if workflow is not None:
         found.problems += table_conflicts(project, workflow)
         found.warnings += _unwritten_sources(project, workflow)

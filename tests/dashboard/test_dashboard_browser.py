@@ -35,16 +35,16 @@ EVENTS = """
         'e' || i as event_id,
         timestamp '2024-03-01 00:00:00' + to_hours(cast(i * 2 as integer)) as occurred_at,
         cast(timestamp '2024-03-01 00:00:00' + to_hours(cast(i * 2 as integer)) as date) as local_day,
-        cast(i % 6 as double) + 0.5 as magnitude,
+        cast(i % 6 + 0.5 as decimal(9, 2)) as magnitude,
         ['below 1', '1 to 2', '2 to 3', '3 to 4', '4 to 5', '5 and more'][i % 6 + 1] as magnitude_band,
         'ml' as magnitude_type,
         'Place ' || i as place,
         case when i < 40 then 'Alaska' else 'Côte d''Ivoire' end as region,
-        1.0 as latitude, 2.0 as longitude, 10.0 as depth_km, 7 as significance,
+        1.0 as latitude, 2.0 as longitude, 10.0 as depth_km, 7::hugeint as significance,
         true as is_reviewed, i = 0 as has_tsunami_flag,
         'https://example.invalid/' || i as url
     from range(60) as t(i)
-    where cast(i % 6 as double) + 0.5 >= {least}
+    where cast(i % 6 + 0.5 as decimal(9, 2)) >= {least}
 """
 
 
@@ -135,6 +135,7 @@ def test_the_dashboard_shows_its_numbers_charts_and_table(site, size):
         wait_for_number(visit, "Earthquakes", "60")
         assert number(visit, "Strongest") == "5.5"
         assert number(visit, "Regions") == "2"
+        assert number(visit, "Median depth") == "10 km"
         assert "from 1 March 2024 to 5 March 2024" in visit.text()
         assert visit.page.locator("canvas:visible, svg[width]:visible").count() >= 3
         assert "Place 59" in visit.text()

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import json
 import threading
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 
 import duckdb
 import pytest
 
 from dataflow.dashboard.export import export_sources, exported_files, read_manifest
+from dataflow.dashboard.limits import warnings_of
 from dataflow.dashboard.paths import data_folder
 from dataflow.errors import ConfigurationError, DashboardError
 from dataflow.project import Project
@@ -62,7 +64,7 @@ def test_types_become_what_the_page_understands(project, warehouse):
     path = exported_files(project)["quakes"]["types"]
     found = dict(duckdb.sql(f"SELECT column_name, column_type FROM (DESCRIBE '{path}')").fetchall())
     assert found == {
-        "price": "DOUBLE",
+        "price": "DECIMAL(9,2)",
         "huge": "DOUBLE",
         "big": "BIGINT",
         "list": "VARCHAR",
@@ -94,6 +96,39 @@ def test_types_become_what_the_page_understands(project, warehouse):
     assert kinds["price"] == kinds["huge"] == kinds["big"] == "number"
     assert kinds["list"] == kinds["key"] == "string"
     assert kinds["flag"] == "boolean"
+
+
+def test_numbers_are_exact_and_what_a_page_cannot_show_is_said(project, warehouse):
+    exact = {
+        "price": ("12345678901234.56::decimal(18, 2)", Decimal("12345678901234.56")),
+        "total": ("sum(i)", Decimal(3)),  # a HUGEINT, as models have them
+        "large": ("9007199254740992::ubigint", Decimal(2**53)),
+        "until": ("date '9999-12-31'", date(9999, 12, 31)),
+    }
+    rounded = {
+        "sum": ("99999999999999999.99::decimal(38, 2)", Decimal("99999999999999999.99")),
+        "id": ("-9007199254740993::bigint", -9007199254740993),
+        "key": ("18446744073709551615::ubigint", Decimal(2**64 - 1)),
+        "huge": ("(10::hugeint ** 38)::hugeint", 1e38),
+        "forever": ("timestamp 'infinity'", None),
+    }
+    columns = exact | rounded
+    selected = ", ".join(f'{sql} as "{name}"' for name, (sql, _) in columns.items())
+    source(project, "events", "select 1 as a")
+    source(project, "numbers", f"select {selected} from range(3) t(i)")
+    source(project, "empty", f"select {selected} from range(3) t(i) having count(*) > 9")
+    export_sources(project, database=warehouse)
+
+    path = exported_files(project)["quakes"]["numbers"]
+    (row,) = duckdb.sql(f"SELECT * REPLACE (NULL AS forever) FROM '{path}'").fetchall()
+    assert row == tuple(value for _, value in columns.values())
+    schema = json.loads(path.with_suffix(".schema.json").read_text())
+    assert {c["name"] for c in schema if c["typeFidelity"] == "inferred"} == rounded.keys()
+    found = warnings_of(project, "quakes", exported_files(project)["quakes"])
+    assert [(w.path.name, w.message.rpartition(" ")[2]) for w in found] == [
+        ("numbers.sql", name) for name in rounded
+    ]
+    assert "nullif(forever, 'infinity')" in found[-1].hint
 
 
 def test_a_table_without_rows_is_a_table(project, warehouse):

@@ -140,7 +140,11 @@ RICH = """
         12345678901234567.89::DECIMAL(38, 2) AS price, {'a': i, 'b': ['x', NULL]} AS place,
         MAP {'k': [i]} AS tags, 'strong'::ENUM('weak', 'strong') AS band,
         170141183460469231731687303715884105727::HUGEINT AS huge, INTERVAL '1 microsecond' AS wait,
-        '00:00:01+02'::TIMETZ AS clock, '{"a": 1}'::JSON AS doc, [i, 1, 2]::INTEGER[3] AS triple
+        '00:00:01+02'::TIMETZ AS clock, '{"a": 1}'::JSON AS doc, [i, 1, 2]::INTEGER[3] AS triple,
+        [i::HUGEINT, NULL, 2::HUGEINT ** 120] AS sums, [INTERVAL '1 microsecond', NULL]::INTERVAL[2] AS waits,
+        {'a "b"': [{'c': 7::UHUGEINT}], 'n': NULL::HUGEINT, 't': '01:00:00+02'::TIMETZ} AS deep,
+        MAP {2::HUGEINT ** 120: INTERVAL 1 DAY} AS by_size, NULL::HUGEINT[] AS none,
+        [{'bits': '101'::BIT, 'at': TIMESTAMP_S '2024-01-01 00:00:00'}] AS marks
     FROM range(3) t(i)"""
 PLAIN = """
     CREATE TABLE quakes.plain AS SELECT i AS id, TIMESTAMPTZ '2024-01-01 00:00:00+01' AS at,
@@ -166,8 +170,18 @@ def test_types_and_values_are_the_same_as_in_the_working_warehouse(
     assert price == Decimal("12345678901234567.89")
     assert place == {"a": 2, "b": ["x", None]}
     if big_table_bytes == 0:
-        # Parquet knows no ENUM, HUGEINT, INTERVAL: such a table stays inside, exact.
-        assert data_files(project) == ["quakes.plain.1.parquet"]
+        assert data_files(project) == ["quakes.plain.1.parquet", "quakes.rich.1.parquet"]
+
+
+def test_a_big_table_that_no_file_can_hold_stays_inside(project, sql, rows):
+    sql(
+        "CREATE SCHEMA quakes",
+        "CREATE TABLE quakes.u AS SELECT union_value(n := 1::HUGEINT) AS u",
+        "CREATE TABLE quakes.e AS SELECT ['it''s'::ENUM ('it''s', 'x')] AS e",
+    )
+    publish_now(project, big_table_bytes=0)
+    assert rows("SELECT u.n, e FROM quakes.u, quakes.e", "published") == [(1, ["it's"])]
+    assert not Layout.of(project).data.exists()
 
 
 def test_keys_and_comments_are_kept(project, sql, rows):
