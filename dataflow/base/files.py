@@ -18,14 +18,24 @@ def whole_file(target: Path) -> Iterator[Path]:
     draft is synced before it gets the name, the folder after. An error leaves the old file as
     it was, and no draft. Folders are made.
     """
+    with draft_beside(target) as draft:
+        yield draft
+        sync(draft)
+        draft.replace(target)
+        sync(target.parent)
+
+
+@contextlib.contextmanager
+def draft_beside(target: Path) -> Iterator[Path]:
+    """The path of a file to write beside `target`, which goes at the end of the block.
+
+    One that a killed process left goes, too. Folders are made.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_drafts_of_the_dead(target)
     draft = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.draft")
     try:
         yield draft
-        sync(draft)
-        draft.replace(target)
-        sync(target.parent)
     finally:
         draft.unlink(missing_ok=True)
 

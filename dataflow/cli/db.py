@@ -84,7 +84,9 @@ def query(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with a header.")] = False,
 ) -> None:
     """Run one SQL statement and print its rows."""
+    import shutil
     import sys
+    import tempfile
 
     from dataflow.errors import ConfigurationError
     from dataflow.project import Project
@@ -92,13 +94,19 @@ def query(
 
     if as_json and as_csv:
         raise ConfigurationError("--json and --csv exclude each other", hint="Choose one.")
-    result = queries.run(Project.find(), sql, _name(database))
-    if as_json:
-        queries.write_json(result, sys.stdout)
-    elif as_csv:
-        queries.write_csv(result, sys.stdout)
-    else:
-        rows = [tuple("" if cell is None else str(cell) for cell in row) for row in result.rows]
+    write = queries.write_json if as_json else queries.write_csv if as_csv else None
+    rows: list[tuple[str, ...]] = []
+    with tempfile.TemporaryFile("w+", encoding="utf-8", newline="") as aside:
+        # Whoever reads our output may take their time: they should keep no writer waiting.
+        out = sys.stdout if database is DatabaseName.published else aside
+        with queries.running(Project.find(), sql, _name(database)) as result:
+            if write is not None:
+                write(result, out)
+            else:
+                rows += (tuple("" if c is None else str(c) for c in row) for row in result.rows)
+        aside.seek(0)
+        shutil.copyfileobj(aside, sys.stdout)
+    if write is None:
         _print_table(result.columns, rows, right=result.numeric)
         _say(f"{len(rows)} rows")
 

@@ -87,6 +87,12 @@ def explain(error: Exception, path: Path) -> WarehouseError | None:
             where=where,
             hint="Free space on the disk (old folders below runs/ can be removed) and run again.",
         )
+    if type(error).__name__ == "OutOfMemoryException":
+        return WarehouseError(
+            f"DuckDB needs more memory than it may take: {first_line(error)}",
+            where=where,
+            hint="Give it more (DATAFLOW_MEMORY_LIMIT=8GB, say), or do it in smaller parts.",
+        )
     if _BROKEN_HANDLE in text:
         return WarehouseError(
             f"DuckDB stopped using the file after an earlier failure ({first_line(error)})",

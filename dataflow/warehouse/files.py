@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import logging
 import os
@@ -19,6 +20,8 @@ from dataflow.warehouse.names import literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+MEMORY_VARIABLE = "DATAFLOW_MEMORY_LIMIT"
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +55,7 @@ def open_file(
         try:
             connection = duckdb.connect(str(path), read_only=read_only)
             connection.execute(f"SET TimeZone = {literal(zone)}")
+            connection.execute(f"SET memory_limit = {literal(memory_limit())}")
             return connection
         except (duckdb.Error, OSError) as error:
             holder = failures.locked_by(error)
@@ -68,6 +72,25 @@ def open_file(
                 )
                 next_message = now + lock.MESSAGE_EVERY
             time.sleep(min(0.05, max(timeout - (now - started), 0)))
+
+
+def memory_limit() -> str:
+    """How much memory a connection may take before it goes on on the disk, as DuckDB reads it.
+
+    By default a fourth of what DuckDB would take by itself, which is 80 % of the machine's memory
+    or the container's: that many runs go on at a time.
+    """
+    return os.environ.get(MEMORY_VARIABLE) or _quarter()
+
+
+@functools.cache
+def _quarter() -> str:
+    import duckdb
+
+    with contextlib.closing(duckdb.connect()) as connection:
+        row = connection.execute("SELECT current_setting('memory_limit')").fetchone()
+    amount, unit = str(row[0]).split() if row else ("4", "GiB")
+    return f"{float(amount) / 4:.2f} {unit}"
 
 
 def checkpoint(path: Path, timeout: float = 0) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,10 +11,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataflow.base.files import draft_beside
 from dataflow.errors import WarehouseError
 from dataflow.warehouse import failures, lock, provenance, versions
 from dataflow.warehouse.connect import Connection, Database
-from dataflow.warehouse.files import open_file
+from dataflow.warehouse.files import checkpoint, copy_database
 from dataflow.warehouse.layout import BLOCK_BYTES, CATALOG, Layout
 from dataflow.warehouse.names import literal, quote
 
@@ -102,6 +104,9 @@ def tables(project: Project, database: Database = "published", timeout: float = 
 
 def check(project: Project) -> list[Finding]:
     """Open every database and read all of it.
+
+    The working warehouse and the development copy are copied for that, so that writers wait no
+    longer than for the copy; where the disk has no room for it, for as long as the reading takes.
 
     Args:
         project: whose warehouse.
@@ -197,23 +202,27 @@ def _check_file(what: str, path: Path, *, under_lock: bool) -> Finding:
     """Open a database file and read all of it."""
     import duckdb
 
-    held = None
     try:
-        held = lock.acquire(path, holder="dataflow db check") if under_lock else None
-        connection = open_file(path, read_only=not under_lock)
-        try:
-            count, rows = read_everything(connection)
-        finally:
-            connection.close()
+        with contextlib.ExitStack() as stack:
+            read = path
+            if under_lock:
+                read = stack.enter_context(draft_beside(path))
+                with contextlib.ExitStack() as writing:
+                    held = lock.acquire(path, holder="dataflow db check")
+                    writing.callback(held.release)
+                    checkpoint(path)
+                    if shutil.disk_usage(path.parent).free < 2 * path.stat().st_size:
+                        read = path
+                        stack.push(writing.pop_all())
+                    else:
+                        copy_database(path, read)
+            count, rows = read_file(read)
     except WarehouseError as error:
         return Finding(what, False, error.message, error.hint)
     except (duckdb.Error, OSError) as error:
         explained = failures.explain(error, path)
         hint = explained.hint if explained else "Run the workflows again."
         return Finding(what, False, failures.first_line(error), hint)
-    finally:
-        if held is not None:
-            held.release()
     return Finding(what, True, f"{count} tables, {rows:,} rows, {path.stat().st_size:,} bytes")
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import datetime
 import decimal
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from dataflow.errors import ConfigurationError
+from dataflow.errors import ConfigurationError, DataflowError
 from dataflow.warehouse import failures
 from dataflow.warehouse.connect import Connection, Database
 
@@ -27,12 +29,12 @@ class Result:
     Args:
         columns: their names.
         types: their DuckDB types.
-        rows: the rows; none for a statement without a result.
+        rows: the rows, as they come; none for a statement without a result.
     """
 
     columns: tuple[str, ...]
     types: tuple[str, ...]
-    rows: list[tuple[Any, ...]]
+    rows: Iterator[tuple[Any, ...]]
 
     @property
     def numeric(self) -> tuple[int, ...]:
@@ -44,10 +46,11 @@ class Result:
         )
 
 
-def run(
+@contextlib.contextmanager
+def running(
     project: Project, sql: str, database: Database = "published", *, timeout: float = 60
-) -> Result:
-    """Run one statement as a transaction of its own.
+) -> Iterator[Result]:
+    """Run one statement as a transaction of its own, and read its rows in the block.
 
     Args:
         project: whose warehouse.
@@ -60,7 +63,7 @@ def run(
         WarehouseError: the database cannot be opened or written.
     """
     with Connection(project, database, timeout=timeout) as conn:
-        return execute(conn.raw, sql)
+        yield execute(conn.raw, sql)
 
 
 def execute(connection: DuckDBPyConnection, sql: str) -> Result:
@@ -79,31 +82,47 @@ def execute(connection: DuckDBPyConnection, sql: str) -> Result:
                 hint="Run them one by one, or use dataflow db shell.",
             )
         cursor = connection.execute(statements[0])
-        description = cursor.description or []
-        rows = cursor.fetchall() if description else []
     except duckdb.Error as error:
-        if "attached in read-only mode" in str(error):
-            raise ConfigurationError(
-                "published data cannot be changed",
-                hint="To try something use --database development; published data comes from runs.",
-            ) from error
-        if explained := failures.explain(error, _path(connection)):
-            raise explained from error
-        raise ConfigurationError(str(error).strip(), hint="Correct the SQL.") from error
+        raise _explained(error, connection) from error
+    description = cursor.description or []
     return Result(
         tuple(column[0] for column in description),
         tuple(str(column[1]) for column in description),
-        rows,
+        _rows(cursor) if description else iter(()),
+    )
+
+
+def _rows(cursor: DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
+    """The rows one after another: a result may be larger than the memory."""
+    import duckdb
+
+    try:
+        while some := cursor.fetchmany(10_000):
+            yield from some
+    except duckdb.Error as error:
+        raise _explained(error, cursor) from error
+
+
+def _explained(error: Exception, connection: DuckDBPyConnection) -> DataflowError:
+    if "attached in read-only mode" in str(error):
+        return ConfigurationError(
+            "published data cannot be changed",
+            hint="To try something use --database development; published data comes from runs.",
+        )
+    return failures.explain(error, _path(connection)) or ConfigurationError(
+        str(error).strip(), hint="Correct the SQL."
     )
 
 
 def write_json(result: Result, file: TextIO) -> None:
     """Write the rows as a JSON list of objects, one row a line."""
     file.write("[")
-    for number, row in enumerate(result.rows):
+    before = "\n"
+    for row in result.rows:
         item = dict(zip(result.columns, row, strict=True))
-        file.write(("," if number else "") + "\n" + json.dumps(item, default=_plain))
-    file.write("\n]\n" if result.rows else "]\n")
+        file.write(before + json.dumps(item, default=_plain))
+        before = ",\n"
+    file.write("]\n" if before == "\n" else "\n]\n")
 
 
 def write_csv(result: Result, file: TextIO) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -166,3 +168,33 @@ def test_the_shell_can_work_on_the_development_copy(published, rows):
     result = run("shell", "--database", "development", stdin=statements)
     assert result.exit_code == 0
     assert rows("SELECT id FROM quakes_raw.events", "development") == [(2,)]
+
+
+@pytest.mark.parametrize("form", ["--csv", "--json"])
+def test_a_result_larger_than_the_memory_comes_row_by_row(published, tmp_path, form):
+    sql = "SELECT i, repeat('x', 4000) AS text FROM range(100_000) t(i)"  # 400 MB
+    # A file: in a program without one DuckDB shows how far it is.
+    script = tmp_path / "query.py"
+    script.write_text(
+        "import resource, sys\n"
+        "from dataflow.cli.main import run\n"
+        "code = run(sys.argv[1:])\n"
+        "sys.exit(code or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 10_000)\n"
+    )
+    command = [sys.executable, str(script), "db", "query", sql, form]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        lines = sum(1 for _ in process.stdout)
+    assert lines == (100_001 if form == "--csv" else 100_002)
+    assert 5 < process.returncode < 30, "tens of MB that it took at most"
+
+
+def test_who_reads_the_result_of_a_query_slowly_keeps_no_writer_waiting(published):
+    sql = "SELECT i FROM range(1_000_000) t(i)"
+    command = [sys.executable, "-m", "dataflow", "db", "query", sql, "--csv", "-d", "working"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"i\n"
+        with get_duckdb_connection(database="working", project=published, timeout=0.5) as conn:
+            conn.execute("DELETE FROM quakes_raw.events")
+        process.kill()

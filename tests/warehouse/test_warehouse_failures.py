@@ -16,10 +16,12 @@ from plain_duckdb import plain
 from dataflow.errors import WarehouseError
 from dataflow.project import Project
 from dataflow.shared.db import get_duckdb_connection, write_table
+from dataflow.warehouse import inspect
 from dataflow.warehouse.backup import back_up, restore
 from dataflow.warehouse.development import copy_working_to_development, reset_development
 from dataflow.warehouse.inspect import check
 from dataflow.warehouse.layout import Layout
+from dataflow.warehouse.lock import read_holder
 from dataflow.warehouse.publish import publish
 
 SMALL = 24 * 2**20
@@ -315,3 +317,56 @@ def test_every_restore_keeps_what_it_replaced(project, tmp_path):
     for number, name in ((2, "before-restore"), (3, "before-restore-2")):
         with plain(Path(f"{project.warehouse}.{name}"), read_only=True) as old:
             assert old.execute("FROM quakes_raw.events").fetchall() == [(number,)]
+
+
+def test_the_check_reads_while_others_write(project, monkeypatch):
+    make_warehouse(project)
+    publish(project, "quakes")
+    with get_duckdb_connection(database="development") as conn:
+        conn.execute("CREATE TABLE mine AS SELECT 1 AS id")
+    free, read = [], inspect.read_everything
+
+    def reading(connection):
+        layout = Layout.of(project)
+        free.append([read_holder(path) for path in (layout.working, layout.development)])
+        return read(connection)
+
+    monkeypatch.setattr(inspect, "read_everything", reading)
+    before = sorted(Layout.of(project).folder.rglob("*"))
+    assert all(finding.ok for finding in inspect.check(project))
+    assert free == [[None, None]] * 3
+    assert sorted(Layout.of(project).folder.rglob("*")) == before
+
+
+def test_the_check_of_a_warehouse_that_the_disk_has_no_room_to_copy_waits_for_its_end(
+    project, small_disk, monkeypatch
+):
+    make_warehouse(project)
+    (small_disk / "ballast").write_bytes(b"x" * (SMALL - used(small_disk) - 2**16))
+    held, read = [], inspect.read_everything
+    monkeypatch.setattr(
+        inspect,
+        "read_everything",
+        lambda connection: (held.append(read_holder(project.warehouse)), read(connection))[1],
+    )
+    assert all(finding.ok for finding in inspect.check(project))
+    assert [holder and holder.name for holder in held] == ["dataflow db check", None]
+
+
+def test_memory_has_a_limit_that_can_be_set_and_is_named_when_it_is_too_low(project, monkeypatch):
+    def limit() -> str:
+        with get_duckdb_connection(database="working", project=project) as conn:
+            return conn.execute("SELECT current_setting('memory_limit')").fetchone()[0]
+
+    with contextlib.closing(duckdb.connect()) as plain:
+        size = plain.execute("SELECT current_setting('memory_limit')").fetchone()[0].split()[0]
+    assert limit() == limit()
+    assert float(limit().split()[0]) == pytest.approx(float(size) / 4, rel=0.05)
+    monkeypatch.setenv("DATAFLOW_MEMORY_LIMIT", "50MB")
+    assert limit() == "47.6 MiB"
+    with (
+        pytest.raises(WarehouseError, match="more memory than it may take") as caught,
+        get_duckdb_connection(database="working", project=project) as conn,
+    ):
+        conn.execute("SELECT list(i ORDER BY hash(i)) FROM range(20_000_000) t(i)")
+    assert "DATAFLOW_MEMORY_LIMIT" in caught.value.hint
