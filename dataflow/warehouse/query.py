@@ -97,7 +97,7 @@ def _rows(cursor: DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
     import duckdb
 
     try:
-        while some := cursor.fetchmany(10_000):
+        while some := cursor.fetchmany(1_000):
             yield from some
     except duckdb.Error as error:
         raise _explained(error, cursor) from error

@@ -172,7 +172,7 @@ def test_the_shell_can_work_on_the_development_copy(published, rows):
 
 @pytest.mark.parametrize("form", ["--csv", "--json"])
 def test_a_result_larger_than_the_memory_comes_row_by_row(published, tmp_path, form):
-    sql = "SELECT i, repeat('x', 4000) AS text FROM range(100_000) t(i)"  # 400 MB
+    sql = "SELECT i, repeat('x', 500) AS text FROM range(600_000) t(i)"  # 300 MB
     # A file: in a program without one DuckDB shows how far it is.
     script = tmp_path / "query.py"
     script.write_text(
@@ -185,8 +185,8 @@ def test_a_result_larger_than_the_memory_comes_row_by_row(published, tmp_path, f
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         lines = sum(1 for _ in process.stdout)
-    assert lines == (100_001 if form == "--csv" else 100_002)
-    assert 5 < process.returncode < 30, "tens of MB that it took at most"
+    assert lines == (600_001 if form == "--csv" else 600_002)
+    assert 5 < process.returncode < 25, "tens of MB that it took at most"
 
 
 def test_who_reads_the_result_of_a_query_slowly_keeps_no_writer_waiting(published):

@@ -175,7 +175,7 @@ def test_types_and_values_are_the_same_as_in_the_working_warehouse(
 
 def test_a_big_table_that_no_file_can_hold_stays_inside(project, sql, rows):
     sql(
-        "CREATE SCHEMA quakes",
+        "CREATE SCHEMA IF NOT EXISTS quakes",
         "CREATE TABLE quakes.u AS SELECT union_value(n := 1::HUGEINT) AS u",
         "CREATE TABLE quakes.e AS SELECT ['it''s'::ENUM ('it''s', 'x')] AS e",
     )
