@@ -30,7 +30,7 @@ def clean_log(path: Path, secrets: Mapping[str, str]) -> Iterator[None]:
 
     A line that never ended before a kill is lost rather than kept as it was.
     """
-    with path.open("a", encoding="utf-8") as file:
+    with path.open("a", encoding="utf-8", buffering=1) as file:
         lines = _CleanLines(file, Scrubber(dict(secrets)))
         try:
             with contextlib.redirect_stdout(lines):

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 LIMIT_VARIABLE = "DATAFLOW_DBT_TIMEOUT"
 LIMIT_SECONDS = 2 * 60 * 60
+CANCEL_SECONDS = 3.0  # for dbt to end by itself; DuckDB does not look up from a long query
 
 # Ties itself to the run's process, then becomes dbt: the system's promise outlives the change.
 TIED = """\
@@ -69,11 +71,18 @@ def dbt_resource(project: Project, folder: Path) -> ProjectDbt:
 def time_limit(invocation: Any) -> Iterator[None]:
     """End dbt, started by `invocation`, when it takes too long; then the step fails.
 
+    A cancel ends dbt, too: it is asked to end, and killed when a query keeps it from that.
+
     Raises:
         dagster.Failure: it took longer than `DATAFLOW_DBT_TIMEOUT` says (two hours).
     """
-    with limited(invocation.process, LIMIT_VARIABLE, LIMIT_SECONDS) as limit:
-        yield
+    invocation.termination_timeout_seconds = CANCEL_SECONDS
+    try:
+        with limited(invocation.process, LIMIT_VARIABLE, LIMIT_SECONDS) as limit:
+            yield
+    except subprocess.TimeoutExpired as late:  # dagster-dbt's, while it handles the interrupt
+        invocation.process.kill()
+        raise late.__context__ or late from None
     if limit.passed:
         raise dg.Failure(
             f"dbt took longer than {limit.seconds:g} seconds and was ended\n"

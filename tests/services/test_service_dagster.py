@@ -13,10 +13,11 @@ import nbformat
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus, job, op
 from dagster._core.storage.tags import GRPC_INFO_TAG
+from projects import REPOSITORY
 from service_helpers import fetch, running, state_of
 
 from dataflow.project import Project
-from dataflow.runs.index import list_runs
+from dataflow.runs.index import Run, list_runs
 from dataflow.services.dagster_cancel import cancel_runs
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -123,9 +124,16 @@ def test_schedules_of_one_minute_run_workflows_of_notebooks_and_of_python(
 
 LAUNCH = """
 mutation { launchRun(executionParams: {
-  selector: {repositoryLocationName: "dataflow", repositoryName: "__repository__", jobName: "tick"},
+  selector: {repositoryLocationName: "dataflow", repositoryName: "__repository__", jobName: "%s"},
+  executionMetadata: {tags: [{key: "dagster/schedule_name", value: "%s_schedule"}]},
   runConfigData: {}
 }) { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }
+"""
+# What the button "Re-execute from failure" on a run's page sends.
+AGAIN = """
+mutation { launchRunReexecution(
+  reexecutionParams: {parentRunId: "%s", strategy: FROM_FAILURE}
+) { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }
 """
 
 
@@ -139,31 +147,82 @@ def graphql(port: int, query: str) -> dict[str, Any]:
     return dict(json.loads(answer)["data"])
 
 
-def test_stopping_cancels_the_runs_under_way_and_they_do_not_start_again(
+def launched(port: int, mutation: str) -> str:
+    (answer,) = graphql(port, mutation).values()
+    assert "run" in answer, answer
+    return str(answer["run"]["runId"])
+
+
+FROM_TICKS = "select count(*) as n from {{ source('tick_raw', 'ticks') }}"
+
+
+def ended(project: Project, run_id: str) -> list[Run]:
+    return [run for run in list_runs(project) if run.run_id == run_id and run.data["status"]]
+
+
+def text_in(project: Project, pattern: str) -> str:
+    return "".join(path.read_text() for path in project.runs.glob(pattern))
+
+
+@pytest.mark.slow
+def test_stopped_runs_are_cancelled_for_good_until_somebody_executes_them_again(
     ticking: Project, dataflow: Cli, port: int, eventually: Callable[..., None]
 ) -> None:
-    folder = ticking.notebooks / "tick"
-    (folder / "config.yaml").write_text(CONFIG.replace('  schedule: "* * * * *"\n', ""))
-    shutil.rmtree(ticking.notebooks / "tock")
-    notebook = nbformat.read(folder / "tick.ipynb", as_version=4)
-    begun = folder / "begun"
-    notebook.cells[
-        -1
-    ].source = f"import pathlib, time; pathlib.Path({str(begun)!r}).touch(); time.sleep(300)"
-    nbformat.write(notebook, folder / "tick.ipynb")
+    for name in ("tick", "tock"):
+        config = ticking.notebooks / name / "config.yaml"
+        config.write_text(config.read_text().replace('  schedule: "* * * * *"\n', ""))
+    (ticking.notebooks / "tock" / "dagster_job.py").write_text(
+        JOB.replace(
+            "count():\n",
+            "count():\n    import time; print('asleep', flush=True)\n    time.sleep(300)\n",
+        )
+    )
+    for part in ("dbt_project.yml", "profiles.yml", "macros"):
+        copy = shutil.copytree if (REPOSITORY / "dbt" / part).is_dir() else shutil.copy
+        ticking.dbt.mkdir(exist_ok=True)
+        copy(REPOSITORY / "dbt" / part, ticking.dbt / part)
+    model = ticking.dbt / "models" / "tick" / "counted.sql"
+    model.parent.mkdir(parents=True)
+    model.write_text(f"{FROM_TICKS}, range(10000000) a, range(10000000) b")
+    (model.parent / "sources.yml").write_text(
+        "sources: [{name: tick_raw, schema: tick_raw, tables: [{name: ticks}]}]"
+    )
     assert dataflow("service", "start", "dagster", "-d", "--port", str(port)).returncode == 0
-    launched = graphql(port, LAUNCH)["launchRun"]
-    assert "run" in launched, launched
-    run_id = launched["run"]["runId"]
-    eventually(begun.exists, 90)
+    in_dbt, in_op = (launched(port, LAUNCH % (name, name)) for name in ("tick", "tock"))
+    eventually(lambda: "asleep" in text_in(ticking, "tock/*/count.log"), 120)
+    eventually(lambda: "START sql" in text_in(ticking, "tick/*/dbt.log"), 120)
 
-    assert dataflow("service", "stop", "dagster").returncode == 0
+    assert dataflow("service", "stop", "all").returncode == 0
 
     with DagsterInstance.from_config(str(ticking.dagster_home)) as instance:
-        assert instance.get_run_by_id(run_id).status == DagsterRunStatus.CANCELED
-    (run,) = list_runs(ticking)
-    assert (run.run_id, run.status) == (run_id, "cancelled")
-    assert run.steps["tick"]["status"] == "cancelled"
+        for run_id in (in_dbt, in_op):
+            assert instance.get_run_by_id(run_id).status == DagsterRunStatus.CANCELED
+        # Runs that failed are started again, so that the wait for this one is one for all.
+        instance.report_run_failed(instance.get_run_by_id(in_op))
+    assert {run.run_id: run.status for run in list_runs(ticking)} == {
+        in_dbt: "cancelled", in_op: "cancelled",
+    }  # fmt: skip
+    (run,) = (run for run in list_runs(ticking) if run.run_id == in_dbt)
+    assert {name: step["status"] for name, step in run.steps.items()} == {
+        "tick": "succeeded", "dbt": "cancelled", "publish": "not run",
+    }  # fmt: skip
+
+    model.write_text(FROM_TICKS)
+    assert dataflow("service", "start", "dagster", "-d", "--port", str(port)).returncode == 0
+    eventually(lambda: len(list_runs(ticking)) > 2, 90)
+    again, *_ = list_runs(ticking)
+    assert (again.workflow_id, again.data["trigger"]) == ("tock", "retry")
+    assert [run.run_id for run in list_runs(ticking) if run.workflow_id == "tick"] == [in_dbt]
+
+    by_hand = launched(port, AGAIN % in_dbt)
+
+    eventually(lambda: ended(ticking, by_hand), 120)
+    (run,) = ended(ticking, by_hand)
+    assert (run.data["trigger"], run.data["parent"]) == ("re-execution", in_dbt)
+    assert run.status == "succeeded"
+    assert {name: step["status"] for name, step in run.steps.items()} == {
+        "tick": "left out", "dbt": "succeeded", "publish": "succeeded",
+    }  # fmt: skip
 
 
 def test_only_the_services_own_runs_are_cancelled_and_those_without_a_server_too() -> None:
