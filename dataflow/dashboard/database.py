@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dataflow.dashboard.types import literal
 from dataflow.errors import DashboardError
 from dataflow.project import Project
+from dataflow.warehouse.files import memory_limit
 from dataflow.warehouse.versions import Metadata
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def open_published(project: Project, database: Path | None = None) -> Iterator[O
     path = _find(project, database)
     with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
         try:
+            connection.execute(f"SET memory_limit = {literal(memory_limit())}")
             # The views of dbt name their catalog, so it is called the same in every file.
             connection.execute(f"ATTACH {literal(str(path))} AS dataflow (READ_ONLY)")
             connection.execute("USE dataflow")

@@ -7,13 +7,14 @@ import functools
 import gc
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataflow.errors import WarehouseError
+from dataflow.errors import ConfigurationError, WarehouseError
 from dataflow.warehouse import failures, lock
 from dataflow.warehouse.failures import translated
 from dataflow.warehouse.names import literal
@@ -79,8 +80,17 @@ def memory_limit() -> str:
 
     By default a fourth of what DuckDB would take by itself, which is 80 % of the machine's memory
     or the container's: that many runs go on at a time.
+
+    Raises:
+        ConfigurationError: the environment names no amount of memory.
     """
-    return os.environ.get(MEMORY_VARIABLE) or _quarter()
+    said = os.environ.get(MEMORY_VARIABLE)
+    if said and not re.fullmatch(r"\d+(\.\d+)? ?[KMGT]i?B", said, re.IGNORECASE):
+        raise ConfigurationError(
+            f"{MEMORY_VARIABLE} is {said!r}, which is no amount of memory",
+            hint=f"Write a number and its unit: {MEMORY_VARIABLE}=8GB.",
+        )
+    return said or _quarter()
 
 
 @functools.cache

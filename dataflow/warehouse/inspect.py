@@ -15,7 +15,7 @@ from dataflow.base.files import draft_beside
 from dataflow.errors import WarehouseError
 from dataflow.warehouse import failures, lock, provenance, versions
 from dataflow.warehouse.connect import Connection, Database
-from dataflow.warehouse.files import checkpoint, copy_database
+from dataflow.warehouse.files import checkpoint, copy_database, memory_limit
 from dataflow.warehouse.layout import BLOCK_BYTES, CATALOG, Layout
 from dataflow.warehouse.names import literal, quote
 
@@ -154,7 +154,7 @@ def read_file(path: Path) -> tuple[int, int]:
     """
     import duckdb
 
-    with contextlib.closing(duckdb.connect()) as connection:
+    with contextlib.closing(duckdb.connect(config={"memory_limit": memory_limit()})) as connection:
         # Views name their catalog, which otherwise is called like the file.
         connection.execute(f"ATTACH {literal(str(path))} AS {CATALOG} (READ_ONLY)")
         connection.execute(f"USE {CATALOG}")

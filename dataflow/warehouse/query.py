@@ -109,8 +109,10 @@ def _explained(error: Exception, connection: DuckDBPyConnection) -> DataflowErro
             "published data cannot be changed",
             hint="To try something use --database development; published data comes from runs.",
         )
+    # What comes after the first rows is told within another error.
+    text = str(error).rpartition("\nError: ")[2].strip()
     return failures.explain(error, _path(connection)) or ConfigurationError(
-        str(error).strip(), hint="Correct the SQL."
+        text, hint="Correct the SQL."
     )
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from dataflow.base.files import sync
 from dataflow.errors import WarehouseError
 from dataflow.warehouse.failures import first_line
+from dataflow.warehouse.files import memory_limit
 from dataflow.warehouse.layout import BLOCK_BYTES, CATALOG
 from dataflow.warehouse.names import TableName, literal, quote
 
@@ -138,7 +139,7 @@ def make_real(
     """
     import duckdb
 
-    with contextlib.closing(duckdb.connect()) as connection:
+    with contextlib.closing(duckdb.connect(config={"memory_limit": memory_limit()})) as connection:
         # Views name their catalog, which otherwise is called like the file.
         connection.execute(f"ATTACH {literal(str(target))} AS {CATALOG}")
         connection.execute(f"ATTACH {literal(str(source))} AS {SOURCE} (READ_ONLY)")

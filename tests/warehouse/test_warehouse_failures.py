@@ -13,7 +13,7 @@ import duckdb
 import pytest
 from plain_duckdb import plain
 
-from dataflow.errors import WarehouseError
+from dataflow.errors import ConfigurationError, WarehouseError
 from dataflow.project import Project
 from dataflow.shared.db import get_duckdb_connection, write_table
 from dataflow.warehouse import inspect
@@ -370,3 +370,6 @@ def test_memory_has_a_limit_that_can_be_set_and_is_named_when_it_is_too_low(proj
     ):
         conn.execute("SELECT list(i ORDER BY hash(i)) FROM range(20_000_000) t(i)")
     assert "DATAFLOW_MEMORY_LIMIT" in caught.value.hint
+    monkeypatch.setenv("DATAFLOW_MEMORY_LIMIT", "lots")
+    with pytest.raises(ConfigurationError, match="DATAFLOW_MEMORY_LIMIT is 'lots'"):
+        limit()
