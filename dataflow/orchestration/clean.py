@@ -75,11 +75,11 @@ class _WithoutSecrets(logging.Filter):
 
 def cleaned(value: Any, scrubber: Scrubber) -> Any:
     """An event, or metadata, without secrets: made from the form in which Dagster stores it."""
-    from dagster._serdes import deserialize_value, serialize_value
+    import dagster as dg
 
-    stored = json.loads(serialize_value(value))
+    stored = json.loads(dg.serialize_value(value))
     clean = scrubber.tree(json.loads(json.dumps(stored)))
-    return value if clean == stored else deserialize_value(json.dumps(clean))
+    return value if clean == stored else dg.deserialize_value(json.dumps(clean))
 
 
 def cleaned_error(error: Exception, scrubber: Scrubber) -> Exception:

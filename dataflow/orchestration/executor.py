@@ -11,10 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
-from dagster._core.errors import DagsterExecutionInterruptedError, raise_execution_interrupts
-from dagster._core.execution.retries import RetryMode
-from dagster._core.executor.in_process import InProcessExecutor
-from dagster._core.executor.multiprocess import MultiprocessExecutor
+from dagster._core.errors import raise_execution_interrupts
 
 from dataflow.base.guardian import guarded
 from dataflow.orchestration import names
@@ -30,10 +27,8 @@ from dataflow.workflows.model import Workflow
 # has everything imported: a fresh process would take longer to start than most stages to run.
 PARALLEL: dict[str, Any] = {
     "max_concurrent": 4,
-    "start_method": "forkserver",
-    "explicit_forkserver_preload": ["dataflow.definitions"],
+    "start_method": {"forkserver": {"preload_modules": ["dataflow.definitions"]}},
 }
-
 
 PARENT_TAG = "dagster/parent_run_id"
 
@@ -52,11 +47,11 @@ def run_executor(project: Project, workflows: Mapping[str, Workflow], *, paralle
         requirements=dg.multiple_process_executor_requirements() if parallel else None,
     )
     def of_runs(context: dg.InitExecutorContext) -> RunExecutor:
-        inner = (
-            MultiprocessExecutor(RetryMode.ENABLED, **PARALLEL)
-            if parallel
-            else InProcessExecutor(RetryMode.ENABLED)
-        )
+        made = dg.multiprocess_executor if parallel else dg.in_process_executor
+        config = {"retries": {"enabled": {}}, **(PARALLEL if parallel else {})}
+        create = made.executor_creation_fn
+        assert create is not None
+        inner = create(context._replace(executor_def=made, executor_config=config))
         return RunExecutor(inner, project, workflows)
 
     return of_runs
@@ -73,7 +68,7 @@ class RunExecutor(dg.Executor):
         self._workflows = workflows
 
     @property
-    def retries(self) -> RetryMode:
+    def retries(self) -> Any:
         """Dagster's question: steps may ask to be tried again."""
         return self._inner.retries
 
@@ -106,7 +101,7 @@ class RunExecutor(dg.Executor):
                 raise
             # To Dagster, only a run whose end was asked for is one that was cancelled.
             _ask_for_its_end(plan_context.instance, run)
-            raise DagsterExecutionInterruptedError from error
+            raise dg.DagsterExecutionInterruptedError from error
         _end(archives)
 
 

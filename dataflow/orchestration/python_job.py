@@ -35,7 +35,7 @@ def job_asset(project: Project, workflow: Workflow) -> Any:
     outputs = job_outputs(project, workflow)
     ports = {key: f"table_{number}" for number, key in enumerate(outputs)}
     tables = _tables_op(project, workflow, tables_name(job.graph), ports)
-    ops = _Ops(project, workflow, job._op_retry_policy)
+    ops = _Ops(project, workflow, job.op_retry_policy)
     graph = _whole(ops, job.graph, tables, ports)
     description = registration.description or workflow.config.workflow.description or workflow.name
 

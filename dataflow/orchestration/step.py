@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
-from dagster._core.errors import DagsterExecutionInterruptedError
 
 from dataflow.orchestration.clean import cleaned_error, keep_clean
 from dataflow.orchestration.live import tell
@@ -24,7 +23,7 @@ from dataflow.stages.lifetime import end_with_run
 from dataflow.stages.scrub import Scrubber, secrets_in
 from dataflow.workflows.model import Workflow
 
-INTERRUPTS = (KeyboardInterrupt, DagsterExecutionInterruptedError)
+INTERRUPTS = (KeyboardInterrupt, dg.DagsterExecutionInterruptedError)
 
 
 @dataclass
@@ -107,7 +106,7 @@ def _first_words(error: Exception) -> dict[str, str]:
     return {"message": first[:500], **({"hint": hints[0].lstrip("→ ")[:500]} if hints else {})}
 
 
-class Cancelled(DagsterExecutionInterruptedError, dg.DagsterError):
+class Cancelled(dg.DagsterExecutionInterruptedError, dg.DagsterError):
     """A signal ended the step.
 
     Dagster takes an interrupt for a reason to try again where there is a retry policy; an error

@@ -38,7 +38,7 @@ def context_file(
         Environment variables for the kernel; none when the job cannot be rebuilt in another
         process (`dagster.materialize` in a test).
     """
-    step_context = context.op_execution_context._step_execution_context
+    step_context = context.get_step_execution_context()
     folder = folder_of(project, context)
     arguments = rebuild_arguments(step_context, folder)
     if arguments is None:
@@ -58,7 +58,7 @@ def context_file(
 
 def folder_of(project: Project, context: Any) -> Path:
     """The private folder of a step while it runs."""
-    step_context = context.op_execution_context._step_execution_context
+    step_context = context.get_step_execution_context()
     key = str(step_context.step.key).replace("/", "_")
     return project.state / "contexts" / f"{context.run_id}-{key}"
 
