@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import types
 import typing
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 
+from dataflow.shared.variables import variables_in
+from dataflow.stages.display import plain
 from dataflow.stages.parameters import Parameter
+
+# Where values with a `${VAR}` are: an int's field takes no text. No parameter is called so.
+BY_NAME = "${}"
 
 
 def config_schema(parameters: dict[str, Parameter], stage: str) -> dict[str, Any]:
@@ -25,7 +31,27 @@ def config_schema(parameters: dict[str, Parameter], stage: str) -> dict[str, Any
             is_required=False,  # config.yaml may give it; the stage's own check tells
             description=". ".join(filter(None, [parameter.help, default])),
         )
+    if fields:
+        fields[BY_NAME] = dg.Field(
+            dg.Permissive(),
+            is_required=False,
+            description="Values that name environment variables, for parameters that take no text: "
+            "{limit: '${LIMIT}'}. They are read where the stage runs.",
+        )
     return fields
+
+
+def to_config(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values chosen for a stage as its configuration in Dagster."""
+    by_name = {name: value for name, value in values.items() if next(variables_in(value), None)}
+    config = {name: plain(value) for name, value in values.items() if name not in by_name}
+    return {**config, BY_NAME: by_name} if by_name else config
+
+
+def from_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that a stage's configuration in Dagster chooses; `${VAR}` stays a name."""
+    typed = {name: value for name, value in config.items() if name != BY_NAME}
+    return {**typed, **config.get(BY_NAME, {})}
 
 
 def _config_type(kind: Any, name: str) -> Any:

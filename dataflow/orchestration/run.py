@@ -221,10 +221,10 @@ def run_config(project: Project, plan: RunPlan) -> dict[str, Any]:
 
         return job_config(project, plan.workflow, plan.values) or {}
     chosen = {s: v for s, v in plan.values.items() if plan.steps is None or s in plan.steps}
+    from dataflow.orchestration.config_schema import to_config
+
     ops = {
-        names.op_name(plan.workflow.id, stage): {
-            "config": {name: _as_config(value) for name, value in values.items()}
-        }
+        names.op_name(plan.workflow.id, stage): {"config": to_config(values)}
         for stage, values in chosen.items()
     }
     return {"ops": ops} if ops else {}
@@ -264,12 +264,6 @@ def _by_name(text: str, secrets: Mapping[str, str]) -> str:
         if len(secret) >= WORDS_BELOW and f"${secret}" not in text:  # `$$` would escape
             text = text.replace(secret, f"${{{variable}}}")
     return text
-
-
-def _as_config(value: Any) -> Any:
-    from dataflow.stages.display import plain
-
-    return plain(value)
 
 
 def _in_our_words(event: Any) -> StepEvent | None:

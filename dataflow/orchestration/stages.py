@@ -9,7 +9,7 @@ import dagster as dg
 from dataflow.errors import DataflowError
 from dataflow.orchestration import names
 from dataflow.orchestration.code_version import stage_version
-from dataflow.orchestration.config_schema import config_schema
+from dataflow.orchestration.config_schema import config_schema, from_config
 from dataflow.orchestration.live import LiveOutput
 from dataflow.orchestration.metadata import check_results, dagster_metadata, stage_facts
 from dataflow.orchestration.step import Step, archived_step
@@ -76,7 +76,7 @@ def stage_asset(project: Project, workflow: Workflow, stage: Stage) -> Any:
         else None,
     )
     def run_stage(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        chosen = context.op_execution_context.op_config or {}
+        chosen = from_config(context.op_execution_context.op_config or {})
         yield from _run(context, project, workflow, stage, chosen, checks)
 
     return run_stage

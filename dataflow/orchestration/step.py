@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 
 from dataflow.orchestration.clean import cleaned_error, keep_clean
+from dataflow.orchestration.config_schema import from_config
 from dataflow.orchestration.live import tell
 from dataflow.orchestration.names import step_of
 from dataflow.orchestration.selection import version_of
@@ -146,7 +147,7 @@ def parameters_of(run_config: Any) -> dict[str, dict[str, Any]]:
     chosen = {}
     for op, part in (run_config or {}).get("ops", {}).items():
         if part.get("config"):
-            chosen[step_of(op)] = dict(part["config"])
+            chosen[step_of(op)] = from_config(part["config"])
         for inner, own in part.get("ops", {}).items():  # of a job written in Python
             if own.get("config"):
                 chosen[inner] = dict(own["config"])

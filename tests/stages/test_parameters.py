@@ -25,7 +25,7 @@ from projects import (
 )
 
 from dataflow.errors import ParameterError
-from dataflow.orchestration.config_schema import config_schema
+from dataflow.orchestration.config_schema import config_schema, from_config, to_config
 from dataflow.orchestration.run import RunPlan, plan_run
 from dataflow.project import Project
 from dataflow.stages.display import plain
@@ -425,6 +425,27 @@ def test_a_value_arrives_in_the_notebook_and_in_dagster_alike(
     namespace: dict[str, Any] = {"datetime": datetime.datetime}
     exec(injected_source(declaration, values), namespace)
     assert namespace[name] == wanted
+
+
+def test_a_variable_can_stand_for_a_value_of_any_type(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"rows": "3", "magnitude": "4.5", "dry": "true", "level": "2", "source": "api",
+             "limit": "7"}  # fmt: skip
+    for name, text in given.items():
+        monkeypatch.setenv(name.upper(), text)
+    declaration = declare(tmp_path, EVERY_TYPE)
+    by_name = {name: f"${{{name.upper()}}}" for name in given}
+    values = check_values(declaration, by_name, stage="stage")
+    schema = resolve_to_config_type(dg.Shape(config_schema(declaration.parameters, "demo")))
+    checked = process_config(schema, to_config(values))
+    assert checked.success, checked.errors
+    assert from_config(checked.value) == by_name
+    namespace: dict[str, Any] = {}
+    exec(injected_source(declaration, values), namespace)
+    found = {name: namespace[name] for name in given}
+    assert found == {"rows": 3, "magnitude": 4.5, "dry": True, "level": 2, "source": "api",
+                     "limit": 7}  # fmt: skip
 
 
 def test_a_notebook_of_an_older_format_stays_a_valid_one(tmp_path: Path) -> None:
