@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,22 +28,26 @@ def list_all(
     """List runs, the newest first."""
     from dataflow.cli.output import console, messages, new_table, print_json, seconds_text
     from dataflow.cli.output import status_text as shown
-    from dataflow.runs.index import list_runs
-    from dataflow.workflows.registry import find_workflow_folder
+    from dataflow.runs.index import newest_first
 
     project = Project.find()
     if workflow is not None and not (project.runs / workflow).is_dir():
+        from dataflow.workflows.registry import find_workflow_folder
+
         workflow = find_workflow_folder(project, workflow).name
-    runs = list_runs(project, workflow)
-    if failed:
-        runs = [run for run in runs if run.status not in ("succeeded", "running")]
+    wanted = (
+        run
+        for run in newest_first(project, workflow)
+        if not failed or run.status not in ("succeeded", "running")
+    )
+    runs = list(itertools.islice(wanted, limit))
     if as_json:
-        print_json([{**run.data, "status": run.status} for run in runs[:limit]])
+        print_json([{**run.data, "status": run.status} for run in runs])
         return
     table = new_table("Run", "Workflow", "Started (UTC)", "Result", "Time", "Notebooks")
     for column in table.columns[:-1]:
         column.no_wrap = True  # on a narrow terminal only the list of notebooks takes more lines
-    for run in runs[:limit]:
+    for run in runs:
         table.add_row(
             run.run_id[:8],
             run.workflow_id,
@@ -52,8 +57,8 @@ def list_all(
             ", ".join(path.stem for path in run.notebooks),
         )
     console().print(table)
-    if len(runs) > limit:
-        messages().print(f"[dim]{len(runs) - limit} older ones: --limit {len(runs)}[/]")
+    if next(wanted, None) is not None:
+        messages().print(f"[dim]There are older ones: --limit {2 * limit}[/]")
 
 
 @app.command()

@@ -49,14 +49,12 @@ def _project() -> Project:
 def list_workflows(as_json: Json = False) -> None:
     """List the project's workflows with their schedules and last runs."""
     from dataflow.cli.output import console, messages, new_table, print_json, status_text
-    from dataflow.runs.index import list_runs
+    from dataflow.runs.index import newest_first
     from dataflow.workflows.registry import read_workflows
 
     project = _project()
-    last: dict[str, Any] = {}
-    for run in list_runs(project):
-        last.setdefault(run.workflow_id, run)
     registered = read_workflows(project)
+    last = {entry.id: next(newest_first(project, entry.id), None) for entry in registered}
     if as_json:
         print_json([_as_json(entry, last.get(entry.id)) for entry in registered])
         return

@@ -57,7 +57,7 @@ def dagster_metadata(
     metadata: dict[str, Any] = {
         "executed notebook": dg.MetadataValue.notebook(str(outcome.notebook)),
         "read it": dg.MetadataValue.url(
-            f"{service_url(project, 'evidence')}/runs/{archive.workflow_id}/{archive.run_id}/{page}"
+            f"{service_url(project, 'evidence')}/runs/{archive.workflow_id}/{archive.folder.name}/{page}"
         ),
         "file": project.relative(outcome.notebook),
         "seconds": outcome.seconds,

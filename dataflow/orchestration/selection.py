@@ -27,7 +27,7 @@ from dataflow.orchestration.outputs import has_dbt_step, last_keys
 from dataflow.orchestration.python_config import op_config
 from dataflow.orchestration.python_graph import op_steps
 from dataflow.project import Project
-from dataflow.runs.index import ENDED_WELL, list_runs
+from dataflow.runs.index import ENDED_WELL, newest_first
 from dataflow.shared.db import get_duckdb_connection
 from dataflow.stages.display import plain
 from dataflow.warehouse.layout import Layout
@@ -175,7 +175,7 @@ def stale_steps(
     values: Mapping[str, Mapping[str, Any]],
 ) -> set[str]:
     """The steps whose newest attempt did not succeed with the code and parameters of now."""
-    last = newest_attempts(project, workflow.id)
+    last = newest_attempts(project, workflow.id, steps)
     there, origins = _present(project)
     changed = by_hand(origins, _made_since(project, workflow, steps, last)).keys()
     stale: set[str] = set()
@@ -243,11 +243,18 @@ def _values(
     return {name: plain(value) for name, value in merged.items()}
 
 
-def newest_attempts(project: Project, workflow_id: str) -> dict[str, dict[str, Any]]:
+def newest_attempts(
+    project: Project, workflow_id: str, steps: list[StepInfo]
+) -> dict[str, dict[str, Any]]:
     """For each step what the archive has of its newest attempt, and as `run_id` of which run."""
     found: dict[str, dict[str, Any]] = {}
     restored_at = Layout.of(project).restored_at()
-    for run in list_runs(project, workflow_id):
+    wanted = {step.name for step in steps}
+    for run in newest_first(project, workflow_id):
+        # Runs of a workflow go one after the other, but may have begun to wait in another order.
+        ended = run.data.get("ended_at")
+        if ended and wanted <= found.keys() and all(ended < found[n]["started_at"] for n in wanted):
+            break
         for name, step in run.steps.items():
             begun = step.get("started_at")
             if begun and (name not in found or begun > found[name]["started_at"]):
@@ -271,7 +278,7 @@ def refuse_unpassed(project: Project, workflow: Workflow) -> dict[tuple[str, str
         ConfigurationError: says of each step that stands against it why, and in which run.
     """
     steps = steps_of(project, workflow)
-    last = newest_attempts(project, workflow.id)
+    last = newest_attempts(project, workflow.id, steps)
     against = []
     needed = _before(steps, names.PUBLISH) - {names.PUBLISH}
     # The ops of a job run together; one that another decided against has nothing to pass.

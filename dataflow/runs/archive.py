@@ -1,4 +1,7 @@
-"""The archive of runs: `runs/<workflow>/<run_id>/`, one folder a run, kept whatever came of it.
+"""The archive of runs: one folder for each, kept whatever came of it.
+
+`runs/<workflow>/20261126T154203Z_1a2b3c4d/` began at 15:42:03 UTC, and its id begins with `1a2b3c4d`:
+the folders sort by time. Version 0.1.0 called them by their whole id.
 
 ::
 
@@ -20,7 +23,9 @@ import json
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +36,20 @@ from dataflow.stages.files import write_json
 # 2: the run's end is written down, as `status`; before, it was worked out from the steps alone.
 FORMAT = 2
 RUN_FILE = "run.json"
+SHORT = 8  # characters of an id that tell runs apart
 UNDER_WAY = ("running", "retrying")  # what a step can be while it is at work
 NOT_RUN = "not run"  # it would have followed
+
+
+def folder_of(home: Path, run_id: str) -> Path | None:
+    """The folder of a run among those of its workflow (`home`); None when it has none."""
+    for folder in (*home.glob(f"*_{escape(run_id[:SHORT])}"), home / run_id):
+        if folder.is_dir():
+            with suppress(OSError, ValueError, TypeError, KeyError):
+                if json.loads((folder / RUN_FILE).read_text("utf-8"))["run_id"] != run_id:
+                    continue  # of a run whose id begins alike
+            return folder
+    return None
 
 
 def now() -> str:
@@ -56,8 +73,15 @@ class RunArchive:
 
     @property
     def folder(self) -> Path:
-        """The run's folder."""
-        return self.project.runs / self.workflow_id / self.run_id
+        """The run's folder; of a run that has not begun the one it gets when it begins now."""
+        if "_folder" not in self.__dict__:
+            home = self.project.runs / self.workflow_id
+            found = folder_of(home, self.run_id)
+            if found is None:
+                moment = datetime.datetime.now(datetime.UTC)
+                return home / f"{moment:%Y%m%dT%H%M%SZ}_{self.run_id[:SHORT]}"
+            self.__dict__["_folder"] = found  # it has it for good
+        return Path(self.__dict__["_folder"])
 
     def executed_notebook(
         self, stage: str, *, attempt: int = 1, partition: str | None = None
@@ -172,12 +196,13 @@ class RunArchive:
     def _change(self, change: Callable[[dict[str, Any]], None]) -> None:
         from filelock import FileLock
 
-        self.folder.mkdir(parents=True, exist_ok=True)
+        folder = self.folder
+        folder.mkdir(parents=True, exist_ok=True)
         # Beside the record, so that it goes with the run.
-        with FileLock(self.folder / ".lock", timeout=60):
+        with FileLock(folder / ".lock", timeout=60):
             run = self.read()
             change(run)
-            write_json(run, self.folder / RUN_FILE)
+            write_json(run, folder / RUN_FILE)
 
 
 def _end_of(steps: dict[str, dict[str, Any]]) -> str:

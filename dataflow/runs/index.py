@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import heapq
+import itertools
 import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
@@ -12,9 +18,10 @@ from typing import Any
 from dataflow.base.process import is_alive
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
-from dataflow.runs.archive import NOT_RUN, RUN_FILE, UNDER_WAY
+from dataflow.runs.archive import NOT_RUN, RUN_FILE, SHORT, UNDER_WAY
 
 ENDED_WELL = ("succeeded", "skipped")
+_DATED = re.compile(r"\d{8}T\d{6}Z(?=_)")
 LEFT_OUT = "left out"  # not among the steps that were asked for
 
 
@@ -106,18 +113,53 @@ class Run:
         )
 
 
+def newest_first(project: Project, workflow_id: str | None = None) -> Iterator[Run]:
+    """The archived runs, the newest first; what is no readable `run.json` is left out.
+
+    The records are read as they are asked for, so that the first of ten thousand cost little.
+    """
+    dated: dict[str, list[tuple[Path, str]]] = {}
+    others: list[tuple[Path, str]] = []
+    homes = [project.runs / workflow_id] if workflow_id else project.runs.glob("*")
+    for home in homes:
+        with suppress(NotADirectoryError, FileNotFoundError, PermissionError):
+            for name in os.listdir(home):  # noqa: PTH208 - names only: there may be many
+                if match := _DATED.match(name):
+                    dated.setdefault(match[0], []).append((home, name))
+                else:
+                    others.append((home, name))
+    by_second = (
+        _read(home / name for home, name in dated[second]) for second in sorted(dated, reverse=True)
+    )
+    older = _read(home / name for home, name in others)
+    return heapq.merge(itertools.chain.from_iterable(by_second), older, key=_started, reverse=True)
+
+
 def list_runs(project: Project, workflow_id: str | None = None) -> list[Run]:
-    """The archived runs, the newest first; what is no readable `run.json` is left out."""
+    """All archived runs, the newest first."""
+    return list(newest_first(project, workflow_id))
+
+
+def read_run(folder: Path) -> Run | None:
+    """The run in a folder; None when it holds none that can be read."""
+    return next(iter(_read([folder])), None)
+
+
+def _read(folders: Iterable[Path]) -> list[Run]:
+    """The runs in these folders, the newest first."""
     runs = []
-    for path in project.runs.glob(f"{escape(workflow_id) if workflow_id else '*'}/*/{RUN_FILE}"):
+    for folder in folders:
         try:
-            data = json.loads(path.read_text("utf-8"))
-            run = Run(path.parent, data)
+            run = Run(folder, json.loads((folder / RUN_FILE).read_text("utf-8")))
             _ = run.started_at, run.run_id, run.workflow_id, run.status, run.seconds, run.notebooks
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
         runs.append(run)
-    return sorted(runs, key=lambda run: run.started_at, reverse=True)
+    return sorted(runs, key=_started, reverse=True)
+
+
+def _started(run: Run) -> datetime.datetime:
+    return run.started_at
 
 
 def _moment(text: str) -> datetime.datetime:
@@ -127,17 +169,27 @@ def _moment(text: str) -> datetime.datetime:
 
 
 def find_run(project: Project, name: str) -> Run:
-    """The run whose id starts with `name`; `last` is the newest.
+    """The run whose id, or folder's name, starts with `name`; `last` is the newest.
 
     Raises:
         ConfigurationError: there is none, or more than one.
     """
-    runs = list_runs(project)
-    if name == "last" and runs:
-        return runs[0]
-    found = [run for run in runs if run.run_id.startswith(name)]
+    newest = next(newest_first(project), None)
+    if name == "last" and newest is not None:
+        return newest
+    short = escape(name[:SHORT])
+    folders = {
+        folder
+        for pattern in (f"*_{short}*", f"{escape(name)}*")
+        for folder in project.runs.glob(f"*/{pattern}")
+    }
+    found = [
+        run
+        for run in _read(folders)
+        if run.run_id.startswith(name) or run.folder.name.startswith(name)
+    ]
     if not found:
-        hint = "`dataflow runs list` shows them." if runs else "Nothing has run yet."
+        hint = "`dataflow runs list` shows them." if newest else "Nothing has run yet."
         raise ConfigurationError(f"there is no run `{name}`", hint=hint)
     if len(found) > 1:
         shown = ", ".join(run.run_id[:12] for run in found[:5])

@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -193,6 +194,8 @@ class RunFiles(_Folder):
         if scope["method"] not in ("GET", "HEAD"):
             raise HTTPException(405)
         parts = PurePosixPath(path).parts
+        if stat is None and len(parts) > 1 and (moved := self._folder_of(*parts[:2])):
+            return RedirectResponse(quote("/".join(("/runs", parts[0], moved, *parts[2:]))))
         is_file = stat is not None and not Path(full).is_dir()
         if not is_file and (len(parts) <= 1 or stat is not None):
             if not scope["path"].endswith("/"):
@@ -213,6 +216,13 @@ class RunFiles(_Folder):
             name = PurePosixPath(path).name.replace('"', "")
             response.headers["content-disposition"] = f'attachment; filename="{name}"'
         return response
+
+    def _folder_of(self, workflow_id: str, run_id: str) -> str | None:
+        """The name of a run's folder, of which an address has the id."""
+        from dataflow.runs.archive import folder_of
+
+        folder = folder_of(self._project.runs / workflow_id, run_id)
+        return folder.name if folder is not None and folder.name != run_id else None
 
     def _page(self, parts: tuple[str, ...]) -> Response:
         from dataflow.services.run_pages import run_page, runs_page

@@ -13,7 +13,7 @@ from jinja2 import TemplateError
 from dataflow.cli.output import seconds_text
 from dataflow.project import Project
 from dataflow.runs.archive import RUN_FILE
-from dataflow.runs.index import Run, list_runs
+from dataflow.runs.index import Run, list_runs, read_run
 
 MOST = 200  # runs on a page
 
@@ -33,10 +33,9 @@ def runs_page(project: Project, workflow_id: str | None = None) -> str:
 
 def run_page(project: Project, folder: Path) -> str | None:
     """One run as HTML; None when `folder` holds no run that can be read."""
-    found = [run for run in list_runs(project, folder.parent.name) if run.folder == folder]
-    if not found:
+    run = read_run(folder)
+    if run is None:
         return None
-    run = found[0]
     try:
         return str(
             _template("run.html").render(

@@ -204,11 +204,13 @@ def test_every_file_of_a_run_comes_with_a_policy_without_scripts(page, serve):
     write(page.with_name("plot.svg"), SVG.format("1"))
     site = serve(project)
     for name in ("ingest.html", "report.html", "plot.svg", "ingest.ipynb"):
-        policy = httpx.get(f"{site}/runs/quakes/r1/{name}").headers["content-security-policy"]
+        policy = httpx.get(f"{site}/runs/quakes/{page.parent.name}/{name}").headers[
+            "content-security-policy"
+        ]
         assert "default-src 'none'" in policy
         assert "script" not in policy
         assert "sandbox" in policy
-    for name in ("", "quakes/", "quakes/r1/"):
+    for name in ("", "quakes/", f"quakes/{page.parent.name}/"):
         policy = httpx.get(f"{site}/runs/{name}").headers["content-security-policy"]
         assert "default-src 'none'" in policy
         assert "script-src" not in policy

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from projects import Workflow, dataflow, make_project, run_data
+from projects import Workflow, dataflow, make_project, run_data, run_folder
 
 from dataflow.project import Project
 from dataflow.shared.db import get_duckdb_connection
@@ -95,7 +95,7 @@ def test_what_is_older_than_what_it_is_made_from_is_not_published(project):
 )
 def test_a_cancelled_or_killed_attempt_did_not_pass(project, run_status, step_status, word):
     assert "exit 0" in run(project, "good 5")
-    record = project.runs / "flow" / run_data(project, "flow")["run_id"] / "run.json"
+    record = run_folder(project, "flow") / "run.json"
     data = json.loads(record.read_text())
     data["status"] = run_status
     data["process"]["pid"] = 2**22 + 1  # no process has this number

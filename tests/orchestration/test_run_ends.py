@@ -27,6 +27,7 @@ from projects import (
 from dataflow.orchestration.instance import open_instance
 from dataflow.orchestration.lost import lost_runs_sensor
 from dataflow.project import Project
+from dataflow.runs.archive import RunArchive
 
 # With something left behind that is in nobody's process group.
 LEAVE = """
@@ -156,7 +157,7 @@ def test_a_second_run_of_a_workflow_waits_for_the_first_and_says_for_whom(projec
     waiting = run_data(project, "sleeps")
 
     assert waiting["waiting_for"].startswith(
-        f"Waiting for workflow sleeps, held by run {its_folder.name[:8]} by cli"
+        f"Waiting for workflow sleeps, held by run {its_folder.name[-8:]} by cli"
     )
     listed = json.loads(dataflow(project, "runs", "list", "sleeps", "--json").stdout)
     assert [run["status"] for run in listed[:2]] == ["waiting", "running"]
@@ -170,9 +171,10 @@ def test_a_second_run_of_a_workflow_waits_for_the_first_and_says_for_whom(projec
     assert dataflow(project, "workflow", "run", "quick").returncode == 0  # others don't wait
 
     cancel(first)
-    wait_until(lambda: (project.runs / "sleeps" / waiting["run_id"] / "work.ipynb").exists(), 60)
+    its_own = RunArchive(project, "sleeps", waiting["run_id"]).folder
+    wait_until(lambda: (its_own / "work.ipynb").exists(), 60)
     first_run = json.loads((its_folder / "run.json").read_text())
-    second_run = json.loads((project.runs / "sleeps" / waiting["run_id"] / "run.json").read_text())
+    second_run = json.loads((its_own / "run.json").read_text())
     assert second_run["steps"]["work"]["started_at"] > first_run["ended_at"]
     assert second_run["waiting_for"] is None
     cancel(second)

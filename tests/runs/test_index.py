@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
 from dataflow.runs.archive import RunArchive
-from dataflow.runs.index import find_run, list_runs
+from dataflow.runs.index import find_run, list_runs, newest_first
 
 STEPS = [{"name": "a", "kind": "stage"}, {"name": "b", "kind": "stage"}]
 
@@ -119,6 +121,65 @@ def test_a_run_is_found_by_the_beginning_of_its_id(project):
         find_run(project, "ab")
     with pytest.raises(ConfigurationError, match="no run `x`"):
         find_run(project, "x")
+
+
+def test_folders_sort_by_time_and_those_of_version_0_1_0_are_read_beside_them(project):
+    for name, started in (
+        ("20260102T000000Z_bbbb2222", "2026-01-02T00:00:00.000+00:00"),
+        ("aaaa1111-0000", "2026-01-01T00:00:00.000+00:00"),
+        ("20260102T000000Z_cccc3333", "2026-01-02T00:00:00.500+00:00"),
+        ("dddd4444-0000", "2026-01-03T00:00:00.000+00:00"),
+    ):
+        folder = project.runs / "sales" / name
+        folder.mkdir(parents=True)
+        run_id = name.rpartition("_")[2].replace("-0000", "") + "-0000"
+        (folder / "run.json").write_text(
+            json.dumps({"run_id": run_id, "workflow": "sales", "started_at": started, "steps": {}})
+        )
+    archive(project, "eeee5555-0000")
+
+    assert [run.run_id[:4] for run in list_runs(project)] == [
+        "eeee",
+        "dddd",
+        "cccc",
+        "bbbb",
+        "aaaa",
+    ]
+    assert next(newest_first(project)).folder.name.endswith("Z_eeee5555")
+    assert RunArchive(project, "sales", "dddd4444-0000").folder.name == "dddd4444-0000"
+    assert RunArchive(project, "sales", "bbbb2222-0000").folder.name.endswith("_bbbb2222")
+    for name in ("bbbb2222-0000", "bbbb", "20260102T000000Z_bbbb2222"):
+        assert find_run(project, name).run_id == "bbbb2222-0000"
+    # Another run whose id begins alike has a folder of its own.
+    assert "bbbb2222-1" not in RunArchive(project, "sales", "bbbb2222-1111").folder.name
+    archive(project, "bbbb2222-1111")
+    assert find_run(project, "bbbb2222-1").folder != find_run(project, "bbbb2222-0").folder
+
+
+def test_the_newest_of_many_runs_are_listed_without_reading_the_others(project, monkeypatch):
+    for number in range(300):
+        folder = (
+            project.runs / "sales" / f"20260101T{number // 60:02}{number % 60:02}00Z_{number:08}"
+        )
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(
+            json.dumps(
+                {
+                    "run_id": f"{number:08}-0000",
+                    "workflow": "sales",
+                    "started_at": f"2026-01-01T{number // 60:02}:{number % 60:02}:00.000+00:00",
+                    "steps": {},
+                }
+            )
+        )
+    read: list[Path] = []
+    whole = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda self, *a: read.append(self) or whole(self, *a))
+
+    newest = list(itertools.islice(newest_first(project), 20))
+
+    assert [int(run.run_id[:8]) for run in newest] == list(range(299, 279, -1))
+    assert len(read) <= 22
 
 
 def test_what_is_no_run_is_left_out(project):

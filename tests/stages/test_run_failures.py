@@ -19,6 +19,7 @@ from projects import (
     make_project,
     processes_of,
     run_data,
+    run_folder,
     start_dataflow,
     statuses,
     wait_until,
@@ -133,7 +134,7 @@ def test_independent_stages_fail_each_in_its_own_way(tmp_path: Path) -> None:
     assert "stage raises failed in cell 2: KeyError: 'mag'" in done.stderr
     assert "rows['mag']" in done.stderr  # the failing cell's source
     assert "papermill" not in done.stderr
-    assert f"runs/demo/{data['run_id']}/raises.ipynb" in done.stderr
+    assert f"runs/demo/{run_folder(project, 'demo').name}/raises.ipynb" in done.stderr
     assert_nothing_is_left(project)
 
 
