@@ -7,6 +7,7 @@ pages, a run that is executed again.
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -21,6 +22,10 @@ from dataflow.orchestration.step import INTERRUPTS, git_state, parameters_of
 from dataflow.project import Project
 from dataflow.runs.archive import RunArchive
 from dataflow.runs.turn import turn
+from dataflow.shared.config import read_variables_of
+from dataflow.stages.notebook import declared_parameters
+from dataflow.stages.scrub import Scrubber, secrets_in
+from dataflow.stages.values import conceal
 from dataflow.workflows.model import Workflow
 
 # Steps that run beside each other need processes of their own. They are forked from one that
@@ -115,10 +120,22 @@ def _begin(project: Project, workflow: Workflow, run: Any, keys: set[str]) -> Ru
         selection=None if len(chosen) == len(steps) else chosen,
         trigger=_trigger(run.tags),
         parent=run.tags.get(PARENT_TAG),
-        parameters=parameters_of(run.run_config),
+        parameters=_recorded(workflow, parameters_of(run.run_config)),
         git=git_state(project),
     )
     return archive
+
+
+def _recorded(workflow: Workflow, chosen: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The values chosen for a run as its record keeps them: secrets by the names of variables."""
+    secrets = secrets_in(read_variables_of(workflow.folder))
+    for stage in workflow.stages:
+        if stage.name in chosen:
+            declared = declared_parameters(stage.notebook)
+            chosen[stage.name] = conceal(
+                declared, chosen[stage.name], stage=stage.name, secrets=secrets
+            )
+    return dict(Scrubber(secrets).tree(copy.deepcopy(chosen)))
 
 
 def _trigger(tags: Mapping[str, str]) -> str:

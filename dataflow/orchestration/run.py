@@ -22,8 +22,8 @@ from dataflow.runs.index import Run
 from dataflow.shared.config import read_variables_of
 from dataflow.stages.notebook import declared_parameters
 from dataflow.stages.parameters import Declaration
-from dataflow.stages.scrub import WORDS_BELOW, secrets_in
-from dataflow.stages.values import check_values
+from dataflow.stages.scrub import secrets_in
+from dataflow.stages.values import check_values, conceal
 from dataflow.workflows.model import Workflow
 from dataflow.workflows.names import nearest
 from dataflow.workflows.registry import table_conflicts
@@ -247,23 +247,14 @@ def _converted(workflow: Workflow, values: dict[str, dict[str, Any]]) -> dict[st
     for name, chosen in values.items():
         stage = workflow.stage(name)
         declaration = declared_parameters(stage.notebook)
-        declarations = declaration.parameters
         checked = check_values(declaration, {**stage.parameters, **chosen}, stage=name)
-        secrets = secrets_in(read_variables_of(workflow.folder))
-        converted[name] = {
-            key: _by_name(value, secrets) if declarations[key].type is str else value
-            for key, value in checked.items()
-            if key in chosen
-        }
+        converted[name] = conceal(
+            declaration,
+            {key: value for key, value in checked.items() if key in chosen},
+            stage=name,
+            secrets=secrets_in(read_variables_of(workflow.folder)),
+        )
     return converted
-
-
-def _by_name(text: str, secrets: Mapping[str, str]) -> str:
-    """`text` with `${VAR}` where it holds the value of a variable, as a shell put it there."""
-    for variable, secret in sorted(secrets.items(), key=lambda item: -len(item[1])):
-        if len(secret) >= WORDS_BELOW and f"${secret}" not in text:  # `$$` would escape
-            text = text.replace(secret, f"${{{variable}}}")
-    return text
 
 
 def _in_our_words(event: Any) -> StepEvent | None:

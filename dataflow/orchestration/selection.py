@@ -7,6 +7,7 @@ the archive and the warehouse know decides; nothing else is kept.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,8 +29,10 @@ from dataflow.orchestration.python_config import op_config
 from dataflow.orchestration.python_graph import op_steps
 from dataflow.project import Project
 from dataflow.runs.index import ENDED_WELL, newest_first
+from dataflow.shared.config import read_variables_of
 from dataflow.shared.db import get_duckdb_connection
 from dataflow.stages.display import plain
+from dataflow.stages.scrub import Scrubber, secrets_in
 from dataflow.warehouse.layout import Layout
 from dataflow.warehouse.provenance import Origin, by_hand, provenance
 from dataflow.workflows.model import Workflow
@@ -236,7 +239,10 @@ def _values(
 ) -> dict[str, Any] | None:
     """What the step is given in this run; None for one that takes no parameters."""
     if step.kind == "op":
-        return op_config(project, workflow, values).get(step.name, {})
+        config = op_config(project, workflow, values).get(step.name, {})
+        # As the archive has it.
+        scrubber = Scrubber(secrets_in(read_variables_of(workflow.folder)))
+        return dict(scrubber.tree(copy.deepcopy(config)))
     if step.kind != "stage":
         return None
     merged = {**workflow.stage(step.name).parameters, **values.get(step.name, {})}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import subprocess
 import time
@@ -67,9 +68,9 @@ def archived_step(
     end_with_run()
     archive = RunArchive(project, workflow.id, context.run_id)
     version = version_of(project, workflow, name, facts.get("values"))
-    archive.step_started(name, code_version=version, **facts)
     step = Step(archive, name, secrets_in(read_variables_of(workflow.folder), facts.get("values")))
     scrubber = Scrubber(step.secrets)
+    archive.step_started(name, code_version=version, **scrubber.tree(copy.deepcopy(facts)))
     keep_clean(context, scrubber)
 
     def end(status: str) -> None:

@@ -25,6 +25,7 @@ from dataflow.errors import Problem
 
 TAG = "parameters"
 INJECTED_TAG = "injected-parameters"
+SECRET = "secret"  # what an annotation says of a parameter whose value is to be kept nowhere
 
 
 class _Required:
@@ -48,6 +49,7 @@ class Parameter:
         default: the value in the cell, or `REQUIRED`.
         help: the comment beside or above the assignment.
         line: the line within the cell, from 1.
+        secret: its value is kept nowhere: the annotation is `Annotated[…, "secret"]`.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Parameter:
     default: Any
     help: str = ""
     line: int = 1
+    secret: bool = False
 
     @property
     def required(self) -> bool:
@@ -93,6 +96,7 @@ TYPES: dict[str, Any] = {
     "Optional": typing.Optional,
     "Union": typing.Union,
     "Literal": typing.Literal,
+    "Annotated": typing.Annotated,
     "List": list,
     "Dict": dict,
     "Any": Any,
@@ -176,8 +180,12 @@ def _read_cell(
         except ValueError as error:
             complain(node.lineno, f"the type of `{name}`: {error}", TYPE_HINT)
             continue
+        notes: list[Any] = []
+        if typing.get_origin(kind) is typing.Annotated:
+            kind, *notes = typing.get_args(kind)
         shown = "" if annotation is None else ast.unparse(annotation)
-        parameter = Parameter(name, kind, shown, default, helps.get(node.lineno, ""), node.lineno)
+        comment = helps.get(node.lineno, "")
+        parameter = Parameter(name, kind, shown, default, comment, node.lineno, SECRET in notes)
         if not parameter.required:
             from dataflow.stages.values import convert
 
@@ -279,6 +287,9 @@ def evaluate_type(annotation: ast.expr) -> Any:
         return typing.Union[evaluate_type(annotation.left), evaluate_type(annotation.right)]  # noqa: UP007
     if isinstance(annotation, ast.Subscript):
         outer = evaluate_type(annotation.value)
+        if outer is typing.Annotated and isinstance(annotation.slice, ast.Tuple):
+            first, *notes = annotation.slice.elts
+            return typing.Annotated[(evaluate_type(first), *map(literal, notes))]
         if outer is typing.Literal:
             values = literal(annotation.slice)
             return typing.Literal[values]

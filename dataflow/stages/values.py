@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from dataflow.errors import ParameterError, Problem
 from dataflow.shared.variables import unset_variables, variables_in
+from dataflow.stages.display import plain
 from dataflow.stages.parameters import Declaration, Parameter
+from dataflow.stages.scrub import WORDS_BELOW
 from dataflow.workflows.names import nearest
 
 
@@ -125,6 +129,48 @@ def check_values(
     if problems:
         raise ParameterError(f"the parameters of stage {stage} are not right", problems=problems)
     return {name: converted[name] for name in declaration.parameters if name in converted}
+
+
+def conceal(
+    declaration: Declaration, values: Mapping[str, Any], *, stage: str, secrets: Mapping[str, str]
+) -> dict[str, Any]:
+    """`values` with the names of variables, `${VAR}`, where they hold secrets in clear.
+
+    A run keeps its values in many places; the kernel resolves the names. What is given for a
+    parameter that is declared secret gets a variable of its own in this process.
+
+    Args:
+        declaration: what the stage's notebook declares.
+        values: the values chosen for it.
+        stage: its name.
+        secrets: the variables that the configuration names, with their values.
+    """
+    concealed = {}
+    for name, value in values.items():
+        parameter = declaration.parameters.get(name)
+        concealed[name] = _by_name(value, secrets)
+        if parameter is None or not parameter.secret or value is None:
+            continue
+        if next(variables_in(concealed[name]), None) is None:
+            variable = f"SECRET_{stage}_{name}".upper()
+            os.environ[variable] = (
+                json.dumps(plain(value)) if isinstance(value, (list, tuple, dict)) else str(value)
+            )
+            concealed[name] = f"${{{variable}}}"
+    return concealed
+
+
+def _by_name(value: Any, secrets: Mapping[str, str]) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _by_name(item, secrets) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_by_name(item, secrets) for item in value)
+    if not isinstance(value, str):
+        return value
+    for variable, secret in sorted(secrets.items(), key=lambda item: -len(item[1])):
+        if len(secret) >= WORDS_BELOW and f"${secret}" not in value:  # `$$` would escape
+            value = value.replace(secret, f"${{{variable}}}")
+    return value
 
 
 def _needs_cell(declaration: Declaration, values: Mapping[str, Any]) -> bool:

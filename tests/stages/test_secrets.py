@@ -285,6 +285,69 @@ def test_nothing_is_left_of_a_secret_in_a_workflow_written_in_python(tmp_path: P
     assert MARKER in (next(project.runs.glob("python/*/use.log"))).read_text("utf-8")
 
 
+OP_WITH_CONFIG = """\
+from dagster import job, op
+from dataflow.workflows.registry import register_workflow
+
+
+@op(config_schema={"header": str})
+def use(context):
+    assert context.op_config["header"].startswith("Bearer canary")
+
+
+@job
+def whole():
+    use()
+
+
+register_workflow(workflow_id="python", job=whole)
+"""
+
+
+def test_nothing_is_left_of_a_secret_that_is_given_as_a_parameter(tmp_path: Path) -> None:
+    project = make_project(
+        tmp_path / "project",
+        {
+            "demo": Workflow(
+                {
+                    "load": [
+                        "from typing import Annotated",
+                        parameters('key: Annotated[str, "secret"] = ""\nmaybe: str | None = None'),
+                        "print(key, maybe)\nassert key == maybe.removeprefix('Bearer ')",
+                    ]
+                },
+                config={"token": "${CANARY}"},
+            ),
+            "python": Workflow({}, config={"token": "${CANARY}"}),
+        },
+    )
+    (project.notebooks / "python" / "dagster_job.py").write_text(OP_WITH_CONFIG, "utf-8")
+    given = ("-p", "key", CANARY, "-p", "maybe", f"Bearer {CANARY}")
+
+    done = dataflow(project, "workflow", "run", "demo", *given, env=ENVIRONMENT)
+
+    assert done.returncode == 0, done.stderr
+    assert run_data(project, "demo")["parameters"] == {
+        "load": {"key": "${CANARY}", "maybe": "Bearer ${CANARY}"}
+    }
+    # A value that no variable of the configuration holds has one of its own.
+    unset = {"CANARY": "", "LONG_CANARY": ""}
+    given = ("-p", "key", LONG_CANARY, "-p", "maybe", "Bearer x")
+    other = dataflow(project, "workflow", "run", "demo", *given, env=unset)
+    assert other.returncode == 1, other.stderr
+    assert "AssertionError" in other.stderr
+    assert run_data(project, "demo")["parameters"]["load"]["key"] == "${SECRET_LOAD_KEY}"
+    assert leaks(project) == {}
+    # An op's configuration is Dagster's, in its database; the archive has the name.
+    job = dataflow(
+        project, "workflow", "run", "python", "-p", "header", f"Bearer {CANARY}", env=ENVIRONMENT
+    )
+    assert job.returncode == 0, job.stderr
+    record = run_data(project, "python")
+    assert record["parameters"] == {"use": {"header": "Bearer ${CANARY}"}}
+    assert record["steps"]["use"]["values"] == {"header": "Bearer ${CANARY}"}
+
+
 @pytest.mark.parametrize(
     "text",
     [
