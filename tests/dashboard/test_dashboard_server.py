@@ -179,6 +179,17 @@ def test_a_run_shows_its_steps_its_error_and_its_files(site):
     assert "private" not in answer.text
 
 
+def test_an_address_with_a_runs_id_leads_to_its_folder(built, site):
+    old = built.runs / "quakes" / "r1"
+    moved = old.rename(old.with_name("20260102T030405Z_r1"))
+
+    for rest in ("", "/", "/ingest.html"):
+        answer = site.get(f"/runs/quakes/r1{rest}", follow_redirects=True)
+        assert answer.status_code == 200
+        assert answer.url.path.startswith(f"/runs/quakes/{moved.name}/")
+    assert site.get("/runs/quakes/r1/gone.html", follow_redirects=True).status_code == 404
+
+
 @pytest.mark.parametrize("path", ["/runs/quakes/r2", "/runs/quakes/r2/", "/runs/quakes/r2/a.html"])
 def test_a_run_whose_folder_was_removed_is_a_page_that_says_so(site, path):
     answer = site.get(path, follow_redirects=True)
