@@ -28,6 +28,7 @@ from dataflow.stages.output import (
 )
 
 LEAST_TEXT = 1_000  # characters kept of what follows a display, however much came before
+EXITED = "KernelExit"
 CANCELLED = ("Cancelled", "the run was cancelled while this cell ran")
 
 
@@ -53,6 +54,7 @@ class StageClient(KernelClient):
         kwargs.setdefault("iopub_timeout", 600)
         super().__init__(nb_man, **kwargs)
         self.timeout_func = self._time_left
+        self.on_cell_executed = self._refuse_exit
         self._cell_timeout = kwargs.get("timeout")
         self._deadline: float | None = None
         self._streams: dict[int, dict[str, tuple[Stream, Any]]] = {}
@@ -119,7 +121,7 @@ class StageClient(KernelClient):
                 else:
                     self._keep_error(cell, error)
                     manager.cell_exception(cell, index, exception=error)
-                return True
+                return error.ename != EXITED
             except DeadKernelError:
                 if self._interrupts.error is not None:
                     manager.cell_failed(cell, *CANCELLED, cancelled=True)
@@ -147,6 +149,13 @@ class StageClient(KernelClient):
                 manager.cell_complete(cell, index)
                 self._streams.pop(index, None)
         return True
+
+    def _refuse_exit(self, *, execute_reply: Any, **_: Any) -> None:
+        """Fail a cell that called `exit()`: its kernel ends soon, maybe in a later cell."""
+        for asked in execute_reply["content"].get("payload", []):
+            if asked.get("source") == "ask_exit" and not asked.get("keepkernel"):
+                text = "the cell ended its kernel; stage.skip(reason) ends a stage early"
+                raise CellExecutionError(traceback=f"{EXITED}: {text}", ename=EXITED, evalue=text)
 
     def _drop_error(self, cell: Any) -> None:
         cell.outputs = [output for output in cell.outputs if output.output_type != "error"]

@@ -54,7 +54,7 @@ class KernelClient(PapermillNotebookClient):
         """
         kwargs.setdefault("preexec_fn", lifetime.child_setup())
         kwargs["env"] = {**(kwargs.get("env") or os.environ), STEP_VARIABLE: self._mark}
-        if self.first_line and getattr(self._kernel_manager(), "ipykernel", False):
+        if self.first_line and _is_ipython(self._kernel_manager()):
             self.extra_arguments += [f"--IPKernelApp.exec_lines={self.first_line}"]
         for _ in range(STARTS - 1):
             # What the notebook's subprocesses print comes as output of its cell. The kernel
@@ -117,7 +117,7 @@ class KernelClient(PapermillNotebookClient):
         await ensure_async(self.kc.start_channels())
         await ensure_async(self.kc.wait_for_ready(timeout=self.startup_timeout))
         self.kc.allow_stdin = False
-        if getattr(self.km, "ipykernel", False):
+        if _is_ipython(self.km):
             await self.async_wait_for_reply(wire.send_all(self.kc))
         return self.kc
 
@@ -158,6 +158,11 @@ class KernelClient(PapermillNotebookClient):
             await asyncio.gather(*tasks, return_exceptions=True)
 
         run_sync(drop)()
+
+
+def _is_ipython(manager: Any) -> bool:
+    """Whether it runs IPython, under whatever name the kernel is known."""
+    return any("ipykernel" in word for word in manager.kernel_spec.argv)
 
 
 def _pid_of(manager: Any) -> int:

@@ -54,6 +54,31 @@ def test_a_kernel_that_dies_is_told_with_its_reason(tmp_path: Path, code: str, r
     assert ended.seconds < 15
 
 
+@pytest.mark.parametrize("code", ["exit()", "print('before'); quit()"])
+@pytest.mark.parametrize("after", [[], ["import time; time.sleep(3)"]])
+def test_a_cell_that_ends_its_kernel_has_failed_wherever_it_stands(
+    tmp_path: Path, code: str, after: list[str]
+) -> None:
+    ended = run_cells(tmp_path, ["a = 1", code, *after])
+    assert statuses(ended.notebook) == ["completed", "failed", *["pending"] * len(after)]
+    error = error_of(ended.notebook)
+    assert error.ename == "KernelExit"
+    assert "stage.skip(reason)" in error.evalue
+
+
+def test_a_kernel_runs_alike_under_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = tmp_path / "jupyter" / "kernels" / "analysis"
+    named.mkdir(parents=True)
+    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    spec = {"argv": argv, "display_name": "Analysis", "language": "python"}
+    (named / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    ended = run_cells(tmp_path, ["print(here)"], kernel_name="analysis", first_line="here = 1")
+    assert text_of(ended.code[0]) == "1\n"
+
+
 def test_a_kernel_that_runs_out_of_memory_is_told(tmp_path: Path) -> None:
     hungry = (
         "import resource\n"
