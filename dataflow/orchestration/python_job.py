@@ -1,9 +1,10 @@
 """A workflow written in Python as Dagster assets: its job's ops, and the tables they make."""
 
+import asyncio
 import functools
 import inspect
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,14 +186,23 @@ def _archived_op(ops: _Ops, op: Any) -> Any:
     )
 
 
+_END = object()  # after the last event
+
+
+async def _next_of(events: AsyncIterator[Any]) -> Any:
+    return await anext(events, _END)
+
+
 def _in_step(project: Project, workflow: Workflow, function: Callable[..., Any]) -> Any:
     """`function`, run as a step; of the same kind, as Dagster looks at what it is called."""
     if inspect.isasyncgenfunction(function):
 
         @functools.wraps(function)
-        async def run_async_generator(*arguments: Any, **keywords: Any) -> Any:
-            with op_step(project, workflow):
-                async for event in function(*arguments, **keywords):
+        def run_async_generator(*arguments: Any, **keywords: Any) -> Iterator[Any]:
+            # One context for all of it: Dagster would ask for each event in another.
+            with op_step(project, workflow), asyncio.Runner() as runner:
+                events = function(*arguments, **keywords)
+                while (event := runner.run(_next_of(events))) is not _END:
                     yield event
 
         return run_async_generator

@@ -306,6 +306,7 @@ def test_of_two_resources_of_one_name_the_later_workflow_is_broken_in_dagster_al
 # -- runs ------------------------------------------------------------------------------------
 
 VARIED = """
+    import asyncio
     import os
     from pathlib import Path
 
@@ -336,7 +337,9 @@ VARIED = """
 
 
     @op(out={"numbers": Out(), "sum": Out()})
-    def split(extracted: dict):
+    async def split(extracted: dict):
+        await asyncio.sleep(0)
+        print("split in its own log")
         yield Output([double(n) for n in extracted["data"]], "numbers")
         yield Output(sum(extracted["data"]), "sum")
 
