@@ -20,7 +20,7 @@ def dbt(context: typer.Context) -> None:
     Readers see what it made after the workflow's next run, or `dataflow db publish`.
     """
     from dataflow.errors import ConfigurationError
-    from dataflow.orchestration.dbt_project import dbt_command, dbt_environment
+    from dataflow.orchestration.dbt_project import dbt_command, dbt_environment, forget_variables
     from dataflow.warehouse.lock import write_lock
 
     if not context.args:
@@ -31,12 +31,14 @@ def dbt(context: typer.Context) -> None:
     words = " ".join(["dbt", *context.args])
 
     def run() -> int:
-        return subprocess.run(
+        code = subprocess.run(
             dbt_command(project, *context.args),
             cwd=project.dbt,
             env=dbt_environment(project),
             check=False,
         ).returncode
+        forget_variables(project)
+        return code
 
     if next((word for word in context.args if not word.startswith("-")), "") in WITHOUT_DATABASE:
         raise typer.Exit(run())

@@ -7,10 +7,12 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from dataflow.base.files import whole_file
 from dataflow.errors import ConfigurationError
 from dataflow.project import TIMEZONE_VARIABLE, Project
 from dataflow.workflows.model import Workflow
@@ -106,6 +108,7 @@ def _parse(project: Project) -> None:
         text=True,
         check=False,
     )
+    forget_variables(project)
     if result.returncode:
         said = [line.strip() for line in (result.stdout + result.stderr).splitlines()]
         lines = [line for line in said if line and "Running with dbt" not in line]
@@ -114,6 +117,22 @@ def _parse(project: Project) -> None:
             where=project.relative(project.dbt),
             hint="Mend the file dbt names; `dataflow dbt parse` tells whether it is right.",
         )
+
+
+def forget_variables(project: Project) -> None:
+    """Take the values of environment variables out of what dbt keeps for its next parse.
+
+    dbt compares them then, and reads those files anew that name a variable.
+    """
+    import msgpack
+
+    path = project.dbt / "target" / "partial_parse.msgpack"
+    with suppress(OSError, ValueError, msgpack.exceptions.UnpackException):
+        kept = msgpack.unpackb(path.read_bytes(), strict_map_key=False)
+        if kept.get("env_vars"):
+            kept["env_vars"] = dict.fromkeys(kept["env_vars"], "")
+            with whole_file(path) as draft:
+                draft.write_bytes(msgpack.packb(kept))
 
 
 @lru_cache(maxsize=1)

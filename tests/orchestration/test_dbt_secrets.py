@@ -23,7 +23,7 @@ def test_a_models_secret_is_in_no_file_of_the_run(tmp_path: Path):
     assert TOKEN not in ran.stdout + ran.stderr
     [log] = project.runs.glob("earthquakes/*/dbt.log")
     assert "${LEAKY_TOKEN}" in log.read_text()
-    kept = [path for path in (*project.runs.rglob("*"), *project.dagster_home.rglob("*"))
-            if path.is_file()]  # fmt: skip
+    made = (project.runs, project.dagster_home, project.state, project.dbt / "target")
+    kept = [path for folder in made for path in folder.rglob("*") if path.is_file()]
     assert kept
     assert [path for path in kept if TOKEN.encode() in path.read_bytes()] == []
