@@ -86,6 +86,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         process.wait(20)
 
 
+@pytest.fixture(scope="module")
+def run_id(server: Server) -> str:
+    """A run that nobody may delete."""
+    return server.new_run()
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -97,16 +103,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         {"Sec_Fetch_Site": "cross-site", "Origin": "http://localhost.evil.example"},
     ],
 )
-def test_a_page_of_another_site_can_delete_no_run(server: Server, headers: dict[str, str]) -> None:
-    run_id = server.new_run()
-
+def test_a_page_of_another_site_can_delete_no_run(
+    server: Server, run_id: str, headers: dict[str, str]
+) -> None:
     assert server.delete(run_id, **headers)[0] == 403
     assert server.has_run(run_id)
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "none", "same-origin", None])
-def test_a_mutation_in_an_address_changes_nothing(server: Server, site: str | None) -> None:
-    run_id = server.new_run()
+def test_a_mutation_in_an_address_changes_nothing(
+    server: Server, run_id: str, site: str | None
+) -> None:
     headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "no-cors"} if site else {}
 
     answer = fetch(f"{server.url}/graphql?query={quote(deletion(run_id))}", headers=headers)
