@@ -31,8 +31,8 @@ class Project:
         """Find the project the way git does: here, or in the nearest folder above.
 
         The environment variable `DATAFLOW_PROJECT` wins over the search: kernels and
-        services run in folders of their own. In a folder that a group may write to, this process
-        makes files that the group may write to from now on.
+        services run in folders of their own. In a folder of a group's (`base/sharing.py`) this
+        process makes files that the group may write to from now on.
 
         Raises:
             ProjectNotFound: neither `start` nor a folder above it is a project.

@@ -1,7 +1,7 @@
 """Files that a group of users shares: the mode of the project's folder says so.
 
-As with git's `core.sharedRepository`: in a folder that its group may write to, all that is made
-may be written by the group. Whose group it is the folder's setgid bit decides.
+As with git's `core.sharedRepository`: in a folder that its group may write to, and with the setgid
+bit, which gives the group to all that is made there, whatever is made may be written by the group.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from pathlib import Path
 
 
 def is_shared(folder: Path) -> bool:
-    """Whether the group of a folder may write in it."""
-    return bool(folder.stat().st_mode & stat.S_IWGRP)
+    """Whether a folder is a group's: without setgid, its users' own groups can be meant."""
+    wanted = stat.S_IWGRP | stat.S_ISGID
+    return folder.stat().st_mode & wanted == wanted
 
 
 @functools.cache
@@ -27,7 +28,7 @@ def follow(folder: Path) -> None:
 
 def share_databases(folder: Path) -> None:
     """Let the group write to SQLite's files in `folder`, which it makes for their user alone."""
-    for path in folder.rglob("*.db"):
+    for path in folder.glob("*.db"):
         with contextlib.suppress(OSError):  # another user's, who did this
             mode = path.stat().st_mode
             if mode & 0o060 != 0o060:

@@ -64,7 +64,7 @@ def _not_shared(project: Project, layout: Layout) -> list[Path]:
     """What only its user can write, of what all users of a shared project write."""
     written = [*layout.folder.glob("*"), *layout.folder.glob("locks/*")]
     written += layout.published.glob("*/")
-    written += [*project.runs.glob("*/"), *project.dagster_home.rglob("*.db")]
+    written += [*project.runs.glob("*/"), *project.dagster_home.glob("history/*.db")]
     return [path for path in written if not path.stat().st_mode & stat.S_IWGRP]
 
 

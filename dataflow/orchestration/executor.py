@@ -16,6 +16,7 @@ from dagster._core.errors import raise_execution_interrupts
 
 from dataflow.base.guardian import guarded
 from dataflow.orchestration import names
+from dataflow.orchestration.instance import share_instance
 from dataflow.orchestration.live import tell
 from dataflow.orchestration.selection import steps_of
 from dataflow.orchestration.step import INTERRUPTS, git_state, parameters_of
@@ -85,6 +86,7 @@ class RunExecutor(dg.Executor):
             _begin(self._project, self._workflows[id_], run, {k for w, k in chosen if w == id_})
             for id_ in sorted({workflow_id for workflow_id, _ in chosen})
         ]
+        share_instance(self._project)  # the run's own database is there by now
         try:
             with contextlib.ExitStack() as turns:
                 for (

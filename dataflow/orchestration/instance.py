@@ -62,11 +62,8 @@ def open_instance(project: Project, *, quiet: bool = False) -> Any:
 
     ensure_home(project)
     instance = DagsterInstance.get()
-    if is_shared(project.root):
-        # Those made before, and those that this process will have made.
-        home = Path(os.environ[HOME_VARIABLE])
-        share_databases(home)
-        atexit.register(share_databases, home)
+    share_instance(project)  # what was made before, and what this process will have made
+    atexit.register(share_instance, project)
     if not quiet:
         return instance
     reference = instance.get_ref()
@@ -78,3 +75,11 @@ def open_instance(project: Project, *, quiet: bool = False) -> Any:
             )
         )
     )
+
+
+def share_instance(project: Project) -> None:
+    """Let the group of a shared project write to Dagster's databases."""
+    if is_shared(project.root):
+        home = Path(os.environ.get(HOME_VARIABLE, project.dagster_home))
+        for folder in ("history", "history/runs", "schedules"):
+            share_databases(home / folder)
