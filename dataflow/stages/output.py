@@ -64,7 +64,7 @@ class Stream:
             missing = self._dropped + max(0, len(tail) - self._half)
             if missing:
                 tail = tail[-self._half :]
-                head = head[: len(head) - self._margin]
+                head = head[: max(0, len(head) - self._margin)]
                 tail = tail[self._margin :]
                 note = note_of(missing + 2 * self._margin)
                 self._text = f"{head}\n{note}\n{tail}"

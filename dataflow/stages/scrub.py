@@ -3,7 +3,8 @@
 A secret is the value of a `${VAR}` that the workflow's configuration or a parameter names.
 It is looked for as it is and in the forms in which it turns up in outputs: JSON- and
 Python-escaped, HTML-escaped, URL-encoded, base64 (also in the middle of something longer,
-as in a basic-auth header), and cut short, as pandas shows long text.
+as in a basic-auth header), and cut short, as pandas shows long text. Line breaks, colours and
+tags may stand between its characters: a console wraps long values, and rich colours parts of them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import html
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -31,6 +33,22 @@ NO_SECRETS = {"true", "false", "none", "null", "localhost", "127.0.0.1"}
 PART = 16
 PART_BY_DOTS = 8
 DOTS = ("...", "…")
+# What may stand between the characters of a secret: breaks of lines with indentation and the
+# frame of a box, colours, tags; also escaped, as in JSON. Each alternative begins with a
+# character of its own and goes on without trying again, so that the time is linear.
+_MARGIN = r"[ \t\r\n│┃║]*"
+BETWEEN = (
+    rf"\n{_MARGIN}|\r\n{_MARGIN}|\\n{_MARGIN}|\\r\\n{_MARGIN}"
+    rf"| (?<![ \t│┃║] )[ \t│┃║]*(?:\r?\n|\\n){_MARGIN}"
+    r"|\x1b\[[0-9;:?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"
+    r"|\\(?:x1b|u001b|033|e)\[[0-9;:]*[A-Za-z]"
+    r"|</?(?:span|a|b|i|u|s|em|strong|code|font|mark|small|wbr|br|tt|div|p|li|pre|td|tr)"
+    r"(?:\s[^<>]*|/)?>"
+)
+# A piece of that at the end of text of which more is to come.
+BEGUN = re.compile(
+    r"(?:\x1b(?:[\[\]][^A-Za-z\x07]*)?|</?(?:[a-z]+(?:\s[^<>]*)?)?|\\[a-z0-9\[;]*)\Z"
+)
 
 
 @dataclass(frozen=True)
@@ -93,7 +111,15 @@ class Scrubber:
                 for form in _forms(value):
                     names.setdefault(form, name)
         self._forms = [_Form(text, name) for text, name in names.items()]
-        self.longest = max(map(len, names), default=0)
+        # In a secret of several words a console breaks lines at a space, which is then gone.
+        words = any(" " in text for text in names)
+        self._between = re.compile(BETWEEN + (r"|[ \t]" if words else ""))
+        joined = {self._between.sub("", text): name for text, name in names.items()}
+        self._joined = [
+            _Form(text, name) for text, name in joined.items() if len(text) >= WORDS_BELOW
+        ]
+        # How far a secret may reach, with what stands between its characters.
+        self.longest = 4 * max(map(len, names), default=0)
 
     def __bool__(self) -> bool:
         return bool(self._forms or self._paths)
@@ -115,10 +141,11 @@ class Scrubber:
 
     def _found(self, text: str) -> list[tuple[int, int, str]]:
         """Where secrets are in `text`, without overlaps: start, stop and the variable's name."""
-        spans = sorted(
-            ((start, stop, form.name) for form in self._forms for start, stop in form.spans(text)),
-            key=lambda span: (span[0], -span[1]),
-        )
+        spans = [
+            (start, stop, form.name) for form in self._forms for start, stop in form.spans(text)
+        ]
+        spans += self._split(text)
+        spans.sort(key=lambda span: (span[0], -span[1]))
         merged: list[tuple[int, int, str]] = []
         for start, stop, name in spans:
             if merged and start < merged[-1][1]:
@@ -128,12 +155,54 @@ class Scrubber:
                 merged.append((start, stop, name))
         return merged
 
+    def _split(self, text: str) -> Iterator[tuple[int, int, str]]:
+        """Where secrets are in `text` that something stands in the middle of."""
+        joined = self._between.sub("", text) if self._joined else text
+        if len(joined) == len(text):
+            return
+        found = [
+            (start, stop, form.name) for form in self._joined for start, stop in form.spans(joined)
+        ]
+        if found:
+            place = self._places(text)
+            for start, stop, name in found:
+                yield place(start), place(stop - 1) + 1, name
+
+    def _places(self, text: str) -> Callable[[int], int]:
+        """Where a character of `text` is that is known by its place without what is between."""
+        at, gone = [0], [0]
+        for match in self._between.finditer(text):
+            at.append(match.start() - gone[-1])
+            gone.append(gone[-1] + match.end() - match.start())
+        return lambda place: place + gone[bisect_right(at, place) - 1]
+
+    def _begun(self, text: str) -> int:
+        """Where a secret begins that something stands in the middle of and that may go on.
+
+        The length of `text` when there is none.
+        """
+        before = max(0, len(text) - self.longest - 1000)
+        tail = text[before:]
+        piece = BEGUN.search(tail, max(0, len(tail) - 200))
+        whole = tail[: piece.start()] if piece else tail
+        joined = self._between.sub("", whole).rstrip(" ")
+        if len(joined) == len(tail):
+            return len(text)
+        held = len(joined)
+        for form in self._joined:
+            size = min(len(form.text) - 1, len(joined))
+            while size >= SHORTEST and not joined.endswith(form.text[:size]):
+                size -= 1
+            if size >= SHORTEST:
+                held = min(held, len(joined) - size)
+        return before + self._places(whole)(held) if held < len(joined) else len(text)
+
     def complete(self, text: str) -> int:
         """How much of `text`, of which more is to come, can be shown already.
 
         What follows that many characters may be the beginning of a secret.
         """
-        held = len(text)
+        held = self._begun(text)
         for form in self._forms:
             at = text.find(form.text[0], max(0, len(text) - len(form.text) + 1))
             while at >= 0 and not form.text.startswith(text[at:]):

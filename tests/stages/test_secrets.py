@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import contextlib
 import html
+import io
 import json
 import os
 import signal
 import sqlite3
 import subprocess
+import textwrap
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -18,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import nbformat
 import pytest
 from projects import (
     Workflow,
@@ -30,6 +34,9 @@ from projects import (
     statuses,
     wait_until,
 )
+from rich.console import Console
+from rich.panel import Panel
+from rich.syntax import Syntax
 
 from dataflow.project import Project
 from dataflow.shared.config import read_variables_of
@@ -371,6 +378,75 @@ def test_every_form_of_a_secret_is_taken_out(text: str) -> None:
     assert not [trace for trace in traces() if trace in clean.encode()]
     assert clean.startswith("before ")
     assert clean.endswith(" after")
+
+
+WRAPPED = "tok-5fT8w2Qz:Lr7Yb3Xc9-Kd1Mn6Vp4" * 3  # 99 characters: more than a line
+
+
+def shown_by_rich(text: str, width: int) -> dict[str, str]:
+    """What rich makes of `text` in a notebook and on a terminal, in a box, too."""
+    console = Console(
+        record=True, width=width, file=io.StringIO(), force_terminal=True, color_system="truecolor"
+    )
+    console.print({"token": text}, Panel(text), Syntax(f"x = '{text}'", "python", word_wrap=True))
+    return {
+        "text/html": console.export_html(clear=False, inline_styles=True),
+        "ansi": console.export_text(clear=False, styles=True),
+        "text/plain": console.export_text(),
+    }
+
+
+@pytest.mark.parametrize("width", [12, 80])
+def test_a_secret_that_a_console_wraps_or_colours_is_taken_out_whole(width: int) -> None:
+    wrapped = "\n".join(textwrap.wrap(f"token={WRAPPED}", width, subsequent_indent="  "))
+    texts = shown_by_rich(WRAPPED, width) | {
+        "wrapped": wrapped,
+        "json": json.dumps({"a": wrapped}),
+        "coloured": "\x1b[1;32m".join(WRAPPED) + "\x1b[0m",
+        "escaped": json.dumps("\x1b[31m".join(WRAPPED)) + repr("\x1b[31m".join(WRAPPED)),
+        "base64": base64.encodebytes(WRAPPED.encode()).decode(),
+        "crlf": wrapped.replace("\n", "\r\n"),
+    }
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x")])
+    nb.cells[0].outputs = [
+        nbformat.v4.new_output("display_data", data=texts),
+        nbformat.v4.new_output("stream", text=wrapped),
+        nbformat.v4.new_output("error", ename="E", evalue=wrapped, traceback=[texts["ansi"]]),
+    ]
+    left = json.dumps(Scrubber({"CANARY": WRAPPED}).notebook(nb))
+    # Runs of four characters tell a leak, as rich splits at digits and colons.
+    pieces = {WRAPPED[at : at + 4] for at in range(len(WRAPPED) - 4)}
+    encoded = base64.b64encode(WRAPPED.encode()).decode()
+    pieces |= {encoded[at : at + 6] for at in range(0, len(encoded) - 6)}
+    assert [piece for piece in pieces if piece in left] == []
+    assert left.count(MARKER) >= 12
+
+
+def test_a_passphrase_that_is_wrapped_at_its_spaces_is_taken_out() -> None:
+    scrubber = Scrubber({"CANARY": "correct horse battery staple"})
+    assert scrubber.text("a correct horse\n  battery staple b") == "a ${CANARY} b"
+
+
+@pytest.mark.parametrize("size", [1, 3, 30])
+def test_a_wrapped_secret_printed_in_pieces_is_held_back(size: int) -> None:
+    seen: list[str] = []
+    live = LiveText(Scrubber({"CANARY": WRAPPED}), [lambda name, text: seen.append(text)])
+    halves = WRAPPED[:40], WRAPPED[40:]
+    text = (
+        f"at {halves[0]}\n   {halves[1]} and \x1b[32m{halves[0]}\x1b[0m\x1b[33m{halves[1]}\x1b[0m\n"
+    )
+    for at in range(0, len(text), size):
+        live.write("stdout", text[at : at + size])
+    live.flush()
+    assert "".join(seen) == "at ${CANARY} and \x1b[32m${CANARY}\x1b[0m\n"
+
+
+@pytest.mark.parametrize("noise", [" ", "\n", "<", "<span ", "\x1b[", "\x1b]", "\\n", "tok-", " │"])
+def test_looking_for_split_secrets_takes_time_that_grows_with_the_text_only(noise: str) -> None:
+    text = noise * (1_000_000 // len(noise))
+    begun = time.process_time()
+    assert Scrubber({"CANARY": WRAPPED, "B": "two words of it"}).text(text) == text
+    assert time.process_time() - begun < 10  # a quadratic search takes hours
 
 
 def test_short_and_common_values_do_not_damage_text() -> None:
