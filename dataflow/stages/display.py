@@ -12,6 +12,8 @@ from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from dataflow.errors import ConfigurationError
+
 MIME = "application/vnd.dataflow.result+json"
 # A kernel's message with a result, beside the box that people see: a display can be cleared,
 # captured and cut off. Sent where the engine has set the variable, and so listens.
@@ -97,13 +99,22 @@ def show(result: Result) -> None:
         from IPython import get_ipython
     except ImportError:
         get_ipython = lambda: None  # noqa: E731
-    if get_ipython() is None:
+    shell = get_ipython()
+    listened = LISTENS_VARIABLE in os.environ
+    if listened and (shell is None or shell.kernel.session.pid != os.getpid()):
+        # Nobody would hear it, and a failed check would pass.
+        raise ConfigurationError(
+            "stage.record, stage.check and stage.skip work in the notebook's own process, not in "
+            "one that it started",
+            hint="Return the result to the notebook, and record or check it there.",
+        )
+    if shell is None:
         print(result._repr_mimebundle_()["text/plain"])
         return
     from IPython.display import display
 
-    if LISTENS_VARIABLE in os.environ:
-        kernel = get_ipython().kernel
+    if listened:
+        kernel = shell.kernel
         kernel.session.send(
             kernel.iopub_socket,
             RESULT_MESSAGE,

@@ -54,6 +54,24 @@ def test_a_kernel_that_dies_is_told_with_its_reason(tmp_path: Path, code: str, r
     assert ended.seconds < 15
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import multiprocessing\nwith multiprocessing.get_context('fork').Pool(1) as pool:\n"
+        "    pool.apply(stage.check, ('whole', False))",
+        "import subprocess, sys\nscript = 'from dataflow import stage; stage.check(1, False)'\n"
+        "done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True)\n"
+        "assert done.returncode == 0, done.stderr",
+    ],
+    ids=["fork", "subprocess"],
+)
+def test_a_check_that_the_engine_cannot_hear_is_an_error(tmp_path: Path, code: str) -> None:
+    ended = run_cells(tmp_path, ["from dataflow import stage", code])
+    assert statuses(ended.notebook) == ["completed", "failed"]
+    shown = json.dumps(ended.notebook.cells[1].outputs)
+    assert "work in the notebook's own process" in shown
+
+
 @pytest.mark.parametrize("code", ["exit()", "print('before'); quit()"])
 @pytest.mark.parametrize("after", [[], ["import time; time.sleep(3)"]])
 def test_a_cell_that_ends_its_kernel_has_failed_wherever_it_stands(
