@@ -28,7 +28,7 @@ from dataflow.workflows.model import Workflow
 
 def dbt_assets_of(project: Project, workflow: Workflow) -> Any:
     """The Dagster assets of the workflow's dbt models; dbt's tests are their checks."""
-    manifest = read_manifest(project)
+    manifest = read_manifest(project, workflow)
     last = last_keys(project, workflow)
 
     class Translator(DagsterDbtTranslator):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,9 @@ from dataflow.errors import ConfigurationError
 from dataflow.project import TIMEZONE_VARIABLE, Project
 from dataflow.workflows.model import Workflow
 
+HINT = "Mend the file dbt names; `dataflow dbt parse` tells whether it is right."
 WAREHOUSE_VARIABLE = "DATAFLOW_WAREHOUSE_PATH"  # what dbt/profiles.yml reads
+SUFFIXES = {".sql", ".yml", ".yaml", ".csv", ".md", ".py"}
 PARSED = ("models", "macros", "tests", "seeds", "snapshots", "analyses")
 
 
@@ -29,11 +33,13 @@ def has_models(project: Project, workflow_id: str) -> bool:
 def ensure_manifest(project: Project) -> Path:
     """Have dbt read the project, if its files changed since it last did.
 
+    A workflow whose files dbt cannot read is left out: see `broken_models`.
+
     Returns:
         dbt's `manifest.json`.
 
     Raises:
-        ConfigurationError: dbt cannot read the project; says what dbt said.
+        ConfigurationError: dbt cannot read what all workflows share; says what dbt said.
     """
     from filelock import FileLock
 
@@ -45,9 +51,78 @@ def ensure_manifest(project: Project) -> Path:
     project.state.mkdir(parents=True, exist_ok=True)
     with FileLock(project.state / "dbt-manifest.lock", timeout=300):
         if not _is_current(manifest, stamp, wanted):
-            _parse(project)
+            broken = _parse_what_can_be(project)
+            _broken_file(project).write_text(json.dumps(broken), "utf-8")
             stamp.write_text(wanted, "utf-8")
     return manifest
+
+
+def broken_models(project: Project) -> dict[str, str]:
+    """The workflows whose dbt files dbt could not read when it last did, with what it said."""
+    try:
+        return dict(json.loads(_broken_file(project).read_text("utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+def readable_folder(project: Project) -> Path:
+    """The dbt project as dbt can read it: without the files of workflows that are broken."""
+    broken = broken_models(project)
+    return _without(project, broken) if broken else project.dbt
+
+
+def _broken_file(project: Project) -> Path:
+    return project.state / "dbt-broken.json"
+
+
+def _parse_what_can_be(project: Project) -> dict[str, str]:
+    """Have dbt read the project, without the workflows that it names as wrong until it can."""
+    models = project.dbt / "models"
+    workflows = [path.name for path in models.glob("*") if path.is_dir()]
+    broken = {name: text for name in workflows if (text := _not_utf8(project, name))}
+    while said := _parse(project, _without(project, broken) if broken else project.dbt):
+        text = "dbt cannot read the models:\n    " + "\n    ".join(said[-12:])
+        named = {name for name in workflows if _names(said, name)} - broken.keys()
+        if not named:
+            raise ConfigurationError(text, where=project.relative(project.dbt), hint=HINT)
+        broken |= dict.fromkeys(named, text)
+    return broken
+
+
+def _names(said: list[str], workflow_id: str) -> bool:
+    """Whether dbt speaks of a workflow's files: `models/x/…`, or `Error reading project: x/…`."""
+    places = "|".join(f"{folder}/" for folder in PARSED)
+    pattern = rf"(?:\b(?:{places})|: ){re.escape(workflow_id)}/"
+    return any(re.search(pattern, line) for line in said)
+
+
+def _not_utf8(project: Project, workflow_id: str) -> str:
+    """Names the workflow's file that dbt cannot decode, which dbt itself does not."""
+    for path in (path for part in PARSED for path in (project.dbt / part / workflow_id).rglob("*")):
+        try:
+            if path.suffix in SUFFIXES and path.is_file():
+                path.read_bytes().decode()
+        except UnicodeDecodeError:
+            return f"dbt cannot read the models:\n    {project.relative(path)} is not in UTF-8"
+    return ""
+
+
+def _without(project: Project, broken: Iterable[str]) -> Path:
+    """A folder that is the dbt project to dbt, the files of `broken` workflows excepted."""
+    names = sorted(broken)
+    name = hashlib.sha256("\0".join(names).encode()).hexdigest()[:16]
+    folder = project.state / "dbt-without" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    ignore = project.dbt / ".dbtignore"
+    lines = [f"/{part}/{workflow_id}/" for workflow_id in names for part in PARSED]
+    own = ignore.read_text("utf-8").splitlines() if ignore.exists() else []
+    with whole_file(folder / ignore.name) as draft:
+        draft.write_text("\n".join([*own, *lines, ""]), "utf-8")
+    for path in project.dbt.iterdir():
+        if path.name != ignore.name:
+            with contextlib.suppress(FileExistsError):
+                (folder / path.name).symlink_to(path)
+    return folder
 
 
 def _is_current(manifest: Path, stamp: Path, wanted: str) -> bool:
@@ -63,14 +138,14 @@ def _sources_hash(project: Project) -> str:
     for folder in PARSED:
         files += [path for path in (project.dbt / folder).rglob("*") if path.is_file()]
     for path in sorted(files):
-        if path.is_file() and path.suffix in {".sql", ".yml", ".yaml", ".csv", ".md", ".py"}:
+        if path.is_file() and path.suffix in SUFFIXES:
             digest.update(f"\0{path.relative_to(project.dbt)}\0".encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def dbt_command(project: Project, *arguments: str) -> list[str]:
-    """The command line that runs dbt on the project."""
+def dbt_command(project: Project, *arguments: str, folder: Path | None = None) -> list[str]:
+    """The command line that runs dbt on the project, or on `folder` in its place."""
     return [
         sys.executable,
         "-W",
@@ -80,7 +155,7 @@ def dbt_command(project: Project, *arguments: str) -> list[str]:
         "--no-use-colors",
         *arguments,
         "--project-dir",
-        str(project.dbt),
+        str(folder or project.dbt),
         "--profiles-dir",
         str(project.dbt),
     ]
@@ -99,9 +174,14 @@ def dbt_environment(project: Project) -> dict[str, str]:
     }
 
 
-def _parse(project: Project) -> None:
+def _parse(project: Project, folder: Path) -> list[str]:
+    """Have dbt read `folder`; returns what it said when it cannot."""
     result = subprocess.run(
-        dbt_command(project, "parse"),
+        [
+            *dbt_command(project, "parse", folder=folder),
+            *("--target-path", str(project.dbt / "target")),
+            *("--log-path", str(project.dbt / "logs")),
+        ],
         env=dbt_environment(project),
         cwd=project.dbt,
         capture_output=True,
@@ -109,14 +189,10 @@ def _parse(project: Project) -> None:
         check=False,
     )
     forget_variables(project)
-    if result.returncode:
-        said = [line.strip() for line in (result.stdout + result.stderr).splitlines()]
-        lines = [line for line in said if line and "Running with dbt" not in line]
-        raise ConfigurationError(
-            "dbt cannot read the models:\n    " + "\n    ".join(lines[-12:]),
-            where=project.relative(project.dbt),
-            hint="Mend the file dbt names; `dataflow dbt parse` tells whether it is right.",
-        )
+    if not result.returncode:
+        return []
+    said = [line.strip() for line in (result.stdout + result.stderr).splitlines()]
+    return [line for line in said if line and "Running with dbt" not in line] or ["nothing"]
 
 
 def forget_variables(project: Project) -> None:
@@ -127,7 +203,7 @@ def forget_variables(project: Project) -> None:
     import msgpack
 
     path = project.dbt / "target" / "partial_parse.msgpack"
-    with suppress(OSError, ValueError, msgpack.exceptions.UnpackException):
+    with contextlib.suppress(OSError, ValueError, msgpack.exceptions.UnpackException):
         kept = msgpack.unpackb(path.read_bytes(), strict_map_key=False)
         if kept.get("env_vars"):
             kept["env_vars"] = dict.fromkeys(kept["env_vars"], "")
@@ -140,9 +216,15 @@ def _read_manifest(path: Path, changed_at: float) -> dict[str, Any]:
     return dict(json.loads(path.read_text("utf-8")))
 
 
-def read_manifest(project: Project) -> dict[str, Any]:
-    """dbt's manifest of the project, made if need be."""
+def read_manifest(project: Project, workflow: Workflow) -> dict[str, Any]:
+    """dbt's manifest of the project, made if need be.
+
+    Raises:
+        ConfigurationError: dbt cannot read it, or the files of `workflow`.
+    """
     path = ensure_manifest(project)
+    if said := broken_models(project).get(workflow.id):
+        raise ConfigurationError(said, where=project.relative(project.dbt), hint=HINT)
     return _read_manifest(path, path.stat().st_mtime)
 
 
@@ -162,7 +244,7 @@ def model_keys(project: Project, workflow: Workflow, *, last_only: bool = False)
     """
     models = {
         name: node
-        for name, node in read_manifest(project)["nodes"].items()
+        for name, node in read_manifest(project, workflow)["nodes"].items()
         if node["resource_type"] in {"model", "seed", "snapshot"}
         and workflow_of(node) == workflow.id
     }

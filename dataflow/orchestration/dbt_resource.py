@@ -17,6 +17,7 @@ import dagster as dg
 from dagster_dbt import DbtCliResource
 from packaging.version import Version
 
+from dataflow.orchestration.dbt_project import readable_folder
 from dataflow.stages.limits import limited
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def dbt_resource(project: Project, folder: Path) -> ProjectDbt:
         folder: an existing folder of the run's own, for the command that starts dbt.
     """
     return ProjectDbt(
-        project_dir=str(project.dbt),
+        project_dir=str(readable_folder(project)),
         profiles_dir=str(project.dbt),
         dbt_executable=str(tied_command(folder, _executable())),
     )

@@ -36,7 +36,7 @@ def job_outputs(project: Project, workflow: Workflow) -> dict[Key, set[Key]]:
     """
     found: dict[Key, set[Key]] = {}
     if has_models(project, workflow.id):
-        manifest = read_manifest(project)
+        manifest = read_manifest(project, workflow)
         own = {
             name: (node["schema"], node["identifier"])
             for name, node in manifest["sources"].items()

@@ -73,16 +73,17 @@ def examine_workflow(project: Project, folder: Path) -> Examination:
 
 def examine_dbt(project: Project) -> list[Problem]:
     """Have dbt read the project; takes seconds when its files changed since it last did."""
-    from dataflow.orchestration.dbt_project import ensure_manifest
+    from dataflow.orchestration.dbt_project import HINT, broken_models, ensure_manifest
 
     if not (project.dbt / "dbt_project.yml").is_file():
         return []
     try:
         ensure_manifest(project)
     except ConfigurationError as error:
-        path, line = _place(project, error.message)
-        return [Problem(_dbts_words(error.message), path, line, error.hint)]
-    return []
+        said, hint = [error.message], error.hint
+    else:
+        said, hint = list(dict.fromkeys(broken_models(project).values())), HINT
+    return [Problem(_dbts_words(text), *_place(project, text), hint) for text in said]
 
 
 def stray_folders(project: Project) -> list[Problem]:

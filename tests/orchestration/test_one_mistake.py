@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from projects import Workflow, dataflow, make_project
+import yaml
+from projects import REPOSITORY, Workflow, dataflow, make_project
 
 from dataflow.orchestration.build import BROKEN_TAG, build_definitions
 from dataflow.orchestration.names import check_name
@@ -157,7 +159,7 @@ def repository(project: Project) -> Any:
 
 
 def test_a_good_workflow_runs_beside_all_the_mistakes(project):
-    ran = dataflow(project, "workflow", "run", "good")
+    ran = dataflow(project, "workflow", "run", "good", timeout=400)
     assert ran.returncode == 0, ran.stderr
 
 
@@ -252,3 +254,50 @@ def anybody() -> Iterator[None]:
     finally:
         if administrator:
             os.seteuid(0)
+
+
+@pytest.mark.slow
+def test_dbt_files_that_dbt_cannot_read_break_their_own_workflow_only(tmp_path, monkeypatch):
+    write = (
+        "from dataflow.shared.db import get_duckdb_connection, write_table\n"
+        "with get_duckdb_connection() as conn:\n"
+        "    write_table(conn, conn.sql('select 1 as a'), 't')"
+    )
+    made = Workflow({"work": [write]}, [{"notebook": "work.ipynb", "writes": ["t"]}])
+    wrong = {
+        "jinja": ("m_jinja.sql", b"select {{ a"),
+        "yml": ("models.yml", b"models:\n  - name: b\n   columns: ["),
+        "latin": ("m_latin.sql", b"select '\xe4' as a"),
+    }
+    project = make_project(tmp_path / "project", dict.fromkeys(["good", *wrong], made))
+    for part in ("dbt_project.yml", "profiles.yml", "macros"):
+        copy = shutil.copytree if (REPOSITORY / "dbt" / part).is_dir() else shutil.copy
+        project.dbt.mkdir(exist_ok=True)
+        copy(REPOSITORY / "dbt" / part, project.dbt / part)
+    models = project.dbt / "models"
+    for workflow_id in ("good", *wrong):
+        (models / workflow_id).mkdir(parents=True)
+        source = {"name": f"{workflow_id}_raw", "tables": [{"name": "t"}]}
+        (models / workflow_id / "sources.yml").write_text(yaml.safe_dump({"sources": [source]}))
+        model = f"select * from {{{{ source('{workflow_id}_raw', 't') }}}}"
+        (models / workflow_id / f"m_of_{workflow_id}.sql").write_text(model)
+    for workflow_id, (name, content) in wrong.items():
+        (models / workflow_id / name).write_bytes(content)
+
+    ran = dataflow(project, "workflow", "run", "good", timeout=400)
+    refused = dataflow(project, "workflow", "run", "jinja")
+    checked = dataflow(project, "workflow", "validate")
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "m_of_good" in dataflow(project, "db", "tables").stdout
+    assert refused.returncode == 2
+    assert "models/jinja/m_jinja.sql" in refused.stderr
+    assert checked.returncode == 2
+    for file in ("m_jinja.sql", "yml/models.yml", "m_latin.sql"):
+        assert file in checked.stderr
+    monkeypatch.setenv("DATAFLOW_PROJECT", str(project.root))
+    repository = build_definitions(project).get_repository_def()
+    jobs = {job.name: job for job in repository.get_all_jobs()}
+    assert {name for name in wrong if BROKEN_TAG in jobs[name].tags} == set(wrong)
+    assert BROKEN_TAG not in jobs["good"].tags
+    assert "m_latin.sql is not in UTF-8" in jobs["latin"].description
