@@ -30,9 +30,10 @@ def dbt_assets_of(project: Project, workflow: Workflow) -> Any:
     """The Dagster assets of the workflow's dbt models; dbt's tests are their checks."""
     manifest = read_manifest(project, workflow)
     last = last_keys(project, workflow)
+    own = {name for name, node in manifest["nodes"].items() if workflow_of(node) == workflow.id}
 
     class Translator(DagsterDbtTranslator):
-        """Keys as one queries the tables; models that read sources wait for all stages."""
+        """Keys as one queries the tables; what builds on no other model waits for all stages."""
 
         def get_asset_key(self, dbt_resource_props: Any) -> dg.AssetKey:
             table = dbt_resource_props.get("identifier") or dbt_resource_props["alias"]
@@ -44,11 +45,9 @@ def dbt_assets_of(project: Project, workflow: Workflow) -> Any:
         def get_asset_spec(self, manifest: Any, unique_id: str, project: Any) -> dg.AssetSpec:
             spec = super().get_asset_spec(manifest, unique_id, project)
             props = self.get_resource_props(manifest, unique_id)
-            upstream = props.get("depends_on", {}).get("nodes", [])
-            if props["resource_type"] == "model" and any(
-                name.startswith("source.") for name in upstream
-            ):
-                # A stage without tables that only checks must be able to stop what follows.
+            if own.isdisjoint(props.get("depends_on", {}).get("nodes", [])):
+                # A stage without tables that only checks must be able to stop what follows, and
+                # a model may read a stage's table without naming it as a source.
                 known = {dep.asset_key for dep in spec.deps}
                 more = [dg.AssetDep(dg.AssetKey(k)) for k in last if dg.AssetKey(k) not in known]
                 spec = spec.replace_attributes(deps=[*spec.deps, *more])

@@ -38,10 +38,7 @@ def test_a_time_is_the_same_day_in_stages_models_and_dashboards(tmp_path: Path):
     shutil.copytree(REPOSITORY / "dbt" / "macros", project.dbt / "macros")
     (models / "days.sql").write_text(
         "{{ config(schema='clock', materialized='table') }}\n"
-        "select *, moment::date as model_day from {{ source('clock_raw', 't') }}"
-    )
-    (models / "sources.yml").write_text(
-        "sources: [{name: clock_raw, schema: clock_raw, tables: [{name: t}]}]"
+        "select *, moment::date as model_day from clock_raw.t"  # not named as a source
     )
     (project.evidence / "sources" / "clock").mkdir(parents=True)
     (project.evidence / "sources" / "clock" / "days.sql").write_text("select * from clock.days")
