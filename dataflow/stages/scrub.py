@@ -34,16 +34,26 @@ PART = 16
 PART_BY_DOTS = 8
 DOTS = ("...", "…")
 # What may stand between the characters of a secret: breaks of lines with indentation and the
-# frame of a box, colours, tags; also escaped, as in JSON. Each alternative begins with a
-# character of its own and goes on without trying again, so that the time is linear.
-_MARGIN = r"[ \t\r\n│┃║]*"
-BETWEEN = (
-    rf"\n{_MARGIN}|\r\n{_MARGIN}|\\n{_MARGIN}|\\r\\n{_MARGIN}"
-    rf"| (?<![ \t│┃║] )[ \t│┃║]*(?:\r?\n|\\n){_MARGIN}"
-    r"|\x1b\[[0-9;:?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"
-    r"|\\(?:x1b|u001b|033|e)\[[0-9;:]*[A-Za-z]"
-    r"|</?(?:span|a|b|i|u|s|em|strong|code|font|mark|small|wbr|br|tt|div|p|li|pre|td|tr)"
-    r"(?:\s[^<>]*|/)?>"
+# frame of a box, colours, tags; also escaped, as in JSON. Each alternative begins with a character
+# of its own, which makes it fast, nothing can be tried in two ways, and what comes before the end
+# of a line is limited: the time is linear.
+_BLANKS = " \t│┃║"
+_MARKUPS = (
+    r"\x1b(?:\[[0-9;:?]*+[ -/]*+[@-~]|\][^\x07\x1b]*+(?:\x07|\x1b\\))",
+    r"\\(?:(?:x1b|u001b|033|e)\[[0-9;:]*+[A-Za-z]|u25(?:0[23]|51))",
+    r"</?(?:span|a|b|i|u|s|em|strong|code|font|mark|small|wbr|br|tt|div|p|li|pre|td|tr)"
+    r"(?:\s[^<>]*+|/)?>",
+)
+_MARKUP = "|".join(_MARKUPS)
+_BREAKS = (rf"{end}(?:[{_BLANKS}\r\n]|\\n|{_MARKUP})*+" for end in (r"\n", r"\r\n", r"\\(?:r\\)?n"))
+_BREAK = "|".join(_BREAKS)
+_TO_BREAK = rf"(?:[{_BLANKS}]++|{_MARKUP}){{,30}}+(?:{_BREAK})"
+BETWEEN = "|".join(
+    [
+        _BREAK,
+        *(rf"{blank}(?<![{_BLANKS}]{blank}){_TO_BREAK}" for blank in _BLANKS),
+        *(f"{markup}(?:{_TO_BREAK})?+" for markup in _MARKUPS),
+    ]
 )
 # A piece of that at the end of text of which more is to come.
 BEGUN = re.compile(
@@ -78,7 +88,7 @@ class _Form:
                 before = text[max(0, stop - len(self.text)) : stop]
                 size = _common(self.text[::-1], before[::-1])
                 if size < len(self.text) and (
-                    self._is_part(size) or text[: stop - size].endswith(DOTS)
+                    self._is_part(size) or text.endswith(DOTS, 0, stop - size)
                 ):
                     yield stop - size, stop
 
@@ -309,17 +319,22 @@ def _places(part: str, text: str) -> Iterator[int]:
 
 def _common(one: str, other: str) -> int:
     """How many characters both begin with."""
-    if one == other:
-        return len(one)
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _is_word(text: str, start: int, stop: int) -> bool:
     def joins(a: int, b: int) -> bool:
         return 0 < b < len(text) and text[a].isalnum() and text[b].isalnum()
 
-    return not joins(start - 1, start) and not joins(stop - 1, stop)
+    coloured = re.search(r"\[[\d;]*m\Z", text[max(0, start - 20) : start])
+    return (coloured is not None or not joins(start - 1, start)) and not joins(stop - 1, stop)
 
 
 def secrets_in(*values: Any, environment: Mapping[str, str] | None = None) -> dict[str, str]:
