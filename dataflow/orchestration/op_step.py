@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import logging
 import os
-import sys
 import time
 import traceback
 import uuid
@@ -14,18 +11,17 @@ from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import dagster as dg
 import psutil
 
 from dataflow.base.guardian import RUN_VARIABLE, STEP_VARIABLE
 from dataflow.base.process import kill_carrying, started_by
-from dataflow.orchestration.live import TERMINAL_VARIABLE, LiveOutput
 from dataflow.orchestration.names import step_of
+from dataflow.orchestration.op_output import OpOutput, logged
 from dataflow.orchestration.step import Step, archived_step, parameters_of
 from dataflow.project import ROOT_VARIABLE, Project
-from dataflow.runs.archive import RunArchive
 from dataflow.stages.display import Result, StageSkipped, listener, plain
 from dataflow.stages.result import StageReport, report_of
 from dataflow.stages.scrub import Scrubber
@@ -59,7 +55,9 @@ def op_step(project: Project, workflow: Workflow) -> Iterator[Step]:
             with (
                 _listening(heard, step),
                 _surroundings(project, workflow, name, context.run_id),
-                _logged(step.archive, context, name, Scrubber(step.secrets)) as log,
+                logged(
+                    step.archive.folder / f"{name}.log", context, name, Scrubber(step.secrets)
+                ) as log,
             ):
                 yield from _one(step, log, workflow)
         finally:
@@ -75,7 +73,7 @@ def op_step(project: Project, workflow: Workflow) -> Iterator[Step]:
             raise dg.Failure(f"check failed: {shown}", allow_retries=False)
 
 
-def _one(step: Step, log: _Output, workflow: Workflow) -> Iterator[Step]:
+def _one(step: Step, log: OpOutput, workflow: Workflow) -> Iterator[Step]:
     try:
         yield step
     except StageSkipped as skipped:
@@ -169,82 +167,3 @@ def _surroundings(project: Project, workflow: Workflow, name: str, run_id: str) 
         time.tzset()
         # A fork has the environment of this process.
         kill_carrying(STEP_VARIABLE, mark, started_by(os.getpid(), others))
-
-
-@contextlib.contextmanager
-def _logged(archive: RunArchive, context: Any, name: str, scrubber: Scrubber) -> Iterator[_Output]:
-    """Write what the op prints and logs to its log in the archive; yields that log."""
-    with (archive.folder / f"{name}.log").open("a", encoding="utf-8") as file:
-        handler = _ToFile(file, scrubber, name)
-        live = LiveOutput(_Muting(context.log, handler), name, sys.stderr)
-        # Started by Dagster, what is printed goes on to where Dagster keeps it, too.
-        on = None if TERMINAL_VARIABLE in os.environ else sys.stdout
-        output = _Output(file, scrubber, live, on)
-        context.log.addHandler(handler)
-        try:
-            with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-                yield output
-        finally:
-            live.close()
-            context.log.removeHandler(handler)
-
-
-class _Output(io.TextIOBase):
-    """Takes what an op prints: to its log, to the terminal, to Dagster."""
-
-    def __init__(
-        self, file: TextIO, scrubber: Scrubber, live: LiveOutput, on: TextIO | None
-    ) -> None:
-        self._file, self._scrubber, self._live, self._on = file, scrubber, live, on
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, text: str) -> int:
-        clean = self._scrubber.text(text)
-        self._file.write(clean)
-        self._live.write("stdout", clean)
-        if self._on is not None:
-            self._on.write(clean)
-        return len(text)
-
-    def keep(self, text: str) -> None:
-        """Write to the op's log only: on the terminal, a failure has its own few lines."""
-        self._file.write(self._scrubber.text(text))
-
-    def flush(self) -> None:
-        self._file.flush()
-
-
-class _ToFile(logging.Handler):
-    """Takes what an op logs through Dagster's context into the op's log."""
-
-    def __init__(self, file: TextIO, scrubber: Scrubber, name: str) -> None:
-        super().__init__()
-        self._file, self._scrubber, self._name = file, scrubber, name
-        self._terminal = sys.stderr if os.environ.get(TERMINAL_VARIABLE) == "live" else None
-        self.muted = False
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if self.muted or hasattr(record, "dagster_event"):
-            return  # Dagster's own events are in Dagster
-        own = getattr(record, "dagster_meta", {}).get("orig_message") or record.getMessage()
-        text = self._scrubber.text(own)
-        line = f"{time.strftime('%H:%M:%S')} {record.levelname} {text}\n"
-        self._file.write(line)
-        if self._terminal is not None:
-            self._terminal.write(f"    {self._name} │ {line}")
-
-
-class _Muting:
-    """Dagster's log for what is printed, which the op's own log has already."""
-
-    def __init__(self, log: Any, handler: _ToFile) -> None:
-        self._log, self._handler = log, handler
-
-    def info(self, text: str) -> None:
-        self._handler.muted = True
-        try:
-            self._log.info(text)
-        finally:
-            self._handler.muted = False

@@ -230,6 +230,9 @@ def test_a_wrong_value_says_nothing_of_the_secret(tmp_path: Path, service: str) 
 
 JOB = """\
 import logging
+import os
+import subprocess
+import sys
 
 from dagster import RetryPolicy, job, op
 
@@ -255,6 +258,15 @@ def use(context):
     print(token)
     logger.info("with %s", token)
     logging.getLogger("other").warning("and with %s", token)
+    for stream in (None, sys.stdout, sys.stderr):
+        subprocess.run(["echo", "by a subprocess", token], stdout=stream, check=True)
+    subprocess.run('echo "to standard error $T" >&2', shell=True, env={"T": token}, check=True)
+    os.write(1, f"to descriptor 1 {token[:9]}".encode())
+    os.write(1, token[9:].encode() + b"\\n")
+    os.write(2, f"to descriptor 2 {token}\\n".encode())
+    print("to Python's own", token, file=sys.__stderr__)
+    print("in pieces", token[:9], end="", flush=True)
+    print(token[9:])
     context.log.info(f"context: {token}")
     context.add_output_metadata({"token": token})
     stage.record(token=token)
@@ -263,7 +275,7 @@ def use(context):
         raise KeyError(token)
     except KeyError as error:
         if context.retry_number:
-            raise ValueError(f"x?key={token}", {"token": token}) from error
+            LAST
         raise Refused(token) from error
 
 
@@ -276,20 +288,42 @@ register_workflow(workflow_id="python", job=whole)
 """
 
 
-def test_nothing_is_left_of_a_secret_in_a_workflow_written_in_python(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [
+        ('raise ValueError(f"x?key={token}", {"token": token}) from error', "ValueError: "),
+        ('sys.exit(f"not accepted: {token}")', "not accepted: ${CANARY}"),
+    ],
+)
+def test_nothing_is_left_of_a_secret_in_a_workflow_written_in_python(
+    tmp_path: Path, last: str, told: str
+) -> None:
     project = make_project(
         tmp_path / "project", {"python": Workflow({}, config={"token": "${CANARY}"})}
     )
-    (project.notebooks / "python" / "dagster_job.py").write_text(JOB, "utf-8")
+    (project.notebooks / "python" / "dagster_job.py").write_text(JOB.replace("LAST", last), "utf-8")
 
     done = dataflow(project, "workflow", "run", "python", env=ENVIRONMENT)
 
     assert done.returncode == 1, done.stderr
-    assert "ValueError: " in done.stderr
-    assert run_data(project, "python")["steps"]["use"]["attempt"] == 2
+    assert told in done.stderr
+    data = run_data(project, "python")
+    assert (data["status"], data["steps"]["use"]["status"]) == ("failed", "failed")
+    assert data["steps"]["use"]["attempt"] == 2
     assert leaks(project) == {}
     assert not [trace for trace in traces() if trace in (done.stdout + done.stderr).encode()]
-    assert MARKER in (next(project.runs.glob("python/*/use.log"))).read_text("utf-8")
+    log = next(project.runs.glob("python/*/use.log")).read_text("utf-8")
+    said = [
+        *["by a subprocess"] * 3,
+        "to standard error",
+        "to descriptor 1",
+        "to descriptor 2",
+        "to Python's own",
+        "in pieces",
+    ]
+    begin = log.index("by a subprocess")
+    lines = log[begin : log.index("context: ${CANARY}")].splitlines()
+    assert lines[:-1] == [f"{words} ${{CANARY}}" for words in said]  # in the order they were said
 
 
 OP_WITH_CONFIG = """\
