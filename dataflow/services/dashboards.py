@@ -28,12 +28,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dataflow.base.addresses import HOST, OWN_NAMES, PORTS
 from dataflow.dashboard.paths import MANIFEST, build_folder, data_folder
+from dataflow.errors import DataflowError
 from dataflow.project import Project
 from dataflow.runs.html import POLICY
 
 HEALTH = "/_dataflow/health"
 # A page of another site must not read the data by pointing its own name at this machine.
 
+_DEFINED_BY = ("config.yaml", "*.ipynb", "dagster_job.py")
 _FOREVER = "public, max-age=31536000, immutable"
 _ASK_FIRST = "no-cache"
 # 'unsafe-eval' and blob: are DuckDB's in the browser; nothing may come from another machine.
@@ -84,7 +86,7 @@ def create_app(project: Project, *, hosts: Sequence[str] = ()) -> Starlette:
     return Starlette(
         routes=[
             Route(HEALTH, _health(project)),
-            Mount("/data", ExportedData(data_folder(project))),
+            Mount("/data", ExportedData(project)),
             Route("/runs", lambda request: RedirectResponse("/runs/")),
             Mount("/runs", routes=runs_routes(project)),
             Mount("/", Pages(build_folder(project))),
@@ -165,10 +167,17 @@ class Pages(_Folder):
 class ExportedData(_Folder):
     """The exported tables: the manifest is asked for each time, what it names never changes."""
 
+    def __init__(self, project: Project) -> None:
+        super().__init__(data_folder(project))
+        self._project = project
+        self._listed: dict[str, int] | None = None
+
     async def get_response(self, path: str, scope: Scope) -> Response:
         """The file, with how long a browser may keep it."""
         if _is_hidden(path):
             raise HTTPException(404)
+        if path == MANIFEST:
+            await run_in_threadpool(self._list_workflows)
         if path == MANIFEST and not (Path(str(self.directory)) / MANIFEST).is_file():
             # The pages ask for it before anything was exported; an error would be in the way.
             response: Response = JSONResponse({"renderedFiles": {}})
@@ -177,6 +186,20 @@ class ExportedData(_Folder):
         versioned = path.endswith(".parquet")
         response.headers["cache-control"] = _FOREVER if versioned else _ASK_FIRST
         return response
+
+    def _list_workflows(self) -> None:
+        """List the workflows as they are now: one may have been broken since the last export."""
+        from dataflow.dashboard.export import export_sources
+        from dataflow.dashboard.refresh import workflows_for_pages
+
+        files = (p for name in _DEFINED_BY for p in self._project.notebooks.glob(f"*/{name}"))
+        try:
+            now = {str(path): path.stat().st_mtime_ns for path in files}
+            if now != self._listed and (Path(str(self.directory)) / MANIFEST).is_file():
+                export_sources(self._project, [], workflows=workflows_for_pages(self._project))
+                self._listed = now
+        except (DataflowError, OSError):
+            return  # what was exported last is shown
 
 
 class RunFiles(_Folder):

@@ -4,13 +4,14 @@ import http.client
 import json
 from urllib.parse import quote, urlsplit
 
+import duckdb
 import httpx
 import pytest
 from dashboard_helpers import write
 from projects import write_notebook
 
 from dataflow.dashboard.build import _compress
-from dataflow.dashboard.export import export_sources, read_manifest
+from dataflow.dashboard.export import export_sources, exported_files, read_manifest
 from dataflow.project import Project
 
 
@@ -138,6 +139,18 @@ def test_parts_of_a_table_can_be_asked_for(built, site):
     assert part.status_code == 206
     assert part.content == whole[4:10]
     assert site.get(path, headers={"Range": f"bytes={len(whole)}-"}).status_code == 416
+
+
+def test_a_workflow_that_was_broken_since_the_last_export_is_listed_as_broken(built, site):
+    write(built.notebooks / "quakes" / "config.yaml", "workflow:\n  nme: Quakes\n")
+
+    manifest = site.get("/data/manifest.json").json()
+
+    table = exported_files(built)["dataflow"]["workflows"]
+    [(workflow_id, problem)] = duckdb.sql(f"SELECT id, problem FROM '{table}'").fetchall()
+    assert workflow_id == "quakes"
+    assert "workflow.name" in problem
+    assert site.get("/data/manifest.json").json() == manifest  # made anew after changes only
 
 
 def test_new_data_is_served_without_a_restart(built, site, warehouse):
