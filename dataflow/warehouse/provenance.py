@@ -120,14 +120,19 @@ def note(
 
 
 def note_models(
-    project: Project, models: Iterable[str], *, run_id: str, workflow: str, step: str
+    project: Project,
+    models: Iterable[str],
+    *,
+    run_id: str | None = None,
+    workflow: str | None = None,
+    step: str | None = None,
 ) -> None:
     """Note what dbt built; the caller still holds the write lock that dbt worked under.
 
     Args:
         project: whose warehouse.
         models: as `schema.table`.
-        run_id, workflow, step: the step that had dbt run.
+        run_id, workflow, step: the step that had dbt run; None by hand.
     """
     from dataflow.warehouse.connect import Connection
 

@@ -17,6 +17,7 @@ from dataflow.orchestration.dbt_project import dbt_command, dbt_environment
 from dataflow.project import Project
 from dataflow.shared.db import get_duckdb_connection
 from dataflow.warehouse.lock import write_lock
+from dataflow.warehouse.provenance import provenance
 from dataflow.warehouse.publish import publish
 
 SCHEMAS = ["earthquakes_raw", "earthquakes_staging", "earthquakes"]
@@ -121,6 +122,12 @@ def test_dbt_by_hand_waits_for_its_turn_and_ends_as_dbt_does(project):
     assert "Completed successfully" in out
     with get_duckdb_connection(database="working") as connection:
         assert connection.execute("SELECT count(*) FROM earthquakes.events").fetchone() == (3000,)
+        made = provenance(connection)["earthquakes", "events"]
+    assert made.run is None
+    compiled = dataflow(project, "dbt", "compile", *select)
+    assert compiled.returncode == 0
+    with get_duckdb_connection(database="working") as connection:
+        assert provenance(connection)["earthquakes", "events"] == made, "nothing was built"
     wrong = dataflow(project, "dbt", "run", "--select", "path:models/nowhere", "--nonsense")
     assert wrong.returncode == 2
     assert "--nonsense" in wrong.stderr + wrong.stdout
