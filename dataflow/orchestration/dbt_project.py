@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dataflow.base.files import whole_file
+from dataflow.base.files import whole_file, write_whole
 from dataflow.errors import ConfigurationError
 from dataflow.project import TIMEZONE_VARIABLE, Project
 from dataflow.workflows.model import Workflow
@@ -52,7 +52,7 @@ def ensure_manifest(project: Project) -> Path:
     with FileLock(project.state / "dbt-manifest.lock", timeout=300):
         if not _is_current(manifest, stamp, wanted):
             broken = _parse_what_can_be(project)
-            _broken_file(project).write_text(json.dumps(broken), "utf-8")
+            write_whole(_broken_file(project), json.dumps(broken))
             stamp.write_text(wanted, "utf-8")
     return manifest
 

@@ -130,13 +130,11 @@ def _begin(project: Project, workflow: Workflow, run: Any, keys: set[str]) -> Ru
 
 def _recorded(workflow: Workflow, chosen: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """The values chosen for a run as its record keeps them: secrets by the names of variables."""
-    secrets = secrets_in(read_variables_of(workflow.folder))
     for stage in workflow.stages:
         if stage.name in chosen:
             declared = declared_parameters(stage.notebook)
-            chosen[stage.name] = conceal(
-                declared, chosen[stage.name], stage=stage.name, secrets=secrets
-            )
+            chosen[stage.name] = conceal(declared, chosen[stage.name], stage=stage.name)
+    secrets = secrets_in(read_variables_of(workflow.folder))
     return dict(Scrubber(secrets).tree(copy.deepcopy(chosen)))
 
 

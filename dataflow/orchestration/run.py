@@ -19,10 +19,8 @@ from dataflow.orchestration.selection import keys_of, select
 from dataflow.project import ROOT_VARIABLE, Project
 from dataflow.runs.archive import RunArchive
 from dataflow.runs.index import Run
-from dataflow.shared.config import read_variables_of
 from dataflow.stages.notebook import declared_parameters
 from dataflow.stages.parameters import Declaration
-from dataflow.stages.scrub import secrets_in
 from dataflow.stages.values import check_values, conceal
 from dataflow.workflows.model import Workflow
 from dataflow.workflows.names import nearest
@@ -252,7 +250,6 @@ def _converted(workflow: Workflow, values: dict[str, dict[str, Any]]) -> dict[st
             declaration,
             {key: value for key, value in checked.items() if key in chosen},
             stage=name,
-            secrets=secrets_in(read_variables_of(workflow.folder)),
         )
     return converted
 

@@ -16,12 +16,11 @@ from dataflow.orchestration.step import Step, archived_step
 from dataflow.orchestration.writes import check_writes, declared_writes_check
 from dataflow.orchestration.yielded import report_yielded
 from dataflow.project import Project
-from dataflow.shared.config import read_variables_of
 from dataflow.stages.execute import StageOutcome, execute_stage
 from dataflow.stages.notebook import read_notebook
 from dataflow.stages.parameters import read_declaration
 from dataflow.stages.result import DeclaredCheck, declared_checks
-from dataflow.stages.scrub import Scrubber, secrets_in
+from dataflow.stages.scrub import Scrubber
 from dataflow.stages.values import conceal
 from dataflow.warehouse.changes import forget_writes
 from dataflow.workflows.model import Stage, Workflow
@@ -83,7 +82,6 @@ def stage_asset(project: Project, workflow: Workflow, stage: Stage) -> Any:
             declaration,
             from_config(context.op_execution_context.op_config or {}),
             stage=stage.name,
-            secrets=secrets_in(read_variables_of(workflow.folder)),
         )
         yield from _run(context, project, workflow, stage, chosen, checks)
 

@@ -30,14 +30,11 @@ def turn(
     Raises:
         WarehouseError: the project's state cannot be written.
     """
-    held = acquire_folder(
+    with acquire_folder(
         project.state / "turns" / workflow_id,
         f"workflow {workflow_id}",
         holder=who,
         timeout=math.inf,
         on_wait=on_wait,
-    )
-    try:
+    ):
         yield
-    finally:
-        held.release()

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from dataflow.errors import ParameterError, Problem
+from dataflow.shared.config import read_variables_of
 from dataflow.shared.variables import unset_variables, variables_in
 from dataflow.stages.display import plain
 from dataflow.stages.parameters import Declaration, Parameter
-from dataflow.stages.scrub import WORDS_BELOW
+from dataflow.stages.scrub import WORDS_BELOW, secrets_in
 from dataflow.workflows.names import nearest
 
 
@@ -131,9 +132,7 @@ def check_values(
     return {name: converted[name] for name in declaration.parameters if name in converted}
 
 
-def conceal(
-    declaration: Declaration, values: Mapping[str, Any], *, stage: str, secrets: Mapping[str, str]
-) -> dict[str, Any]:
+def conceal(declaration: Declaration, values: Mapping[str, Any], *, stage: str) -> dict[str, Any]:
     """`values` with the names of variables, `${VAR}`, where they hold secrets in clear.
 
     A run keeps its values in many places; the kernel resolves the names. What is given for a
@@ -143,8 +142,8 @@ def conceal(
         declaration: what the stage's notebook declares.
         values: the values chosen for it.
         stage: its name.
-        secrets: the variables that the configuration names, with their values.
     """
+    secrets = secrets_in(read_variables_of(declaration.notebook.parent))
     concealed = {}
     for name, value in values.items():
         parameter = declaration.parameters.get(name)

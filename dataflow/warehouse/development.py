@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +54,9 @@ def reset_development(project: Project, *, timeout: float = 60.0) -> int | None:
         WarehouseError: it cannot be written.
     """
     layout = Layout.of(project)
-    with _held(layout.development, "reset of the development copy", timeout):
+    with lock.acquire(
+        layout.development, WHAT, holder="reset of the development copy", timeout=timeout
+    ):
         return _renew(layout)
 
 
@@ -83,7 +85,9 @@ def copy_working_to_development(project: Project, *, timeout: float = 60.0) -> N
         with lock.write_lock(project, "copy for development", timeout):
             copy_database(layout.working, draft, timeout)
 
-    with _held(layout.development, "renewal of the development copy", timeout):
+    with lock.acquire(
+        layout.development, WHAT, holder="renewal of the development copy", timeout=timeout
+    ):
         _replace(layout, copy)
 
 
@@ -116,7 +120,7 @@ def _take_over(layout: Layout) -> bool:
     with contextlib.suppress(FileNotFoundError):
         if old.stat().st_uid != os.geteuid():
             return False
-        with _held(old, "the move of the development copy", 60.0):
+        with lock.acquire(old, WHAT, holder="the move of the development copy", timeout=60.0):
             metadata = Metadata.read(old.parent)
             _replace(layout, lambda draft: copy_database(old, draft), old, metadata)
             for path in (old, old.with_name(METADATA)):
@@ -152,12 +156,3 @@ def _replace(
 
 def _log(database: Path) -> Path:
     return database.with_name(database.name + ".wal")
-
-
-@contextlib.contextmanager
-def _held(database: Path, holder: str, timeout: float) -> Iterator[None]:
-    held = lock.acquire(database, WHAT, holder=holder, timeout=timeout)
-    try:
-        yield
-    finally:
-        held.release()

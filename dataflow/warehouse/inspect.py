@@ -208,8 +208,7 @@ def _check_file(what: str, path: Path, *, under_lock: bool) -> Finding:
             if under_lock:
                 read = stack.enter_context(draft_beside(path))
                 with contextlib.ExitStack() as writing:
-                    held = lock.acquire(path, holder="dataflow db check")
-                    writing.callback(held.release)
+                    writing.enter_context(lock.acquire(path, holder="dataflow db check"))
                     checkpoint(path)
                     if shutil.disk_usage(path.parent).free < 2 * path.stat().st_size:
                         read = path

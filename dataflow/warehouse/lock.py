@@ -79,13 +79,22 @@ class Holder:
 
 
 class Held:
-    """A lock that is held; `release()` gives it back (once, from any thread)."""
+    """A lock that is held until the end of its `with` block, or until `release()`.
+
+    That is called once, from any thread.
+    """
 
     def __init__(self, lock: FileLock, folder: Path, key: tuple[int, Path]) -> None:
         self._lock = lock
         self._folder = folder
         self._key = key
         self._depth = 1
+
+    def __enter__(self) -> Held:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     def release(self) -> None:
         """Give the lock back; with nested holds, the outermost one does."""
@@ -146,13 +155,8 @@ def write_lock(
         WarehouseLocked: somebody else held it all the time.
         WarehouseError: the folder of the warehouse cannot be written.
     """
-    held = acquire(
-        project.warehouse, holder=holder, timeout=timeout, on_wait=on_wait, run_id=run_id
-    )
-    try:
+    with acquire(project.warehouse, holder=holder, timeout=timeout, on_wait=on_wait, run_id=run_id):
         yield
-    finally:
-        held.release()
 
 
 def acquire(
@@ -164,7 +168,7 @@ def acquire(
     on_wait: Callable[[str], None] | None = None,
     run_id: str | None = None,
 ) -> Held:
-    """Take the write lock of a database file; the caller releases what is returned.
+    """Take the write lock of a database file, until what is returned is released.
 
     Messages call the file `what`.
 

@@ -13,7 +13,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -120,7 +120,11 @@ def publish(
     with translated(layout.published), contextlib.ExitStack() as publishing:
         # In this order: who waits for another publish, maybe of big tables, keeps no writer
         # waiting meanwhile.
-        publishing.enter_context(_publish_lock(layout, holder, timeout, run_id))
+        publishing.enter_context(
+            lock.acquire(
+                layout.published / FILE_NAME, holder=holder, timeout=timeout, run_id=run_id
+            )
+        )
         writing = publishing.enter_context(contextlib.ExitStack())
         writing.enter_context(lock.write_lock(project, holder, timeout, run_id=run_id))
         started = time.monotonic()
@@ -168,18 +172,6 @@ def publish(
             seconds=time.monotonic() - started,
             seconds_locked=locked,
         )
-
-
-@contextlib.contextmanager
-def _publish_lock(
-    layout: Layout, holder: str, timeout: float, run_id: str | None
-) -> Iterator[None]:
-    """One publish at a time, also while it does not hold the write lock."""
-    held = lock.acquire(layout.published / FILE_NAME, holder=holder, timeout=timeout, run_id=run_id)
-    try:
-        yield
-    finally:
-        held.release()
 
 
 def _metadata(layout: Layout, last: Version | None, number: int) -> Metadata:

@@ -30,19 +30,18 @@ def give_back_after(error: BaseException | None, path: Path) -> None:
         return
     import duckdb
 
-    with contextlib.suppress(WarehouseError, duckdb.Error, OSError):
-        held = lock.acquire(path, holder="cleaning up after a full disk", timeout=5)
-        try:
-            # What is still in DuckDB's log has blocks at the end of the file, too, or gets them
-            # when the log is written into the file. So the log first: only without one does the
-            # file's header say how many blocks are in use.
-            checkpoint(path)
-            with contextlib.closing(open_file(path, read_only=True)) as connection:
-                row = connection.execute(
-                    "SELECT block_size, total_blocks FROM pragma_database_size()"
-                ).fetchone()
-            needed = FILE_HEADER_BYTES + row[0] * row[1] if row else path.stat().st_size
-            if needed < path.stat().st_size:
-                os.truncate(path, needed)
-        finally:
-            held.release()
+    with (
+        contextlib.suppress(WarehouseError, duckdb.Error, OSError),
+        lock.acquire(path, holder="cleaning up after a full disk", timeout=5),
+    ):
+        # What is still in DuckDB's log has blocks at the end of the file, too, or gets them
+        # when the log is written into the file. So the log first: only without one does the
+        # file's header say how many blocks are in use.
+        checkpoint(path)
+        with contextlib.closing(open_file(path, read_only=True)) as connection:
+            row = connection.execute(
+                "SELECT block_size, total_blocks FROM pragma_database_size()"
+            ).fetchone()
+        needed = FILE_HEADER_BYTES + row[0] * row[1] if row else path.stat().st_size
+        if needed < path.stat().st_size:
+            os.truncate(path, needed)
