@@ -18,6 +18,7 @@ from service_helpers import COMMAND, WEB, environment, running, small_service, s
 from dataflow.project import Project
 from dataflow.services import control
 from dataflow.services.model import Plan
+from dataflow.services.processes import MARK_VARIABLE, is_alive
 from dataflow.services.state import state_file, write_state
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -114,3 +115,18 @@ def test_another_users_services_are_said_to_be_theirs(
             pytest.skip("the other user cannot read this checkout")
         assert result.returncode == 1
         assert "the services of this project belong to the user root" in result.stderr
+
+
+def test_a_process_that_has_just_been_started_counts_as_running():
+    # While it begins its program, a process has no environment for a moment: about one in a
+    # hundred is seen so.
+    lost = 0
+    for _ in range(500):
+        process = subprocess.Popen(
+            ["/bin/sleep", "1"], env={MARK_VARIABLE: "new"}, start_new_session=True
+        )
+        lost += not is_alive(process.pid, "new")
+        process.kill()
+        process.wait()
+
+    assert lost == 0
