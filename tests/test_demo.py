@@ -13,7 +13,7 @@ from projects import dataflow
 from repository import copy_repository
 
 from dataflow.project import Project
-from dataflow.runs.index import Run, list_runs
+from dataflow.runs.record import Run, list_runs
 
 pytestmark = [
     pytest.mark.browser,

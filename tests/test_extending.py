@@ -12,7 +12,7 @@ from projects import dataflow
 from repository import REPOSITORY
 
 from dataflow.project import Project
-from dataflow.runs.index import list_runs
+from dataflow.runs.record import list_runs
 
 PAGE = REPOSITORY.root / "docs" / "extending.md"
 

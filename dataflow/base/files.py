@@ -43,7 +43,8 @@ def draft_beside(target: Path) -> Iterator[Path]:
 def write_whole(target: Path, text: str) -> None:
     """Write `text` to `target` as `whole_file` does."""
     with whole_file(target) as draft:
-        draft.write_text(text, encoding="utf-8")
+        # A lone surrogate in some output is no reason to lose the rest of it.
+        draft.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def sync(path: Path) -> None:

@@ -106,7 +106,7 @@ def validate(
     import os
 
     from dataflow.cli.output import console
-    from dataflow.workflows.check_config import unset_variables
+    from dataflow.validation.config import unset_variables
     from dataflow.workflows.load import load_workflow
     from dataflow.workflows.registry import find_workflow_folder, workflow_folders
 

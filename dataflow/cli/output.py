@@ -84,15 +84,6 @@ def status_text(status: str) -> str:
     return f"[{style}]{sign} {status}[/]"
 
 
-def seconds_text(seconds: float | None) -> str:
-    """A duration as people read it: `3.2 s`, `4 min 10 s`."""
-    if seconds is None:
-        return ""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    return f"{int(seconds // 60)} min {int(seconds % 60)} s"
-
-
 def is_plain() -> bool:
     """Whether nobody watches: a pipe, a log, CI."""
     return not sys.stderr.isatty() or bool(os.environ.get("CI"))

@@ -7,10 +7,11 @@ from typing import Any
 from rich.markup import escape
 
 from dataflow.base.addresses import service_url
-from dataflow.cli.output import console, new_table, seconds_text, status_text
+from dataflow.base.words import seconds_text
+from dataflow.cli.output import console, new_table, status_text
 from dataflow.errors import DataflowError, StageFailed
 from dataflow.project import Project
-from dataflow.runs.index import Run
+from dataflow.runs.record import Run, step_seconds
 from dataflow.workflows.model import Workflow
 
 
@@ -19,7 +20,12 @@ def print_run(project: Project, workflow: Workflow | None, run: Run) -> None:
     out = console()
     table = new_table("Step", "Result", "Time", "Rows", "Checks", right=("Time", "Rows", "Checks"))
     for name, step in run.steps.items():
-        table.add_row(name, status_text(step.get("status", "pending")), _time(step), *_counts(step))
+        table.add_row(
+            name,
+            status_text(step.get("status", "pending")),
+            seconds_text(step_seconds(step)),
+            *_counts(step),
+        )
     out.print(table)
     for name, step in run.steps.items():
         for warning in step.get("warnings") or []:
@@ -29,15 +35,6 @@ def print_run(project: Project, workflow: Workflow | None, run: Run) -> None:
         out.print(f"Dashboard           {dashboards}/{run.workflow_id.replace('_', '-')}")
         out.print("                    [dim](dataflow service start evidence)[/]")
     out.print(f"Executed notebooks  {project.relative(run.folder)}/")
-
-
-def _time(step: dict[str, Any]) -> str:
-    import datetime
-
-    if not step.get("started_at") or not step.get("ended_at"):
-        return ""
-    started, ended = (datetime.datetime.fromisoformat(step[k]) for k in ("started_at", "ended_at"))
-    return seconds_text((ended - started).total_seconds())
 
 
 def _counts(step: dict[str, Any]) -> tuple[str, str]:

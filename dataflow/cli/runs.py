@@ -11,7 +11,7 @@ import typer
 from dataflow.project import Project
 
 if TYPE_CHECKING:
-    from dataflow.runs.index import Run
+    from dataflow.runs.record import Run
 
 app = typer.Typer(help="Find and read the executed notebooks of runs.", no_args_is_help=True)
 
@@ -26,9 +26,10 @@ def list_all(
     as_json: Json = False,
 ) -> None:
     """List runs, the newest first."""
-    from dataflow.cli.output import console, messages, new_table, print_json, seconds_text
+    from dataflow.base.words import seconds_text
+    from dataflow.cli.output import console, messages, new_table, print_json
     from dataflow.cli.output import status_text as shown
-    from dataflow.runs.index import newest_first
+    from dataflow.runs.record import newest_first
 
     project = Project.find()
     if workflow is not None and not (project.runs / workflow).is_dir():
@@ -69,7 +70,7 @@ def show(
     """Show a run: its steps, parameters, error, and where its executed notebooks are."""
     from dataflow.cli import report
     from dataflow.cli.output import console, print_error, print_json
-    from dataflow.runs.index import find_run
+    from dataflow.runs.record import find_run
 
     project = Project.find()
     found = find_run(project, run)
@@ -121,8 +122,8 @@ def open_run(
     With --lab the development copy becomes a copy of the working warehouse, which holds what
     the run read and wrote until another one writes.
     """
-    from dataflow.runs.index import find_run
-    from dataflow.runs.open import chosen_stage, executed_page, page_url
+    from dataflow.runs.record import find_run
+    from dataflow.services.review import chosen_stage, executed_page, page_url
 
     project = Project.find()
     found = find_run(project, run)
@@ -138,7 +139,7 @@ def open_run(
 
 def _copy_for_lab(project: Project, run: Run, stage: str, *, keep_data: bool, yes: bool) -> str:
     from dataflow.cli.output import messages
-    from dataflow.runs.open import copy_for_lab
+    from dataflow.services.review import copy_for_lab
     from dataflow.warehouse.development import copy_working_to_development, has_development_copy
 
     err = messages()

@@ -10,7 +10,7 @@ from dataflow.errors import ConfigurationError, Problem
 from dataflow.project import Project
 
 if TYPE_CHECKING:
-    from dataflow.workflows.validate import Examination
+    from dataflow.validation.workflow import Examination
 
 
 def validate(
@@ -21,9 +21,9 @@ def validate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
     """Check configuration, notebooks, models and pages; lists everything wrong at once."""
+    from dataflow.validation.workflow import Examination, examine_dbt, examine_workflow
+    from dataflow.validation.workflow import stray_folders as stray
     from dataflow.workflows.registry import find_workflow_folder, workflow_folders
-    from dataflow.workflows.validate import Examination, examine_dbt, examine_workflow
-    from dataflow.workflows.validate import stray_folders as stray
 
     project = Project.find()
     project.load_environment()

@@ -13,7 +13,7 @@ from dataflow.project import Project
 
 if TYPE_CHECKING:
     from dataflow.orchestration.run import StepEvent
-    from dataflow.runs.index import Run
+    from dataflow.runs.record import Run
     from dataflow.workflows.model import Workflow
 
 app = typer.Typer(help="List, validate and run workflows.", no_args_is_help=True)
@@ -49,7 +49,7 @@ def _project() -> Project:
 def list_workflows(as_json: Json = False) -> None:
     """List the project's workflows with their schedules and last runs."""
     from dataflow.cli.output import console, messages, new_table, print_json, status_text
-    from dataflow.runs.index import newest_first
+    from dataflow.runs.record import newest_first
     from dataflow.workflows.registry import read_workflows
 
     project = _project()
@@ -196,7 +196,8 @@ def _progress(workflow: Workflow) -> Any:
 
     from rich.markup import escape
 
-    from dataflow.cli.output import messages, seconds_text
+    from dataflow.base.words import seconds_text
+    from dataflow.cli.output import messages
 
     err = messages()
     begun: dict[str, float] = {}

@@ -164,7 +164,7 @@ def check_evidence(project: Project) -> Iterator[Finding]:
 
 def check_workflows(project: Project) -> Iterator[Finding]:
     """Every workflow's configuration is valid, and the variables it names are set."""
-    from dataflow.workflows.check_config import unset_variables
+    from dataflow.validation.config import unset_variables
     from dataflow.workflows.registry import read_workflows
 
     registered = read_workflows(project)

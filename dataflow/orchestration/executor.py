@@ -21,7 +21,7 @@ from dataflow.orchestration.live import tell
 from dataflow.orchestration.selection import steps_of
 from dataflow.orchestration.step import INTERRUPTS, git_state, parameters_of
 from dataflow.project import Project
-from dataflow.runs.archive import RunArchive
+from dataflow.runs.record import RunRecord
 from dataflow.runs.turn import turn
 from dataflow.shared.config import read_variables_of
 from dataflow.stages.notebook import declared_parameters
@@ -112,11 +112,11 @@ class RunExecutor(dg.Executor):
         _end(archives)
 
 
-def _begin(project: Project, workflow: Workflow, run: Any, keys: set[str]) -> RunArchive:
+def _begin(project: Project, workflow: Workflow, run: Any, keys: set[str]) -> RunRecord:
     steps = steps_of(project, workflow)
     wanted = {names.step_of(key) for key in keys}
     chosen = [step.name for step in steps if step.name in wanted]
-    archive = RunArchive(project, workflow.id, run.run_id)
+    archive = RunRecord(project, workflow.id, run.run_id)
     archive.begin(
         [{"name": step.name, "kind": step.kind} for step in steps],
         selection=None if len(chosen) == len(steps) else chosen,
@@ -148,7 +148,7 @@ def _trigger(tags: Mapping[str, str]) -> str:
 
 
 @contextlib.contextmanager
-def _in_turn(archive: RunArchive, plan_context: Any) -> Iterator[None]:
+def _in_turn(archive: RunRecord, plan_context: Any) -> Iterator[None]:
     run = archive.read()
     who = f"run {archive.run_id[:8]} by {run['trigger']} of {run['user']}"
     waiting = _teller(archive, plan_context)
@@ -161,7 +161,7 @@ def _in_turn(archive: RunArchive, plan_context: Any) -> Iterator[None]:
         yield
 
 
-def _teller(archive: RunArchive, plan_context: Any) -> Callable[[str], None]:
+def _teller(archive: RunRecord, plan_context: Any) -> Callable[[str], None]:
     """Says whom a run waits for: on the terminal, in its record, and in Dagster's events."""
     said = ""
 
@@ -177,7 +177,7 @@ def _teller(archive: RunArchive, plan_context: Any) -> Callable[[str], None]:
     return say
 
 
-def _end(archives: list[RunArchive], *, cancelled: bool = False, error: str | None = None) -> None:
+def _end(archives: list[RunRecord], *, cancelled: bool = False, error: str | None = None) -> None:
     for archive in archives:
         archive.end(cancelled=cancelled, error=error)
 

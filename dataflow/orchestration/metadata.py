@@ -9,7 +9,7 @@ import dagster as dg
 from dataflow.base.addresses import service_url
 from dataflow.orchestration import names
 from dataflow.project import Project
-from dataflow.runs.archive import RunArchive
+from dataflow.runs.record import RunRecord
 from dataflow.stages.execute import StageOutcome
 from dataflow.stages.result import DeclaredCheck
 from dataflow.workflows.model import Stage
@@ -43,7 +43,7 @@ def stage_facts(outcome: StageOutcome) -> dict[str, Any]:
 
 
 def dagster_metadata(
-    project: Project, archive: RunArchive, outcome: StageOutcome, table: str | None = None
+    project: Project, archive: RunRecord, outcome: StageOutcome, table: str | None = None
 ) -> dict[str, Any]:
     """An outcome as metadata of a Dagster asset or failure, with links to the notebook.
 

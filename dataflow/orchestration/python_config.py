@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dataflow.base.words import nearest
 from dataflow.errors import ConfigurationError, ParameterError, Problem
 from dataflow.orchestration import names
 from dataflow.orchestration.python_graph import is_op
 from dataflow.project import Project
 from dataflow.workflows.model import Workflow
-from dataflow.workflows.names import nearest
 from dataflow.workflows.python_workflow import load_registration
 
 Values = dict[str, dict[str, Any]]  # by op and field

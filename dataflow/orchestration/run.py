@@ -11,19 +11,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dataflow.base.process import this_process
+from dataflow.base.words import nearest
 from dataflow.errors import ConfigurationError, ParameterError, Problem, RunFailed
 from dataflow.orchestration import names
 from dataflow.orchestration.instance import open_instance
 from dataflow.orchestration.live import TERMINAL_VARIABLE
 from dataflow.orchestration.selection import keys_of, select
 from dataflow.project import ROOT_VARIABLE, Project
-from dataflow.runs.archive import RunArchive
-from dataflow.runs.index import Run
+from dataflow.runs.record import Run, RunRecord
 from dataflow.stages.notebook import declared_parameters
 from dataflow.stages.parameters import Declaration
 from dataflow.stages.values import check_values, conceal
 from dataflow.workflows.model import Workflow
-from dataflow.workflows.names import nearest
 from dataflow.workflows.registry import table_conflicts
 
 MODULE = "dataflow.definitions"
@@ -169,7 +168,7 @@ def run_workflow(
             run_id = _execute(project, plan, instance, on_event or (lambda event: None))
     finally:
         instance.dispose()
-    archive = RunArchive(project, plan.workflow.id, run_id)
+    archive = RunRecord(project, plan.workflow.id, run_id)
     data = archive.read()
     if not data:
         raise RunFailed(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from dataflow.base.words import nearest
 from dataflow.dashboard.paths import has_sources
 from dataflow.errors import ConfigurationError
 from dataflow.orchestration import names
@@ -28,7 +29,7 @@ from dataflow.orchestration.outputs import has_dbt_step, last_keys
 from dataflow.orchestration.python_config import op_config
 from dataflow.orchestration.python_graph import op_steps
 from dataflow.project import Project
-from dataflow.runs.index import ENDED_WELL, newest_first
+from dataflow.runs.record import ENDED_WELL, newest_first
 from dataflow.shared.config import read_variables_of
 from dataflow.shared.db import get_duckdb_connection
 from dataflow.stages.display import plain
@@ -36,7 +37,6 @@ from dataflow.stages.scrub import Scrubber, secrets_in
 from dataflow.warehouse.layout import Layout
 from dataflow.warehouse.provenance import Origin, by_hand, provenance
 from dataflow.workflows.model import Workflow
-from dataflow.workflows.names import nearest
 
 OP_KINDS = ("op", names.TABLES)
 

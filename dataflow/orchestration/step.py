@@ -19,7 +19,7 @@ from dataflow.orchestration.live import tell
 from dataflow.orchestration.names import step_of
 from dataflow.orchestration.selection import version_of
 from dataflow.project import Project
-from dataflow.runs.archive import RunArchive
+from dataflow.runs.record import RunRecord
 from dataflow.shared.config import read_variables_of
 from dataflow.stages.lifetime import end_with_run
 from dataflow.stages.scrub import Scrubber, secrets_in
@@ -38,7 +38,7 @@ class Step:
         secrets: the values of the variables that the project's configuration names, by name.
     """
 
-    archive: RunArchive
+    archive: RunRecord
     name: str
     secrets: dict[str, str]
     facts: dict[str, Any] = field(default_factory=dict)
@@ -66,7 +66,7 @@ def archived_step(
         dagster.RetryRequested: it failed, has waited, and is to be tried again.
     """
     end_with_run()
-    archive = RunArchive(project, workflow.id, context.run_id)
+    archive = RunRecord(project, workflow.id, context.run_id)
     version = version_of(project, workflow, name, facts.get("values"))
     step = Step(archive, name, secrets_in(read_variables_of(workflow.folder), facts.get("values")))
     scrubber = Scrubber(step.secrets)
@@ -133,7 +133,7 @@ def _policy(context: Any, error: Exception) -> Any:
 
 
 def _wait_for_retry(
-    context: Any, archive: RunArchive, name: str, policy: Any, facts: dict[str, Any]
+    context: Any, archive: RunRecord, name: str, policy: Any, facts: dict[str, Any]
 ) -> None:
     number = context.retry_number + 1
     delay = float(policy.calculate_delay(number))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataflow.base.addresses import PORTS
+from dataflow.base.words import nearest
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
 from dataflow.services.model import Plan, Service
-from dataflow.workflows.names import nearest
 
 ALL = "all"
 

@@ -242,7 +242,7 @@ class RunFiles(_Folder):
 
     def _folder_of(self, workflow_id: str, run_id: str) -> str | None:
         """The name of a run's folder, of which an address has the id."""
-        from dataflow.runs.archive import folder_of
+        from dataflow.runs.record import folder_of
 
         folder = folder_of(self._project.runs / workflow_id, run_id)
         return folder.name if folder is not None and folder.name != run_id else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,9 @@ from urllib.parse import quote
 
 from jinja2 import TemplateError
 
-from dataflow.cli.output import seconds_text
+from dataflow.base.words import seconds_text
 from dataflow.project import Project
-from dataflow.runs.archive import RUN_FILE
-from dataflow.runs.index import Run, list_runs, read_run
+from dataflow.runs.record import RUN_FILE, Run, list_runs, read_run, step_seconds
 
 MOST = 200  # runs on a page
 
@@ -42,7 +40,7 @@ def run_page(project: Project, folder: Path) -> str | None:
                 run=run,
                 title=f"{run.workflow_id} {run.run_id[:8]}",
                 seconds=seconds_text,
-                took=_took,
+                took=lambda step: seconds_text(step_seconds(step)),
                 others=_others(run),
                 pages={path.stem.split(".")[0]: path.stem for path in run.notebooks},
             )
@@ -71,13 +69,6 @@ def missing_page(project: Project, parts: tuple[str, ...]) -> str:
 
 def _address(run: Run) -> str:
     return f"/runs/{quote(run.folder.parent.name)}/{quote(run.folder.name)}/"
-
-
-def _took(step: dict[str, Any]) -> str:
-    if not step.get("started_at") or not step.get("ended_at"):
-        return ""
-    ends = [datetime.datetime.fromisoformat(step[key]) for key in ("started_at", "ended_at")]
-    return seconds_text((ends[1] - ends[0]).total_seconds())
 
 
 def _others(run: Run) -> list[str]:

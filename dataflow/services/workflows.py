@@ -10,8 +10,8 @@ def broken_workflows(project: Project) -> dict[str, str]:
 
     Nothing of theirs is executed: a workflow written in Python is judged by its configuration.
     """
+    from dataflow.validation.workflow import validate_workflow
     from dataflow.workflows.registry import read_workflows
-    from dataflow.workflows.validate import validate_workflow
 
     project.load_environment()
     found = {}

@@ -8,13 +8,13 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from dataflow.base.words import nearest
 from dataflow.errors import ParameterError, Problem
 from dataflow.shared.config import read_variables_of
 from dataflow.shared.variables import unset_variables, variables_in
 from dataflow.stages.display import plain
 from dataflow.stages.parameters import Declaration, Parameter
 from dataflow.stages.scrub import WORDS_BELOW, secrets_in
-from dataflow.workflows.names import nearest
 
 
 def convert(parameter: Parameter, value: Any) -> Any:

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dataflow.base.words import nearest
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
 from dataflow.testing.stage_run import StageFailed, StageRun
-from dataflow.workflows.names import nearest
 
 if TYPE_CHECKING:
     import pandas as pd

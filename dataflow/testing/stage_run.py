@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dataflow import errors
-from dataflow.workflows.names import nearest
+from dataflow.base.words import nearest
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from dataflow.base.words import nearest
 from dataflow.errors import Problem
 from dataflow.workflows.model import (
     Stage,
@@ -17,7 +18,7 @@ from dataflow.workflows.model import (
     WorkflowConfig,
     WorkflowSection,
 )
-from dataflow.workflows.names import STEPS_THAT_FOLLOW, nearest, workflow_id_problem
+from dataflow.workflows.names import STEPS_THAT_FOLLOW, workflow_id_problem
 from dataflow.workflows.yaml_file import Location, YamlFile, read_yaml
 
 JOB_FILE = "dagster_job.py"  # with it, a workflow is written in Python

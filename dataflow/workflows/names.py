@@ -1,11 +1,9 @@
-"""Names: which are allowed, and the nearest right one to a wrong one."""
+"""Which names a workflow may have, and which steps follow those of its own."""
 
 from __future__ import annotations
 
-import difflib
 import keyword
 import re
-from collections.abc import Iterable
 
 IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*\Z")
 
@@ -39,14 +37,3 @@ def workflow_id_problem(workflow_id: str) -> str | None:
     if len(workflow_id) > 60:
         return f"`{workflow_id}` is longer than 60 characters"
     return None
-
-
-def nearest(wrong: str, right: Iterable[str]) -> str | None:
-    """A hint that names what was probably meant by `wrong`, or lists what is allowed."""
-    choices = sorted(right)
-    close = difflib.get_close_matches(wrong, choices, n=1, cutoff=0.6)
-    if close:
-        return f"Did you mean `{close[0]}`?"
-    if not choices:
-        return None
-    return "Use one of: " + ", ".join(f"`{choice}`" for choice in choices) + "."

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from dataflow.base.words import nearest
 from dataflow.errors import ConfigurationError, Problem
 from dataflow.project import Project
-from dataflow.workflows.names import nearest, workflow_id_problem
+from dataflow.workflows.names import workflow_id_problem
 
 TEMPLATES = Path(__file__).parent / "template"
 DEFAULT = "minimal"
@@ -178,7 +179,7 @@ def _is_leftover(path: Path) -> bool:
 
 def _existing(scaffold: Scaffold) -> list[Problem]:
     """What is in the new workflow's way."""
-    from dataflow.workflows.check_sql import read_names
+    from dataflow.validation.sql import read_names
 
     project = scaffold.project
     page = (project.evidence / "pages" / scaffold.slug).with_suffix(".md")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from dataflow.project import Project
 from dataflow.shared.variables import variables_in
 from dataflow.workflows.model import Workflow
-from dataflow.workflows.yaml_file import read_yaml
+from dataflow.workflows.yaml_file import Location, read_yaml
 
 if TYPE_CHECKING:
     from dataflow.stages.scrub import Scrubber
+
+SECRET_KEY = re.compile(r"(?:^|_)(?:password|passwd|secret|token|api_?key|private_?key)$", re.I)
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,6 @@ def secret_mask(project: Project, data: Any) -> Scrubber:
     from dotenv import dotenv_values
 
     from dataflow.stages.scrub import Scrubber, secrets_in
-    from dataflow.workflows.check_config import clear_secrets
 
     from_file = {name: value or "" for name, value in dotenv_values(project.root / ".env").items()}
     secrets = secrets_in(data, environment={**from_file, **os.environ})
@@ -112,3 +114,23 @@ def _variable(name: str, default: str | None, from_file: Mapping[str, str | None
     if from_file.get(name) is not None:
         return Variable(name, True, ".env")
     return Variable(name, default is not None, None if default is None else "default")
+
+
+def clear_secrets(data: Any) -> Iterator[tuple[Location, str]]:
+    """The values below keys like `token` and `password` that are not `${VAR}`."""
+    for location, text in strings(data):
+        key = next((str(part) for part in reversed(location) if isinstance(part, str)), "")
+        if text and SECRET_KEY.search(key) and not any(variables_in(text)):
+            yield location, text
+
+
+def strings(data: Any, location: Location = ()) -> Iterator[tuple[Location, str]]:
+    """Every string inside `data` with its place."""
+    if isinstance(data, str):
+        yield location, data
+    elif isinstance(data, dict):
+        for key, value in data.items():
+            yield from strings(value, (*location, str(key)))
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            yield from strings(value, (*location, index))

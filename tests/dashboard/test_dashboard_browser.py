@@ -21,7 +21,7 @@ from dataflow.dashboard.check import check_pages
 from dataflow.dashboard.export import export_sources, exported_files
 from dataflow.errors import DashboardError
 from dataflow.project import Project
-from dataflow.runs.archive import RunArchive
+from dataflow.runs.record import RunRecord
 
 REPOSITORY = Project(Path(__file__).parents[2])
 
@@ -95,7 +95,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, built_pages: Path) -> Iterato
     root = tmp_path_factory.mktemp("dashboards")
     project = copy_repository(root / "project", built_pages)
     assert not is_stale(project)
-    run = RunArchive(project, "earthquakes", "run-one")
+    run = RunRecord(project, "earthquakes", "run-one")
     run.begin([{"name": "ingest", "kind": "stage"}])
     run.step_ended("ingest", "succeeded", notebook="ingest.ipynb")
     write_notebook(run.executed_notebook("ingest"), ["print('Executed ingest')"])

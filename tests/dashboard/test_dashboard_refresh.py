@@ -19,8 +19,8 @@ from dataflow.dashboard.refresh import refresh_dashboard, workflows_for_pages
 from dataflow.errors import DataflowError
 from dataflow.project import Project
 from dataflow.shared.db import get_duckdb_connection
+from dataflow.validation.workflow import examine_workflow
 from dataflow.warehouse import publish
-from dataflow.workflows.validate import examine_workflow
 
 PAGE = "# Quakes\n\n```sql strong\nselect magnitude from quakes.events\n```\n"
 

@@ -18,8 +18,8 @@ from browser import DESKTOP, PHONE, Visit, browser_page, chromium
 from dashboard_helpers import write
 
 from dataflow.project import Project
-from dataflow.runs.archive import RunArchive
 from dataflow.runs.html import page_of, write_page
+from dataflow.runs.record import RunRecord
 
 needs_chromium = pytest.mark.skipif(chromium() is None, reason="no chromium on this machine")
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -122,7 +122,7 @@ def away() -> Iterator[Away]:
 def page(tmp_path_factory: pytest.TempPathFactory, away: Away) -> Path:
     root = tmp_path_factory.mktemp("hostile")
     write(root / "pyproject.toml", "[tool.dataflow]\n")
-    run = RunArchive(Project(root), "quakes", "r1")
+    run = RunRecord(Project(root), "quakes", "r1")
     run.begin([{"name": "ingest", "kind": "stage"}])
     run.step_ended("ingest", "succeeded", notebook="ingest.ipynb")
     path = run.executed_notebook("ingest")

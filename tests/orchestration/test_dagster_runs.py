@@ -15,7 +15,7 @@ import pytest
 from projects import Workflow, dataflow, kernels_of, make_project, statuses, wait_until
 
 from dataflow.project import Project
-from dataflow.runs.archive import RunArchive
+from dataflow.runs.record import RunRecord
 
 # Printed in two parts: the source alone must not look like the output that is waited for.
 SLEEP = "import time\nprint('as' 'leep', flush=True)\ntime.sleep(600)"
@@ -35,7 +35,7 @@ class Server:
     def start(self, workflow: str) -> str:
         """Have Dagster start a run; answers when its notebook is in the long cell."""
         run_id = str(self.client.submit_job_execution(workflow))
-        run = RunArchive(self.project, workflow, run_id)
+        run = RunRecord(self.project, workflow, run_id)
         wait_until((lambda: (run.folder / "work.ipynb").exists()), 90)
         wait_until(lambda: "asleep" in (run.folder / "work.ipynb").read_text(), 90)
         assert self.kernels(run_id)
@@ -50,11 +50,11 @@ class Server:
         ]
 
     def run(self, workflow: str, run_id: str) -> dict[str, Any]:
-        return RunArchive(self.project, workflow, run_id).read()
+        return RunRecord(self.project, workflow, run_id).read()
 
     def notebook(self, workflow: str, run_id: str) -> Any:
         return nbformat.read(
-            RunArchive(self.project, workflow, run_id).folder / "work.ipynb", as_version=4
+            RunRecord(self.project, workflow, run_id).folder / "work.ipynb", as_version=4
         )
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from projects import Workflow, dataflow, make_project, parameters, run_data
 
-from dataflow.runs.index import list_runs
+from dataflow.runs.record import list_runs
 
 SLEEP = "import time; time.sleep(1.5)"
 COUNT = """

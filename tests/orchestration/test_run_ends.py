@@ -27,7 +27,7 @@ from projects import (
 from dataflow.orchestration.instance import open_instance
 from dataflow.orchestration.lost import lost_runs_sensor
 from dataflow.project import Project
-from dataflow.runs.archive import RunArchive
+from dataflow.runs.record import RunRecord
 
 # With something left behind that is in nobody's process group.
 LEAVE = """
@@ -171,7 +171,7 @@ def test_a_second_run_of_a_workflow_waits_for_the_first_and_says_for_whom(projec
     assert dataflow(project, "workflow", "run", "quick").returncode == 0  # others don't wait
 
     cancel(first)
-    its_own = RunArchive(project, "sleeps", waiting["run_id"]).folder
+    its_own = RunRecord(project, "sleeps", waiting["run_id"]).folder
     wait_until(lambda: (its_own / "work.ipynb").exists(), 60)
     first_run = json.loads((its_folder / "run.json").read_text())
     second_run = json.loads((its_own / "run.json").read_text())

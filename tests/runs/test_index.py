@@ -11,8 +11,7 @@ import pytest
 
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
-from dataflow.runs.archive import RunArchive
-from dataflow.runs.index import find_run, list_runs, newest_first
+from dataflow.runs.record import RunRecord, find_run, list_runs, newest_first
 
 STEPS = [{"name": "a", "kind": "stage"}, {"name": "b", "kind": "stage"}]
 
@@ -22,8 +21,8 @@ def project(tmp_path: Path) -> Project:
     return Project(tmp_path)
 
 
-def archive(project: Project, run_id: str = "r1", **facts) -> RunArchive:
-    made = RunArchive(project, "sales", run_id)
+def archive(project: Project, run_id: str = "r1", **facts) -> RunRecord:
+    made = RunRecord(project, "sales", run_id)
     made.begin(STEPS, **facts)
     return made
 
@@ -109,7 +108,7 @@ def test_only_the_first_step_begins_the_run(project):
     archive(project, parameters={"a": {"n": 1}})
     archive(project, parameters={})
 
-    assert RunArchive(project, "sales", "r1").read()["parameters"] == {"a": {"n": 1}}
+    assert RunRecord(project, "sales", "r1").read()["parameters"] == {"a": {"n": 1}}
 
 
 def test_a_run_is_found_by_the_beginning_of_its_id(project):
@@ -146,12 +145,12 @@ def test_folders_sort_by_time_and_those_of_version_0_1_0_are_read_beside_them(pr
         "aaaa",
     ]
     assert next(newest_first(project)).folder.name.endswith("Z_eeee5555")
-    assert RunArchive(project, "sales", "dddd4444-0000").folder.name == "dddd4444-0000"
-    assert RunArchive(project, "sales", "bbbb2222-0000").folder.name.endswith("_bbbb2222")
+    assert RunRecord(project, "sales", "dddd4444-0000").folder.name == "dddd4444-0000"
+    assert RunRecord(project, "sales", "bbbb2222-0000").folder.name.endswith("_bbbb2222")
     for name in ("bbbb2222-0000", "bbbb", "20260102T000000Z_bbbb2222"):
         assert find_run(project, name).run_id == "bbbb2222-0000"
     # Another run whose id begins alike has a folder of its own.
-    assert "bbbb2222-1" not in RunArchive(project, "sales", "bbbb2222-1111").folder.name
+    assert "bbbb2222-1" not in RunRecord(project, "sales", "bbbb2222-1111").folder.name
     archive(project, "bbbb2222-1111")
     assert find_run(project, "bbbb2222-1").folder != find_run(project, "bbbb2222-0").folder
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from projects import dataflow, make_project
 
-from dataflow.runs.archive import RunArchive
+from dataflow.runs.record import RunRecord
 
 STAGES = [f"a_stage_with_a_long_name_{number}" for number in range(20)]
 
@@ -12,7 +12,7 @@ STAGES = [f"a_stage_with_a_long_name_{number}" for number in range(20)]
 def test_in_a_pipe_no_column_is_cut_however_narrow_the_terminal(tmp_path):
     project = make_project(tmp_path / "project", {})
     name = "a_workflow_with_a_name_that_is_longer_than_what_fits"
-    run = RunArchive(project, name, "0" * 32)
+    run = RunRecord(project, name, "0" * 32)
     run.begin([{"name": stage, "kind": "stage"} for stage in STAGES])
     for stage in STAGES:
         (run.folder / f"{stage}.ipynb").write_text("{}")

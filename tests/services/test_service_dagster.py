@@ -17,8 +17,7 @@ from projects import REPOSITORY
 from service_helpers import fetch, running, state_of
 
 from dataflow.project import Project
-from dataflow.runs.archive import RunArchive
-from dataflow.runs.index import Run, list_runs
+from dataflow.runs.record import Run, RunRecord, list_runs
 from dataflow.services.dagster_cancel import cancel_runs
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -109,13 +108,13 @@ def test_schedules_of_one_minute_run_workflows_of_notebooks_and_of_python(
     assert {name: step["status"] for name, step in run["steps"].items()} == {
         "tick": "succeeded", "publish": "succeeded",
     }  # fmt: skip
-    assert (RunArchive(ticking, "tick", run["run_id"]).folder / "tick.ipynb").is_file()
+    assert (RunRecord(ticking, "tick", run["run_id"]).folder / "tick.ipynb").is_file()
     python = finished_runs(ticking, "tock")[0]
     assert python["trigger"] == "schedule"
     assert {name: step["status"] for name, step in python["steps"].items()} == {
         "count": "succeeded", "tables": "succeeded", "publish": "succeeded",
     }  # fmt: skip
-    log = (RunArchive(ticking, "tock", python["run_id"]).folder / "count.log").read_text()
+    log = (RunRecord(ticking, "tock", python["run_id"]).folder / "count.log").read_text()
     assert "counted to four" in log
 
     assert dataflow("service", "stop", "dagster").returncode == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from projects import Workflow, dataflow, error_of, executed, make_project, run_data, statuses
 
-from dataflow.runs.index import list_runs
+from dataflow.runs.record import list_runs
 
 IMPORT = "from dataflow import stage"
 # Checks that fail, and that no display of the executed notebook need show.

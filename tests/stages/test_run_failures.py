@@ -26,7 +26,7 @@ from projects import (
 )
 
 from dataflow.project import Project
-from dataflow.runs.index import list_runs
+from dataflow.runs.record import list_runs
 
 WRITE = """\
 import pandas as pd

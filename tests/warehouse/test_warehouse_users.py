@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dataflow.project import Project
-from dataflow.runs.archive import RunArchive
+from dataflow.runs.record import RunRecord
 from dataflow.runs.turn import turn
 from dataflow.shared.db import get_duckdb_connection, write_table
 from dataflow.warehouse import queue, versions
@@ -56,7 +56,7 @@ def work(project: Project, name: str) -> None:
     assert len(versions.all_versions(Layout.of(project))) == 1
     with get_duckdb_connection(database="development", project=project) as conn:
         conn.execute("DELETE FROM quakes_raw.events")
-    RunArchive(project, "quakes", name).begin([{"name": "ingest", "kind": "stage"}])
+    RunRecord(project, "quakes", name).begin([{"name": "ingest", "kind": "stage"}])
     assert all(finding.ok for finding in check(project))
 
 

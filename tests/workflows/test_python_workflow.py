@@ -13,10 +13,10 @@ from projects import REPOSITORY, dataflow, make_project, run_data, run_folder
 
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
+from dataflow.validation.workflow import examine_workflow
 from dataflow.workflows.load import load_workflow
 from dataflow.workflows.python_workflow import load_registration, op_names
 from dataflow.workflows.registry import get_workflow, register_workflow
-from dataflow.workflows.validate import examine_workflow
 
 JOB = """
     from dagster import job, op

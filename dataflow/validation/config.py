@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from dataflow.errors import Problem
 from dataflow.shared.variables import variables_in
+from dataflow.workflows.settings import clear_secrets, strings
 from dataflow.workflows.yaml_file import Location, YamlFile, read_yaml
-
-SECRET_KEY = re.compile(r"(?:^|_)(?:password|passwd|secret|token|api_?key|private_?key)$", re.I)
 
 
 def unset_variables(folder: Path, environment: dict[str, str]) -> list[Problem]:
@@ -39,14 +36,6 @@ def secrets_in_clear(folder: Path) -> list[Problem]:
     return [_in_clear(file, location) for location, _ in clear_secrets(file.data)]
 
 
-def clear_secrets(data: Any) -> Iterator[tuple[Location, str]]:
-    """The values below keys like `token` and `password` that are not `${VAR}`."""
-    for location, text in strings(data):
-        key = next((str(part) for part in reversed(location) if isinstance(part, str)), "")
-        if text and SECRET_KEY.search(key) and not any(variables_in(text)):
-            yield location, text
-
-
 def _in_clear(file: YamlFile, location: Location) -> Problem:
     name = re.sub(r"\W", "_", str(location[-1])).upper()
     return file.problem(
@@ -54,15 +43,3 @@ def _in_clear(file: YamlFile, location: Location) -> Problem:
         location,
         f"Write ${{{name}}} here, and the value into .env, which git ignores.",
     )
-
-
-def strings(data: Any, location: Location = ()) -> Iterator[tuple[Location, str]]:
-    """Every string inside `data` with its place."""
-    if isinstance(data, str):
-        yield location, data
-    elif isinstance(data, dict):
-        for key, value in data.items():
-            yield from strings(value, (*location, str(key)))
-    elif isinstance(data, list):
-        for index, value in enumerate(data):
-            yield from strings(value, (*location, index))

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dataflow.base.words import nearest
 from dataflow.errors import Problem
 from dataflow.project import Project
-from dataflow.workflows.names import nearest
 from dataflow.workflows.yaml_file import Location, YamlFile, read_yaml
 
 EXPRESSION = re.compile(r"\{\{-?(.*?)-?\}\}", re.DOTALL)

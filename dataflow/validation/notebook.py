@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dataflow.base.words import nearest
 from dataflow.errors import ConfigurationError, ParameterError, Problem
-from dataflow.workflows.names import nearest
 
 if TYPE_CHECKING:
     from dataflow.stages.scrub import Scrubber

@@ -10,10 +10,10 @@ from typing import Any
 
 from dataflow.errors import ConfigurationError, Problem
 from dataflow.project import Project
-from dataflow.workflows.check_config import secrets_in_clear, unset_variables
-from dataflow.workflows.check_notebook import examine_notebook
-from dataflow.workflows.check_pages import check_workflow_pages, table_warnings
-from dataflow.workflows.check_sql import check_models, check_sources, read_names
+from dataflow.validation.config import secrets_in_clear, unset_variables
+from dataflow.validation.notebook import examine_notebook
+from dataflow.validation.pages import check_workflow_pages, table_warnings
+from dataflow.validation.sql import check_models, check_sources, read_names
 from dataflow.workflows.load import load_workflow
 from dataflow.workflows.model import Workflow
 from dataflow.workflows.python_workflow import python_problems

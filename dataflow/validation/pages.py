@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
+from dataflow.base.words import nearest
 from dataflow.errors import Problem
 from dataflow.project import Project
-from dataflow.workflows.names import nearest
 
 DATA = re.compile(r"\bdata=\{\s*([A-Za-z_$][\w$]*)\s*\}")
 # What a page's own code may call its data: loop variables, {@const …}, script variables.

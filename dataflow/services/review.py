@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dataflow.base.words import nearest
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
-from dataflow.runs.index import Run
-from dataflow.workflows.names import nearest
+from dataflow.runs.record import Run
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

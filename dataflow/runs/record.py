@@ -1,0 +1,413 @@
+"""The runs of the project: one folder each, kept whatever came of the run.
+
+`runs/<workflow>/20261126T154203Z_1a2b3c4d/` began at 15:42:03 UTC, and its id begins with `1a2b3c4d`:
+the folders sort by time. Version 0.1.0 called them by their whole id.
+
+::
+
+    run.json            what ran, when, with which parameters, and how each step ended
+    ingest.ipynb        the executed notebook of each stage, also of those that failed
+    ingest.html         the same to read without JupyterLab
+    ingest.try2.ipynb   the second try, where a stage is tried again
+
+`run.json` is the only truth about a run. It is written as the run begins (`RunRecord.begin`), by
+each step as it begins and ends, and when the run has ended (`RunRecord.end`); each time whole and
+under a lock, since steps may run at the same time in processes of their own. A process that is
+killed leaves a run without its end: whoever reads it (`Run`) sees that the process is gone.
+"""
+
+from __future__ import annotations
+
+import datetime
+import getpass
+import heapq
+import itertools
+import json
+import os
+import re
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from glob import escape
+from pathlib import Path
+from typing import Any
+
+from dataflow.base.files import write_whole
+from dataflow.base.process import is_alive, this_process
+from dataflow.errors import ConfigurationError
+from dataflow.project import Project
+
+# 2: the run's end is written down, as `status`; before, it was worked out from the steps alone.
+FORMAT = 2
+RUN_FILE = "run.json"
+SHORT = 8  # characters of an id that tell runs apart
+UNDER_WAY = ("running", "retrying")  # what a step can be while it is at work
+ENDED_WELL = ("succeeded", "skipped")
+NOT_RUN = "not run"  # it would have followed
+LEFT_OUT = "left out"  # not among the steps that were asked for
+_DATED = re.compile(r"\d{8}T\d{6}Z(?=_)")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run as the archive has it.
+
+    Args:
+        folder: its folder.
+        data: the content of `run.json`.
+    """
+
+    folder: Path
+    data: dict[str, Any]
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return str(self.data["run_id"])
+
+    @property
+    def workflow_id(self) -> str:
+        """The workflow that ran."""
+        return str(self.data["workflow"])
+
+    @property
+    def steps(self) -> dict[str, dict[str, Any]]:
+        """The run's steps by name, in order; of a killed run as its end left them."""
+        steps = dict(self.data.get("steps", {}))
+        if self.status == "killed":
+            left = dict.fromkeys(UNDER_WAY, "killed") | {"pending": NOT_RUN}
+            for name, step in steps.items():
+                if step.get("status") in left:
+                    steps[name] = {**step, "status": left[step["status"]]}
+        return steps
+
+    @property
+    def status(self) -> str:
+        """How the run stands: waiting, running, succeeded, failed, cancelled, killed, incomplete.
+
+        The run says itself how it ended, or its process is gone and it was killed.
+        """
+        if self.data.get("status"):
+            return str(self.data["status"])
+        if self.data.get("format", 1) > 1:
+            if not is_alive(self.data.get("process")):
+                return "killed"
+            return "waiting" if self.data.get("waiting_for") else "running"
+        return self._status_from_steps()
+
+    def _status_from_steps(self) -> str:
+        """The status of a run of format 1, which did not note its end."""
+        steps = self.data.get("steps", {}).values()
+        states = [step.get("status") for step in steps]
+        if "cancelled" in states:
+            return "cancelled"
+        running = [step for step in steps if step.get("status") == "running"]
+        if any(is_alive(step.get("process")) for step in running):
+            return "running"
+        if running:
+            return "killed"
+        if "failed" in states:
+            return "failed"
+        if states and all(state in (*ENDED_WELL, LEFT_OUT) for state in states):
+            return "succeeded"
+        # Nothing runs, nothing failed, something has not begun: between two steps, or ended there.
+        return "running" if is_alive(self.data.get("process")) else "incomplete"
+
+    @property
+    def started_at(self) -> datetime.datetime:
+        """When it started, UTC."""
+        return _moment(self.data["started_at"])
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took, None while it runs."""
+        ended = self.data.get("ended_at")
+        if ended is None:
+            return None
+        return (_moment(ended) - self.started_at).total_seconds()
+
+    @property
+    def notebooks(self) -> list[Path]:
+        """Its executed notebooks, in the order of the stages."""
+        order = {name: number for number, name in enumerate(self.steps)}
+        return sorted(
+            self.folder.glob("[!.]*.ipynb"),
+            key=lambda path: (order.get(path.name.split(".")[0].split("@")[0], 99), path.name),
+        )
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Writes what is known of one run into its folder.
+
+    Args:
+        project: the project.
+        workflow_id: the workflow.
+        run_id: the run's id, the same as in Dagster.
+    """
+
+    project: Project
+    workflow_id: str
+    run_id: str
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder; of a run that has not begun the one it gets when it begins now."""
+        if "_folder" not in self.__dict__:
+            home = self.project.runs / self.workflow_id
+            found = folder_of(home, self.run_id)
+            if found is None:
+                moment = datetime.datetime.now(datetime.UTC)
+                return home / f"{moment:%Y%m%dT%H%M%SZ}_{self.run_id[:SHORT]}"
+            self.__dict__["_folder"] = found  # it has it for good
+        return Path(self.__dict__["_folder"])
+
+    def executed_notebook(
+        self, stage: str, *, attempt: int = 1, partition: str | None = None
+    ) -> Path:
+        """Where the executed notebook of a stage's try goes."""
+        name = stage if partition is None else f"{stage}@{partition.replace('/', '_')}"
+        if attempt > 1:
+            name += f".try{attempt}"
+        return self.folder / f"{name}.ipynb"
+
+    def read(self) -> dict[str, Any]:
+        """The content of `run.json`; empty when there is none yet."""
+        try:
+            return dict(json.loads((self.folder / RUN_FILE).read_text("utf-8")))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return {}
+
+    def begin(self, steps: list[dict[str, Any]], **facts: Any) -> None:
+        """Note that the run begins, in this process; a run that has begun changes nothing.
+
+        Args:
+            steps: all steps of the run in order, each with `name` and `kind`.
+            facts: what else is known: `selection` (names of the chosen steps, None for all),
+                `parameters`, `trigger`, `git`.
+        """
+
+        selection = facts.get("selection")
+
+        def state(name: str) -> str:
+            return "pending" if selection is None or name in selection else "left out"
+
+        def change(run: dict[str, Any]) -> None:
+            if run:
+                return
+            run.update(
+                format=FORMAT,
+                run_id=self.run_id,
+                workflow=self.workflow_id,
+                started_at=now(),
+                ended_at=None,
+                status=None,
+                process=this_process(),
+                host=socket.gethostname(),
+                user=_user(),
+                **facts,
+                steps={
+                    step["name"]: {"kind": step["kind"], "status": state(step["name"])}
+                    for step in steps
+                },
+            )
+
+        self._change(change)
+
+    def step(self, name: str, **facts: Any) -> None:
+        """Note `facts` about a step: its `status` and whatever belongs to it."""
+
+        def change(run: dict[str, Any]) -> None:
+            run.setdefault("steps", {}).setdefault(name, {"kind": "step"}).update(facts)
+
+        self._change(change)
+
+    def note(self, **facts: Any) -> None:
+        """Note `facts` about the run itself."""
+        self._change(lambda run: run.update(facts))
+
+    def end(self, *, cancelled: bool = False, error: str | None = None) -> str:
+        """Note that the run has ended; returns its status, which never changes after this.
+
+        Args:
+            cancelled: somebody ended it.
+            error: what went wrong outside of its steps.
+        """
+        status = ""
+
+        def change(run: dict[str, Any]) -> None:
+            nonlocal status
+            if run.get("status"):
+                status = run["status"]
+                return
+            for step in run["steps"].values():
+                if step["status"] in UNDER_WAY:
+                    step.update(
+                        status="cancelled" if cancelled else "failed", ended_at=now(), process=None
+                    )
+                elif step["status"] == "pending":
+                    step["status"] = NOT_RUN
+            status = "cancelled" if cancelled else "failed" if error else _end_of(run["steps"])
+            run.update(status=status, ended_at=now(), waiting_for=None)
+            if error:
+                run["error"] = {"message": error}
+
+        self._change(change)
+        return status
+
+    def step_started(self, name: str, **facts: Any) -> None:
+        """Note that a step is running, in this process."""
+        self.step(
+            name,
+            status="running",
+            started_at=now(),
+            ended_at=None,
+            process=this_process(),
+            error=None,  # of an earlier try
+            retry=None,
+            **facts,
+        )
+
+    def step_ended(self, name: str, status: str, **facts: Any) -> None:
+        """Note that a step ended as `status`: succeeded, skipped, failed or cancelled."""
+        self.step(name, status=status, ended_at=now(), process=None, **facts)
+
+    def _change(self, change: Callable[[dict[str, Any]], None]) -> None:
+        from filelock import FileLock
+
+        folder = self.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        # Beside the record, so that it goes with the run.
+        with FileLock(folder / ".lock", timeout=60):
+            run = self.read()
+            change(run)
+            text = json.dumps(run, indent=2, ensure_ascii=False)
+            write_whole(folder / RUN_FILE, f"{text}\n")
+
+
+def _end_of(steps: dict[str, dict[str, Any]]) -> str:
+    """How a run whose steps ended like this has ended: succeeded, failed, cancelled, incomplete."""
+    states = {step["status"] for step in steps.values()}
+    for decisive in ("cancelled", "failed"):
+        if decisive in states:
+            return decisive
+    # An op that another one decided against is no failure; a result that was not reached is none.
+    reached = all(step["status"] != NOT_RUN or step["kind"] == "op" for step in steps.values())
+    return "succeeded" if reached else "incomplete"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in some containers
+        return str(os.getuid())
+
+
+def newest_first(project: Project, workflow_id: str | None = None) -> Iterator[Run]:
+    """The archived runs, the newest first; what is no readable `run.json` is left out.
+
+    The records are read as they are asked for, so that the first of ten thousand cost little.
+    """
+    dated: dict[str, list[tuple[Path, str]]] = {}
+    others: list[tuple[Path, str]] = []
+    homes = [project.runs / workflow_id] if workflow_id else project.runs.glob("*")
+    for home in homes:
+        with suppress(NotADirectoryError, FileNotFoundError, PermissionError):
+            for name in os.listdir(home):  # noqa: PTH208 - names only: there may be many
+                if match := _DATED.match(name):
+                    dated.setdefault(match[0], []).append((home, name))
+                else:
+                    others.append((home, name))
+    by_second = (
+        _read(home / name for home, name in dated[second]) for second in sorted(dated, reverse=True)
+    )
+    older = _read(home / name for home, name in others)
+    return heapq.merge(itertools.chain.from_iterable(by_second), older, key=_started, reverse=True)
+
+
+def list_runs(project: Project, workflow_id: str | None = None) -> list[Run]:
+    """All archived runs, the newest first."""
+    return list(newest_first(project, workflow_id))
+
+
+def read_run(folder: Path) -> Run | None:
+    """The run in a folder; None when it holds none that can be read."""
+    return next(iter(_read([folder])), None)
+
+
+def _read(folders: Iterable[Path]) -> list[Run]:
+    """The runs in these folders, the newest first."""
+    runs = []
+    for folder in folders:
+        try:
+            run = Run(folder, json.loads((folder / RUN_FILE).read_text("utf-8")))
+            _ = run.started_at, run.run_id, run.workflow_id, run.status, run.seconds, run.notebooks
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+        runs.append(run)
+    return sorted(runs, key=_started, reverse=True)
+
+
+def step_seconds(step: Mapping[str, Any]) -> float | None:
+    """How long a step took; None while it has not begun or ended."""
+    if not step.get("started_at") or not step.get("ended_at"):
+        return None
+    return (_moment(step["ended_at"]) - _moment(step["started_at"])).total_seconds()
+
+
+def _started(run: Run) -> datetime.datetime:
+    return run.started_at
+
+
+def _moment(text: str) -> datetime.datetime:
+    """A time of `run.json`; without a zone it is UTC."""
+    moment = datetime.datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
+
+
+def find_run(project: Project, name: str) -> Run:
+    """The run whose id, or folder's name, starts with `name`; `last` is the newest.
+
+    Raises:
+        ConfigurationError: there is none, or more than one.
+    """
+    newest = next(newest_first(project), None)
+    if name == "last" and newest is not None:
+        return newest
+    short = escape(name[:SHORT])
+    folders = {
+        folder
+        for pattern in (f"*_{short}*", f"{escape(name)}*")
+        for folder in project.runs.glob(f"*/{pattern}")
+    }
+    found = [
+        run
+        for run in _read(folders)
+        if run.run_id.startswith(name) or run.folder.name.startswith(name)
+    ]
+    if not found:
+        hint = "`dataflow runs list` shows them." if newest else "Nothing has run yet."
+        raise ConfigurationError(f"there is no run `{name}`", hint=hint)
+    if len(found) > 1:
+        shown = ", ".join(run.run_id[:12] for run in found[:5])
+        raise ConfigurationError(
+            f"`{name}` could be {len(found)} runs: {shown}", hint="Give more of the id."
+        )
+    return found[0]
+
+
+def folder_of(home: Path, run_id: str) -> Path | None:
+    """The folder of a run among those of its workflow (`home`); None when it has none."""
+    for folder in (*home.glob(f"*_{escape(run_id[:SHORT])}"), home / run_id):
+        if folder.is_dir():
+            with suppress(OSError, ValueError, TypeError, KeyError):
+                if json.loads((folder / RUN_FILE).read_text("utf-8"))["run_id"] != run_id:
+                    continue  # of a run whose id begins alike
+            return folder
+    return None
+
+
+def now() -> str:
+    """This moment in UTC, as it stands in `run.json`."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")

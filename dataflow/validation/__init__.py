@@ -1,0 +1,1 @@
+"""Everything that is wrong with a workflow, found without running anything."""
