@@ -57,7 +57,7 @@ test: setup ## Run the tests; make test ARGS="-k words" runs some
 		echo "error: the tests look at the dashboard in a browser, and this machine has no chromium" >&2; \
 		echo "  → Install it: sudo apt-get install chromium" >&2; \
 		exit 2; }
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS)
 
 lint: $(INSTALLED) ## Check style and types
 	$(BIN)/ruff check .

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from collections import Counter
 from pathlib import Path
 
 import pytest
-from docs_tried import clone, tried  # noqa: F401 - fixtures
+from once import MakeOnce, make_once  # noqa: F401 - a fixture
 
 # A shell that puts the tests into the background has them ignore Ctrl-C, and what they start
 # inherits that; how commands end on Ctrl-C is tested, so it has to be as in a terminal.
@@ -24,14 +25,22 @@ def outside_of_any_run(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def built_pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose `evidence/build` holds the built pages: built once for all tests."""
+def built_pages(make_once: MakeOnce) -> Path:  # noqa: F811
+    """A project whose `evidence/build` holds the built pages."""
     from repository import REPOSITORY, copy_repository
 
     from dataflow.dashboard.build import build_pages, built_hash, pages_hash
 
-    project = copy_repository(tmp_path_factory.mktemp("built") / "project")
-    if built_hash(REPOSITORY) == pages_hash(project):
-        shutil.copytree(REPOSITORY.evidence / "build", project.evidence / "build")
-    build_pages(project)
-    return project.root
+    def make(folder: Path) -> None:
+        project = copy_repository(folder)
+        if built_hash(REPOSITORY) == pages_hash(project):
+            shutil.copytree(REPOSITORY.evidence / "build", project.evidence / "build")
+        build_pages(project)
+
+    return make_once("built", make)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that the processes end at about the same time."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])

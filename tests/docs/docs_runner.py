@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import nbformat
 import yaml
-from docs_pages import Snippet
+from docs_pages import Snippet, snippets
 from projects import environment
 
 from dataflow.project import Project
@@ -49,6 +50,20 @@ exec make --dry-run "$@" >/dev/null
 """
 PROGRAMS = ("python", "pytest", "dbt", "papermill", "jupyter", "pre-commit", "nbdime", "nbdiff")
 ACTIVATE = 'export PATH="{bin}:$PATH"\n'
+
+
+def try_page(page: Path, clone: Project, folder: Path) -> Project:
+    """Try a page's snippets, in order, in a copy of `clone`; fails at the first that is wrong."""
+    shutil.copytree(clone.root, folder, symlinks=True)
+    project = Project(folder)
+    runner = PageRunner(project)
+    try:
+        for snippet in snippets(page):
+            if snippet.is_tried:
+                runner.try_out(snippet)
+    finally:
+        runner.close()
+    return project
 
 
 class PageRunner:
