@@ -1,4 +1,4 @@
-"""`dataflow doctor` and `dataflow config`: what they say of a project."""
+"""`dataflow doctor` and `dataflow config`: what they say about a project."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from importlib.metadata import version
 import pytest
 from projects import Workflow, dataflow, make_project, parameters
 
-from dataflow.doctor.examine import examine
-from dataflow.doctor.packages import check_packages
+from dataflow.doctor.machine import check_packages
+from dataflow.doctor.project import examine
 from dataflow.project import Project
 
 
@@ -26,7 +26,7 @@ def project(tmp_path) -> Project:
     )
 
 
-def test_the_doctor_finds_what_is_wrong_and_says_how_to_mend_it(project, monkeypatch):
+def test_the_doctor_finds_what_is_wrong_and_says_how_to_fix_it(project, monkeypatch):
     monkeypatch.delenv("SHOP_TOKEN", raising=False)
     project.warehouse.parent.mkdir(parents=True)
     project.warehouse.write_text("not a database, however long this text is" * 100)
@@ -40,7 +40,7 @@ def test_the_doctor_finds_what_is_wrong_and_says_how_to_mend_it(project, monkeyp
     assert findings["warehouse"].status == "broken"
     assert ".duckdb/dataflow.duckdb" in findings["shared folder"].detail
     assert "SHOP_TOKEN" in findings["variables"].detail
-    assert all(f.mend for f in findings.values() if f.status != "ok")
+    assert all(f.hint for f in findings.values() if f.status != "ok")
 
 
 def test_the_doctor_ends_with_1_when_something_is_broken(project):
@@ -50,8 +50,8 @@ def test_the_doctor_ends_with_1_when_something_is_broken(project):
     result = dataflow(project, "doctor", "--json")
 
     assert result.returncode == 1, result.stderr
-    told = {finding["subject"]: finding["status"] for finding in json.loads(result.stdout)}
-    assert told["warehouse"] == "broken"
+    statuses = {finding["subject"]: finding["status"] for finding in json.loads(result.stdout)}
+    assert statuses["warehouse"] == "broken"
 
 
 def test_a_secret_is_shown_as_its_name_and_whether_it_is_set(project):

@@ -20,7 +20,7 @@ def doctor(
     from rich.markup import escape
 
     from dataflow.cli.output import console, print_json
-    from dataflow.doctor.examine import examine
+    from dataflow.doctor.project import examine
 
     out = console()
     findings = []
@@ -30,8 +30,8 @@ def doctor(
             continue
         sign, style = SIGNS[finding.status]
         out.print(f"[{style}]{sign}[/] {finding.subject}: {escape(finding.detail)}")
-        if finding.mend:
-            out.print(f"  → {escape(finding.mend)}", style="cyan")
+        if finding.hint:
+            out.print(f"  → {escape(finding.hint)}", style="cyan")
     if as_json:
         print_json([asdict(finding) for finding in findings])
     if any(finding.status == "broken" for finding in findings):

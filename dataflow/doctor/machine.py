@@ -1,28 +1,68 @@
-"""The machine: Python, Node, the kernel, ports, disk."""
+"""What a run needs of the machine: Python, packages, the kernel, Node, ports, disk.
+
+What a check looks at is imported in it: a package that is missing or broken is a finding, too.
+"""
 
 from __future__ import annotations
 
 import shutil
 import sys
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from dataflow.doctor.finding import Finding, broken, ok, warning
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
 
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+DISTRIBUTION = "dataflow-notebooks"
+INSTALL = "pip install --require-hashes --no-deps -r requirements.lock (make setup does it)"
 GIGABYTE = 1_000_000_000
 DISK_BROKEN = 1 * GIGABYTE  # a run of any size fails
 DISK_WARNING = 5 * GIGABYTE  # a build of the pages and a copy of a warehouse want about this
 KERNEL_SECONDS = 60.0
 
 
+@dataclass(frozen=True)
+class Finding:
+    """One thing the doctor looked at.
+
+    Args:
+        subject: what was looked at, a few words.
+        status: `warning`: works, but not as it should; `broken`: something will not work.
+        detail: what was found.
+        hint: how to fix it; None when it is `ok`.
+    """
+
+    subject: str
+    status: Literal["ok", "warning", "broken"]
+    detail: str
+    hint: str | None = None
+
+
+def ok(subject: str, detail: str) -> Finding:
+    """A finding of something that is as it should be."""
+    return Finding(subject, "ok", detail)
+
+
+def warning(subject: str, detail: str, hint: str) -> Finding:
+    """A finding of something that works, but not as it should."""
+    return Finding(subject, "warning", detail, hint)
+
+
+def broken(subject: str, detail: str, hint: str) -> Finding:
+    """A finding of something that will not work."""
+    return Finding(subject, "broken", detail, hint)
+
+
 def check_python(project: Project) -> Iterator[Finding]:
     """Python is a version that DATAFLOW is made for."""
-    from importlib import metadata
-
     from packaging.specifiers import SpecifierSet
-
-    from dataflow.doctor.packages import DISTRIBUTION
 
     version = ".".join(map(str, sys.version_info[:3]))
     wanted = metadata.metadata(DISTRIBUTION)["Requires-Python"] or ">=3.11"
@@ -31,6 +71,80 @@ def check_python(project: Project) -> Iterator[Finding]:
         yield ok("Python", detail)
     else:
         yield broken("Python", detail, f"Make the environment anew with Python {wanted}.")
+
+
+def check_packages(project: Project) -> Iterator[Finding]:
+    """Compare the installed packages with `requirements.lock`."""
+    lock = project.root / "requirements.lock"
+    if not lock.is_file():
+        yield ok("packages", "the project has no requirements.lock to compare with")
+        return
+    locked = read_lock(lock)
+    installed = {name: version for name in locked if (version := installed_version(name))}
+    needed = needed_packages()
+    missing = sorted(name for name in locked if name in needed and name not in installed)
+    other = [
+        f"{name} {version} (locked: {locked[name]})"
+        for name, version in sorted(installed.items())
+        if version != locked[name]
+    ]
+    if missing:
+        yield broken("packages", f"missing: {', '.join(missing)}", INSTALL)
+    if other:
+        yield warning("packages", f"not the versions that were tested: {', '.join(other)}", INSTALL)
+    if not missing and not other:
+        yield ok("packages", f"{len(installed)} are as requirements.lock has them")
+
+
+def read_lock(path: Path) -> dict[str, str]:
+    """The locked version of each package that this Python on this machine needs, by name."""
+    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.utils import canonicalize_name
+
+    locked: dict[str, str] = {}
+    for line in path.read_text("utf-8").splitlines():
+        text = line.split("\\")[0].strip()
+        if not text or line.startswith((" ", "#", "-")):
+            continue
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            continue
+        if _applies(requirement) and (specifier := next(iter(requirement.specifier), None)):
+            locked[str(canonicalize_name(requirement.name))] = specifier.version
+    return locked
+
+
+def installed_version(name: str) -> str | None:
+    """The installed version of a package; None when it is not installed."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def needed_packages() -> set[str]:
+    """Every package that DATAFLOW needs, and those they need; without optional ones."""
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    needed: set[str] = set()
+    waiting = [DISTRIBUTION]
+    while waiting:
+        try:
+            requires = metadata.requires(waiting.pop()) or []
+        except metadata.PackageNotFoundError:
+            continue  # reported as missing
+        for requirement in map(Requirement, requires):
+            name = canonicalize_name(requirement.name)
+            if name not in needed and _applies(requirement):
+                needed.add(name)
+                waiting.append(name)
+    return needed
+
+
+def _applies(requirement: Requirement) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": ""})
 
 
 def check_node(project: Project) -> Iterator[Finding]:
@@ -47,23 +161,21 @@ def check_node(project: Project) -> Iterator[Finding]:
 
 def check_kernel(project: Project) -> Iterator[Finding]:
     """The kernel `python3` starts, is this environment's, and finds DATAFLOW."""
-    import time
-
     from jupyter_client.manager import start_new_kernel
 
-    mend = "pip install --force-reinstall ipykernel, in the environment that runs dataflow."
+    hint = "pip install --force-reinstall ipykernel, in the environment that runs dataflow."
     started = time.monotonic()
     try:
         manager, client = start_new_kernel(
             kernel_name="python3", startup_timeout=KERNEL_SECONDS, cwd=str(project.root)
         )
     except Exception as error:  # whatever keeps a kernel from starting is the finding
-        yield broken("kernel", f"python3 does not start: {error}", mend)
+        yield broken("kernel", f"python3 does not start: {error}", hint)
         return
-    said: list[str] = []
+    printed: list[str] = []
 
     def keep(message: dict[str, dict[str, str]]) -> None:
-        said.append(message["content"].get("text") or message["content"].get("ename") or "")
+        printed.append(message["content"].get("text") or message["content"].get("ename") or "")
 
     try:
         client.execute_interactive(  # type: ignore[attr-defined]
@@ -73,17 +185,17 @@ def check_kernel(project: Project) -> Iterator[Finding]:
             store_history=False,
         )
     except Exception as error:
-        said.append(type(error).__name__)
+        printed.append(type(error).__name__)
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
-    answer = "".join(said).strip()
+    answer = "".join(printed).strip()
     if answer == sys.prefix:
         yield ok("kernel", f"python3 starts in {time.monotonic() - started:.1f} s")
     elif "Error" in answer or not answer:
-        yield broken("kernel", f"python3 cannot import dataflow: {answer}", mend)
+        yield broken("kernel", f"python3 cannot import dataflow: {answer}", hint)
     else:
-        yield broken("kernel", f"python3 is that of another environment, {answer}", mend)
+        yield broken("kernel", f"python3 is that of another environment, {answer}", hint)
 
 
 def check_ports(project: Project) -> Iterator[Finding]:
@@ -111,10 +223,10 @@ def check_disk(project: Project) -> Iterator[Finding]:
     """There is room for a run."""
     free = shutil.disk_usage(project.root).free
     detail = f"{free / GIGABYTE:.1f} GB free"
-    mend = "Make room: old folders below runs/ can be removed."
+    hint = "Make room: old folders below runs/ can be removed."
     if free < DISK_BROKEN:
-        yield broken("disk", detail, mend)
+        yield broken("disk", detail, hint)
     elif free < DISK_WARNING:
-        yield warning("disk", detail, mend)
+        yield warning("disk", detail, hint)
     else:
         yield ok("disk", detail)

@@ -1,16 +1,27 @@
-"""The project: its warehouse, models, pages, workflows and variables."""
+"""What a run needs of the project: warehouse, models, pages, workflows, variables; and all checks."""
 
 from __future__ import annotations
 
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataflow.base.sharing import is_shared
-from dataflow.doctor.finding import Finding, broken, ok, warning
+from dataflow.doctor.machine import (
+    Finding,
+    broken,
+    check_disk,
+    check_kernel,
+    check_node,
+    check_packages,
+    check_ports,
+    check_python,
+    ok,
+    warning,
+)
 from dataflow.errors import DataflowError
 from dataflow.project import Project
 
@@ -73,15 +84,15 @@ def _file_finding(project: Project, subject: str, path: Path) -> Finding:
 
     from dataflow.warehouse.files import open_file
 
-    mend = "dataflow db restore FILE, from a backup; or move the file away and run the workflows."
+    hint = "dataflow db restore FILE, from a backup; or move the file away and run the workflows."
     header = _header(path)
     if header[_MAGIC] != b"DUCK":
-        return broken(subject, f"{project.relative(path)} is no DuckDB file", mend)
+        return broken(subject, f"{project.relative(path)} is no DuckDB file", hint)
     written = header[_WRITTEN_BY].split(b"\0")[0].decode("ascii", "replace").removeprefix("v")
     try:
         open_file(path, read_only=True).close()
     except DataflowError as error:
-        return broken(subject, f"{error.message} (written by DuckDB {written})", error.hint or mend)
+        return broken(subject, f"{error.message} (written by DuckDB {written})", error.hint or hint)
     if written and _numbers(written) > _numbers(duckdb.__version__):
         return warning(
             subject,
@@ -114,22 +125,22 @@ def check_dbt(project: Project) -> Iterator[Finding]:
     for file in (settings, profiles):
         for problem in file.problems:
             where = problem.where(project.root)
-            yield broken("dbt", f"{where}: {problem.message}", problem.hint or "Mend the file.")
+            yield broken("dbt", f"{where}: {problem.message}", problem.hint or "Fix the file.")
     if settings.problems or profiles.problems:
         return
     where = project.relative(profiles.path)
     name = (settings.data or {}).get("profile")
     profile = (profiles.data or {}).get(name)
-    mend = "Compare it with docs/configuration.md, or restore it from git."
+    hint = "Compare it with docs/configuration.md, or restore it from git."
     if not isinstance(profile, dict):
-        yield broken("dbt", f"{where} has no profile `{name}`, which dbt_project.yml names", mend)
+        yield broken("dbt", f"{where} has no profile `{name}`, which dbt_project.yml names", hint)
         return
     outputs = profile.get("outputs") or {}
     target = outputs.get(profile.get("target"))
     if not isinstance(target, dict) or target.get("type") != "duckdb":
-        yield broken("dbt", f"{where}: the target `{profile.get('target')}` is not DuckDB", mend)
+        yield broken("dbt", f"{where}: the target `{profile.get('target')}` is not DuckDB", hint)
     elif WAREHOUSE_VARIABLE not in str(target.get("path")):
-        yield broken("dbt", f"{where}: its path does not read {WAREHOUSE_VARIABLE}", mend)
+        yield broken("dbt", f"{where}: its path does not read {WAREHOUSE_VARIABLE}", hint)
     else:
         versions = ", ".join(f"{n} {metadata.version(n)}" for n in ("dbt-core", "dbt-duckdb"))
         yield ok("dbt", f"{versions}, profile `{name}` leads to the warehouse")
@@ -143,12 +154,12 @@ def check_evidence(project: Project) -> Iterator[Finding]:
     if not (project.evidence / "package.json").is_file():
         yield ok("Evidence", "the project has no dashboards")
         return
-    mend = "make setup, or: python -m dataflow.dashboard.install"
+    hint = "make setup, or: python -m dataflow.dashboard.install"
     installed, wanted = installed_hash(project), packages_hash(project)
     if installed is None:
-        yield warning("Evidence's packages", "not installed; a run with a dashboard does it", mend)
+        yield warning("Evidence's packages", "not installed; a run with a dashboard does it", hint)
     elif installed != wanted:
-        yield warning("Evidence's packages", "not those of evidence/package-lock.json", mend)
+        yield warning("Evidence's packages", "not those of evidence/package-lock.json", hint)
     else:
         yield ok("Evidence's packages", "as evidence/package-lock.json has them")
     if built_hash(project) is None:
@@ -188,3 +199,30 @@ def check_workflows(project: Project) -> Iterator[Finding]:
     if not unset:
         env_file = "" if (project.root / ".env").is_file() else "; there is no .env"
         yield ok("variables", f"all that workflows name are set{env_file}")
+
+
+CHECKS: dict[str, Callable[[Project], Iterator[Finding]]] = {
+    "Python": check_python,
+    "packages": check_packages,
+    "kernel": check_kernel,
+    "Node": check_node,
+    "ports": check_ports,
+    "disk": check_disk,
+    "warehouse": check_warehouse,
+    "dbt": check_dbt,
+    "Evidence": check_evidence,
+    "workflows": check_workflows,
+}
+
+
+def examine(project: Project) -> Iterator[Finding]:
+    """Look at everything; a question that itself fails is a finding like another."""
+    project.load_environment()
+    for subject, check in CHECKS.items():
+        try:
+            yield from check(project)
+        except DataflowError as error:
+            yield broken(subject, error.message, error.hint or "Fix it and look again.")
+        except Exception as error:  # a doctor who faints helps nobody
+            detail = f"could not be looked at: {type(error).__name__}: {error}"
+            yield broken(subject, detail, "Is the installation complete? make setup repeats it.")
