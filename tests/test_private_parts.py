@@ -102,7 +102,7 @@ def test_every_private_part_that_is_used_is_in_the_table():
 
 
 def test_every_override_of_a_private_method_is_in_the_table():
-    from dataflow.orchestration.dbt_resource import ProjectDbt
+    from dataflow.dbt.build import ProjectDbt
 
     known = {part.rpartition(".")[2] for part, _ in table()}
     overridden = {

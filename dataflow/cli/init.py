@@ -27,7 +27,7 @@ def init(
     """Make a workflow with notebooks, dbt models, dashboard and tests, ready to run."""
     from dataflow.base.addresses import service_url
     from dataflow.cli.output import console, messages
-    from dataflow.workflows.scaffold import make_workflow, plan_workflow
+    from dataflow.scaffold.workflow import make_workflow, plan_workflow
 
     project = Project.find()
     scaffold = plan_workflow(project, name, template)

@@ -115,7 +115,7 @@ def check_dbt(project: Project) -> Iterator[Finding]:
     """dbt has a profile that leads to the warehouse."""
     from importlib import metadata
 
-    from dataflow.orchestration.dbt_project import WAREHOUSE_VARIABLE
+    from dataflow.dbt.command import WAREHOUSE_VARIABLE
     from dataflow.workflows.yaml_file import read_yaml
 
     settings, profiles = (read_yaml(project.dbt / n) for n in ("dbt_project.yml", "profiles.yml"))

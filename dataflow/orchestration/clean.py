@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import logging
 import traceback
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any, TextIO
+from collections.abc import Iterator
+from typing import Any
 
 from dataflow.stages.scrub import Scrubber
 
@@ -22,41 +20,6 @@ def keep_clean(context: Any, scrubber: Scrubber) -> None:
     """
     if scrubber:
         context.log.addFilter(_WithoutSecrets(scrubber))
-
-
-@contextlib.contextmanager
-def clean_log(path: Path, secrets: Mapping[str, str]) -> Iterator[None]:
-    """Append what is printed inside the `with` block to the file `path`, line by line without secrets.
-
-    A line that never ended before a kill is lost rather than kept as it was.
-    """
-    with path.open("a", encoding="utf-8", buffering=1) as file:
-        lines = _CleanLines(file, Scrubber(dict(secrets)))
-        try:
-            with contextlib.redirect_stdout(lines):
-                yield
-        finally:
-            lines.end()
-
-
-class _CleanLines(io.TextIOBase):
-    def __init__(self, file: TextIO, scrubber: Scrubber) -> None:
-        self._file, self._scrubber, self._rest = file, scrubber, ""
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, text: str) -> int:
-        *lines, self._rest = (self._rest + text).split("\n")
-        if lines:
-            self._file.write(self._scrubber.text("\n".join(lines) + "\n"))
-        return len(text)
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    def end(self) -> None:
-        self._file.write(self._scrubber.text(self._rest))
 
 
 class _WithoutSecrets(logging.Filter):

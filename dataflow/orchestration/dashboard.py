@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def published_asset(project: Project, workflow: Workflow) -> Any:
     """The Dagster asset of what readers see: made only when stages, checks and tests passed."""
-    from dataflow.orchestration.dbt_project import model_keys
+    from dataflow.dbt.project import model_keys
     from dataflow.orchestration.outputs import has_dbt_step, last_keys
 
     if has_dbt_step(project, workflow):

@@ -8,7 +8,6 @@ import time
 import traceback
 import uuid
 from collections.abc import Iterator, Mapping
-from contextvars import ContextVar
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
@@ -20,15 +19,13 @@ from dataflow.base.guardian import RUN_VARIABLE, STEP_VARIABLE
 from dataflow.base.process import kill_carrying, started_by
 from dataflow.orchestration.names import step_of
 from dataflow.orchestration.op_output import OpOutput, logged
-from dataflow.orchestration.step import Step, archived_step, parameters_of
+from dataflow.orchestration.step import archived_step, parameters_of
 from dataflow.project import ROOT_VARIABLE, Project
+from dataflow.runs.record import Step, current_step
 from dataflow.stages.display import Result, StageSkipped, listener, plain
 from dataflow.stages.result import StageReport, report_of
 from dataflow.stages.scrub import Scrubber
 from dataflow.workflows.model import Workflow
-
-# The step that runs in this context, for helpers that have something to add to it.
-current_step: ContextVar[Step | None] = ContextVar("current_step", default=None)
 
 
 @contextlib.contextmanager
@@ -56,7 +53,7 @@ def op_step(project: Project, workflow: Workflow) -> Iterator[Step]:
                 _listening(heard, step),
                 _surroundings(project, workflow, name, context.run_id),
                 logged(
-                    step.archive.folder / f"{name}.log", context, name, Scrubber(step.secrets)
+                    step.record.folder / f"{name}.log", context, name, Scrubber(step.secrets)
                 ) as log,
             ):
                 yield from _one(step, log, workflow)

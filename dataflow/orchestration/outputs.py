@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from dataflow.dbt.project import has_models, models_of, read_manifest
 from dataflow.orchestration import names
-from dataflow.orchestration.dbt_project import has_models, read_manifest, workflow_of
 from dataflow.project import Project
 from dataflow.workflows.model import Workflow
 from dataflow.workflows.python_workflow import builds_models
@@ -44,18 +42,9 @@ def job_outputs(project: Project, workflow: Workflow) -> dict[Key, set[Key]]:
         }
         found = {key: set() for key in own.values()}
         if builds_models(workflow):
-            models = _models(manifest, workflow)
+            models = models_of(manifest, workflow)
             known = own | {name: (node["schema"], node["alias"]) for name, node in models.items()}
             for name, node in models.items():
                 before = node.get("depends_on", {}).get("nodes", [])
                 found[known[name]] = {known[other] for other in before if other in known}
     return found or {("jobs", workflow.id): set()}
-
-
-def _models(manifest: dict[str, Any], workflow: Workflow) -> dict[str, dict[str, Any]]:
-    return {
-        name: node
-        for name, node in manifest["nodes"].items()
-        if node["resource_type"] in {"model", "seed", "snapshot"}
-        and workflow_of(node) == workflow.id
-    }

@@ -15,6 +15,7 @@ from typing import Any
 
 from dataflow.base.words import nearest
 from dataflow.dashboard.paths import has_sources
+from dataflow.dbt.project import model_keys
 from dataflow.errors import ConfigurationError
 from dataflow.orchestration import names
 from dataflow.orchestration.code_version import (
@@ -24,7 +25,6 @@ from dataflow.orchestration.code_version import (
     publish_version,
     stage_version,
 )
-from dataflow.orchestration.dbt_project import model_keys
 from dataflow.orchestration.outputs import has_dbt_step, last_keys
 from dataflow.orchestration.python_config import op_config
 from dataflow.orchestration.python_graph import op_steps

@@ -12,10 +12,11 @@ from dataflow.orchestration.code_version import stage_version
 from dataflow.orchestration.config_schema import config_schema, from_config
 from dataflow.orchestration.live import LiveOutput
 from dataflow.orchestration.metadata import check_results, dagster_metadata, stage_facts
-from dataflow.orchestration.step import Step, archived_step
+from dataflow.orchestration.step import archived_step
 from dataflow.orchestration.writes import check_writes, declared_writes_check
 from dataflow.orchestration.yielded import report_yielded
 from dataflow.project import Project
+from dataflow.runs.record import Step
 from dataflow.stages.execute import StageOutcome, execute_stage
 from dataflow.stages.notebook import read_notebook
 from dataflow.stages.parameters import read_declaration
@@ -126,7 +127,7 @@ def _run(
         if outcome.error is not None:
             raise dg.Failure(
                 failure_text(project, stage, outcome),
-                metadata=dagster_metadata(project, step.archive, outcome),
+                metadata=dagster_metadata(project, step.record, outcome),
             )
         failed = outcome.report.failed_checks
         if failed:
@@ -148,7 +149,7 @@ def _execute(
     from dataflow.stages.context import context_file
 
     partition = context.run.tags.get("dagster/partition")
-    notebook = step.archive.executed_notebook(stage.name, attempt=attempt, partition=partition)
+    notebook = step.record.executed_notebook(stage.name, attempt=attempt, partition=partition)
     live = LiveOutput(context.log, stage.name, sys.stderr)
     try:
         with context_file(project, context, step.secrets) as environment:
@@ -180,7 +181,7 @@ def _events(
     for key in names.stage_keys(stage):
         yield dg.MaterializeResult(
             asset_key=key,
-            metadata=dagster_metadata(project, step.archive, outcome, table=".".join(key)),
+            metadata=dagster_metadata(project, step.record, outcome, table=".".join(key)),
             check_results=[result for result in results if list(result.asset_key.path) == key],
         )
     failed = dict.fromkeys(check["name"] for check in outcome.report.failed_checks)

@@ -8,7 +8,6 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
@@ -19,29 +18,13 @@ from dataflow.orchestration.live import tell
 from dataflow.orchestration.names import step_of
 from dataflow.orchestration.selection import version_of
 from dataflow.project import Project
-from dataflow.runs.record import RunRecord
+from dataflow.runs.record import RunRecord, Step
 from dataflow.shared.config import read_variables_of
 from dataflow.stages.lifetime import end_with_run
 from dataflow.stages.scrub import Scrubber, secrets_in
 from dataflow.workflows.model import Workflow
 
 INTERRUPTS = (KeyboardInterrupt, dg.DagsterExecutionInterruptedError)
-
-
-@dataclass
-class Step:
-    """A step while it runs; what is put into `facts` is archived at its end, without secrets.
-
-    Args:
-        archive: the run's archive.
-        name: the step.
-        secrets: the values of the variables that the project's configuration names, by name.
-    """
-
-    archive: RunRecord
-    name: str
-    secrets: dict[str, str]
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @contextlib.contextmanager

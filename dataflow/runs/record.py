@@ -28,7 +28,8 @@ import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -302,6 +303,27 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, as in some containers
         return str(os.getuid())
+
+
+@dataclass
+class Step:
+    """A step while it runs; what is put into `facts` is recorded at its end, without secrets.
+
+    Args:
+        record: the run's record.
+        name: the step.
+        secrets: the values of the variables that the project's configuration names, by name.
+        facts: what is known of it.
+    """
+
+    record: RunRecord
+    name: str
+    secrets: dict[str, str]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+# The step that runs in this context, for the functions that its code calls.
+current_step: ContextVar[Step | None] = ContextVar("current_step", default=None)
 
 
 def newest_first(project: Project, workflow_id: str | None = None) -> Iterator[Run]:

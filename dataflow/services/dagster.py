@@ -29,7 +29,7 @@ def prepare(project: Project, port: int) -> Plan:
     Raises:
         ConfigurationError: dbt cannot read the models.
     """
-    from dataflow.orchestration.dbt_project import ensure_manifest
+    from dataflow.dbt.project import ensure_manifest
     from dataflow.orchestration.instance import HOME_VARIABLE, ensure_home
 
     ensure_home(project)

@@ -11,13 +11,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-from pathlib import Path
 from typing import Any
 
 from dataflow.errors import ConfigurationError
+from dataflow.project import Project
+from dataflow.runs.record import current_step
 
 
 def run_dbt_models(
@@ -27,7 +26,7 @@ def run_dbt_models(
 
     dbt runs through dagster-dbt's `DbtCliResource`, on the working warehouse and under its
     write lock. The models' results stand in the op's step of the run, what dbt said in
-    `dbt.log` beside it, and each model is reported to Dagster as materialized.
+    `dbt.log` beside it.
 
     Args:
         context: the op's Dagster context.
@@ -42,16 +41,8 @@ def run_dbt_models(
         dagster.Failure: a model or a test failed; says which, why, and in which file.
         WarehouseLocked: somebody else held the warehouse all the time.
     """
-    import dagster as dg
-
-    from dataflow.orchestration.clean import clean_log
-    from dataflow.orchestration.dbt_project import dbt_environment, has_models
-    from dataflow.orchestration.dbt_resource import dbt_resource, time_limit
-    from dataflow.orchestration.dbt_results import failures_in, read_results
-    from dataflow.orchestration.op_step import current_step
-    from dataflow.project import Project
-    from dataflow.warehouse.lock import write_lock
-    from dataflow.warehouse.provenance import note_models
+    from dataflow.dbt.build import building
+    from dataflow.dbt.project import has_models, selection_of
 
     step = current_step.get()
     workflow = workflow or os.environ.get("DATAFLOW_WORKFLOW")
@@ -67,60 +58,14 @@ def run_dbt_models(
             where=f"dbt/models/{workflow}",
             hint="Write one there, or take run_dbt_models out of the op.",
         )
-    target = project.state / "dbt" / f"{context.run_id}-{step.name}"
-    target.mkdir(parents=True, exist_ok=True)
-    with _environment(dbt_environment(project)):
-        dbt = dbt_resource(project, target)
-        selection = select or f"fqn:{project_name(project.dbt)}.{workflow}"
-        try:
-            with (
-                write_lock(project, f"dbt build of {workflow}", run_id=context.run_id),
-                clean_log(step.archive.folder / "dbt.log", step.secrets),
-            ):
-                invocation = dbt.cli(
-                    ["build", "--select", selection],
-                    target_path=target,
-                    raise_on_error=False,
-                )
-                with time_limit(invocation):
-                    invocation.wait()
-                results = read_results(target)
-                note_models(
-                    project,
-                    results.built,
-                    run_id=context.run_id,
-                    workflow=workflow,
-                    step=step.name,
-                )
-            failures = failures_in(results, project)
-        finally:
-            shutil.rmtree(target, ignore_errors=True)
-    facts = results.facts
-    step.facts["models"] = {**step.facts.get("models", {}), **facts["models"]}
-    step.facts["checks"] = [*step.facts.get("checks", []), *facts["checks"]]
-    for table, model in facts["models"].items():
+    chosen = select or selection_of(project, workflow)
+    with building(project, workflow, step, select=chosen) as build:
+        build.invocation.wait()
+    models, checks = build.results.models, build.results.checks
+    step.facts["models"] = {**step.facts.get("models", {}), **models}
+    step.facts["checks"] = [*step.facts.get("checks", []), *checks]
+    for table, model in models.items():
         print(f"{table}: {model['status']}, {model['seconds']} s")
-    print(f"{len(facts['checks'])} tests, {sum(c['passed'] for c in facts['checks'])} passed")
-    if failures or not invocation.is_successful():
-        message = "\n".join(failures) or "dbt build failed; dbt.log in the run's folder says why"
-        raise dg.Failure(message, allow_retries=False)
-    return facts
-
-
-def project_name(folder: Path) -> str:
-    """The name of the dbt project in `folder`, which its selections start with."""
-    import yaml
-
-    return str(yaml.safe_load((folder / "dbt_project.yml").read_text("utf-8"))["name"])
-
-
-@contextlib.contextmanager
-def _environment(wanted: dict[str, str]) -> Any:
-    """The environment dbt needs: dagster-dbt hands its own process's on."""
-    before = dict(os.environ)
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+    print(f"{len(checks)} tests, {sum(check['passed'] for check in checks)} passed")
+    build.require_success()
+    return {"models": models, "checks": checks}

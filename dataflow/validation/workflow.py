@@ -73,7 +73,7 @@ def examine_workflow(project: Project, folder: Path) -> Examination:
 
 def examine_dbt(project: Project) -> list[Problem]:
     """Have dbt read the project; takes seconds when its files changed since it last did."""
-    from dataflow.orchestration.dbt_project import HINT, broken_models, ensure_manifest
+    from dataflow.dbt.project import HINT, broken_models, ensure_manifest
 
     if not (project.dbt / "dbt_project.yml").is_file():
         return []

@@ -12,8 +12,8 @@ import psutil
 import pytest
 from projects import REPOSITORY, make_project, wait_until
 
-from dataflow.orchestration.dbt_project import dbt_environment
-from dataflow.orchestration.dbt_resource import ProjectDbt, dbt_resource, time_limit
+from dataflow.dbt.build import ProjectDbt, dbt_resource, time_limit
+from dataflow.dbt.command import dbt_environment
 
 
 def test_one_command_is_one_process_that_knows_the_version(
@@ -78,7 +78,7 @@ def test_a_dbt_that_never_ends_is_ended_at_its_limit(
 def test_dbt_ends_with_its_run_even_by_kill_9(tmp_path: Path) -> None:
     starts = (
         "import subprocess, sys, time; from pathlib import Path;"
-        "from dataflow.orchestration.dbt_resource import tied_command;"
+        "from dataflow.dbt.build import tied_command;"
         "command = tied_command(Path(sys.argv[1]), sys.argv[2]);"
         "print(subprocess.Popen([command, '600']).pid, flush=True); time.sleep(600)"
     )

@@ -13,7 +13,7 @@ import pytest
 from projects import dataflow, environment, start_dataflow
 from repository import copy_repository
 
-from dataflow.orchestration.dbt_project import dbt_command, dbt_environment
+from dataflow.dbt.command import dbt_command, dbt_environment
 from dataflow.project import Project
 from dataflow.shared.db import get_duckdb_connection
 from dataflow.warehouse.lock import write_lock

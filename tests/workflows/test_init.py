@@ -14,9 +14,9 @@ from projects import REPOSITORY, dataflow, environment, make_project, markdown
 
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
+from dataflow.scaffold.workflow import TEMPLATES, make_workflow, plan_workflow, template_names
 from dataflow.stages.notebook import declared_parameters
 from dataflow.validation.workflow import examine_workflow
-from dataflow.workflows.scaffold import TEMPLATES, make_workflow, plan_workflow, template_names
 
 
 @pytest.fixture

@@ -127,7 +127,7 @@ def test_what_is_no_job_is_refused_where_it_is_registered(project: Project):
 def test_the_name_of_a_workflow_that_was_imported_is_not_that_of_an_installed_package(
     project: Project,
 ):
-    from dataflow.workflows.scaffold import plan_workflow
+    from dataflow.scaffold.workflow import plan_workflow
 
     write_workflow(project, "counting", JOB)
     assert problems(project, "counting") == []

@@ -5,22 +5,22 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from dataflow.base.files import whole_file, write_whole
+from dataflow.dbt.command import dbt_command, dbt_environment, forget_variables
 from dataflow.errors import ConfigurationError
-from dataflow.project import TIMEZONE_VARIABLE, Project
+from dataflow.project import Project
 from dataflow.workflows.model import Workflow
 
 HINT = "Mend the file dbt names; `dataflow dbt parse` tells whether it is right."
-WAREHOUSE_VARIABLE = "DATAFLOW_WAREHOUSE_PATH"  # what dbt/profiles.yml reads
 SUFFIXES = {".sql", ".yml", ".yaml", ".csv", ".md", ".py"}
 PARSED = ("models", "macros", "tests", "seeds", "snapshots", "analyses")
 
@@ -144,36 +144,6 @@ def _sources_hash(project: Project) -> str:
     return digest.hexdigest()
 
 
-def dbt_command(project: Project, *arguments: str, folder: Path | None = None) -> list[str]:
-    """The command line that runs dbt on the project, or on `folder` in its place."""
-    return [
-        sys.executable,
-        "-W",
-        "ignore::RuntimeWarning:runpy",  # about dbt's own way to import itself
-        "-m",
-        "dbt.cli.main",
-        "--no-use-colors",
-        *arguments,
-        "--project-dir",
-        str(folder or project.dbt),
-        "--profiles-dir",
-        str(project.dbt),
-    ]
-
-
-def dbt_environment(project: Project) -> dict[str, str]:
-    """The environment dbt runs in: the working warehouse, nothing sent anywhere."""
-    return {
-        **os.environ,
-        WAREHOUSE_VARIABLE: str(project.warehouse),
-        TIMEZONE_VARIABLE: project.timezone,
-        "TZ": project.timezone,
-        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-        "DO_NOT_TRACK": "1",
-        "DBT_USE_COLORS": "false",
-    }
-
-
 def _parse(project: Project, folder: Path) -> list[str]:
     """Have dbt read `folder`; returns what it said when it cannot."""
     result = subprocess.run(
@@ -193,22 +163,6 @@ def _parse(project: Project, folder: Path) -> list[str]:
         return []
     said = [line.strip() for line in (result.stdout + result.stderr).splitlines()]
     return [line for line in said if line and "Running with dbt" not in line] or ["nothing"]
-
-
-def forget_variables(project: Project) -> None:
-    """Take the values of environment variables out of what dbt keeps for its next parse.
-
-    dbt compares them then, and reads those files anew that name a variable.
-    """
-    import msgpack
-
-    path = project.dbt / "target" / "partial_parse.msgpack"
-    with contextlib.suppress(OSError, ValueError, msgpack.exceptions.UnpackException):
-        kept = msgpack.unpackb(path.read_bytes(), strict_map_key=False)
-        if kept.get("env_vars"):
-            kept["env_vars"] = dict.fromkeys(kept["env_vars"], "")
-            with whole_file(path) as draft:
-                draft.write_bytes(msgpack.packb(kept))
 
 
 @lru_cache(maxsize=1)
@@ -234,6 +188,16 @@ def workflow_of(node: dict[str, Any]) -> str:
     return parts[1] if len(parts) > 2 else "dbt"
 
 
+def models_of(manifest: dict[str, Any], workflow: Workflow) -> dict[str, dict[str, Any]]:
+    """The workflow's models, seeds and snapshots in dbt's manifest, by unique id."""
+    return {
+        name: node
+        for name, node in manifest["nodes"].items()
+        if node["resource_type"] in {"model", "seed", "snapshot"}
+        and workflow_of(node) == workflow.id
+    }
+
+
 def model_keys(project: Project, workflow: Workflow, *, last_only: bool = False) -> list[list[str]]:
     """The asset keys of the workflow's models: (schema, table).
 
@@ -242,12 +206,7 @@ def model_keys(project: Project, workflow: Workflow, *, last_only: bool = False)
         workflow: the workflow.
         last_only: leave out the models that others of the workflow are built on.
     """
-    models = {
-        name: node
-        for name, node in read_manifest(project, workflow)["nodes"].items()
-        if node["resource_type"] in {"model", "seed", "snapshot"}
-        and workflow_of(node) == workflow.id
-    }
+    models = models_of(read_manifest(project, workflow), workflow)
     inner = {
         name for node in models.values() for name in node.get("depends_on", {}).get("nodes", [])
     }
@@ -256,3 +215,9 @@ def model_keys(project: Project, workflow: Workflow, *, last_only: bool = False)
         for name, node in models.items()
         if not (last_only and name in inner)
     ]
+
+
+def selection_of(project: Project, workflow_id: str) -> str:
+    """dbt's selection of a workflow's models: by name, since dbt resolves paths where it runs."""
+    name = yaml.safe_load((project.dbt / "dbt_project.yml").read_text("utf-8"))["name"]
+    return f"fqn:{name}.{workflow_id}"

@@ -1,0 +1,1 @@
+"""The dbt project: read, built, and what came of it."""

@@ -1,0 +1,91 @@
+"""How dbt is called: its command line and environment; and dbt by hand, in turn with runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from dataflow.base.files import whole_file
+from dataflow.errors import ConfigurationError
+from dataflow.project import TIMEZONE_VARIABLE, Project
+
+WAREHOUSE_VARIABLE = "DATAFLOW_WAREHOUSE_PATH"  # what dbt/profiles.yml reads
+# What these do needs no database; everything else waits for its turn.
+WITHOUT_DATABASE = {"parse", "ls", "list", "deps", "clean", "init"}
+
+
+def run_by_hand(project: Project, arguments: list[str]) -> int:
+    """Run dbt on the working warehouse, in turn with runs that write; returns its exit code.
+
+    Raises:
+        ConfigurationError: there is no command.
+        WarehouseLocked: somebody else held the warehouse all the time.
+    """
+    from dataflow.dbt.results import writing
+
+    if not arguments:
+        raise ConfigurationError(
+            "dbt needs a command", hint="For instance: dataflow dbt build --select earthquakes."
+        )
+    command = next((word for word in arguments if not word.startswith("-")), "")
+    with contextlib.ExitStack() as turn:
+        if command not in WITHOUT_DATABASE:
+            words = " ".join(["dbt", *arguments])
+            turn.enter_context(writing(project, words, project.dbt / "target"))
+        done = subprocess.run(
+            dbt_command(project, *arguments),
+            cwd=project.dbt,
+            env=dbt_environment(project),
+            check=False,
+        )
+        forget_variables(project)
+    return done.returncode
+
+
+def dbt_command(project: Project, *arguments: str, folder: Path | None = None) -> list[str]:
+    """The command line that runs dbt on the project, or on `folder` in its place."""
+    return [
+        sys.executable,
+        "-W",
+        "ignore::RuntimeWarning:runpy",  # about dbt's own way to import itself
+        "-m",
+        "dbt.cli.main",
+        "--no-use-colors",
+        *arguments,
+        "--project-dir",
+        str(folder or project.dbt),
+        "--profiles-dir",
+        str(project.dbt),
+    ]
+
+
+def dbt_environment(project: Project) -> dict[str, str]:
+    """The environment dbt runs in: the working warehouse, nothing sent anywhere."""
+    return {
+        **os.environ,
+        WAREHOUSE_VARIABLE: str(project.warehouse),
+        TIMEZONE_VARIABLE: project.timezone,
+        "TZ": project.timezone,
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        "DO_NOT_TRACK": "1",
+        "DBT_USE_COLORS": "false",
+    }
+
+
+def forget_variables(project: Project) -> None:
+    """Take the values of environment variables out of what dbt keeps for its next parse.
+
+    dbt compares them then, and reads those files anew that name a variable.
+    """
+    import msgpack
+
+    path = project.dbt / "target" / "partial_parse.msgpack"
+    with contextlib.suppress(OSError, ValueError, msgpack.exceptions.UnpackException):
+        kept = msgpack.unpackb(path.read_bytes(), strict_map_key=False)
+        if kept.get("env_vars"):
+            kept["env_vars"] = dict.fromkeys(kept["env_vars"], "")
+            with whole_file(path) as draft:
+                draft.write_bytes(msgpack.packb(kept))

@@ -1,0 +1,100 @@
+"""What a `dbt build` came to, from the `run_results.json` it leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dataflow.project import Project
+from dataflow.warehouse.lock import write_lock
+from dataflow.warehouse.provenance import note_models
+
+GOOD = {"success", "pass", "warn", "skipped", "no-op"}
+BUILDS = {"build", "run", "seed", "snapshot", "retry", "clone"}  # commands that write tables
+RESULTS = "run_results.json"
+
+
+@dataclass(frozen=True)
+class Results:
+    """The results of a build.
+
+    Args:
+        models: by `schema.table`: dbt's `status`, and `seconds`.
+        checks: dbt's tests, as the checks of a step are kept.
+        failures: each failure in a line: what failed, dbt's reason, and the file to look into.
+        built: what dbt made, as `schema.table`.
+    """
+
+    models: dict[str, dict[str, Any]] = field(default_factory=dict)
+    checks: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    built: list[str] = field(default_factory=list)
+
+
+def read_results(project: Project, target: Path) -> Results:
+    """Read what dbt left in its `target` folder; nothing when it did not come that far."""
+    manifest = _read(target / "manifest.json")
+    nodes = {**manifest.get("nodes", {}), **manifest.get("unit_tests", {})}
+    found = _read(target / RESULTS)
+    results = Results()
+    for result in found.get("results", []):
+        unique_id, status = result["unique_id"], result["status"]
+        node = nodes.get(unique_id, {})
+        if unique_id.startswith(("test.", "unit_test.")):
+            results.checks.append(
+                {
+                    "name": node.get("name", unique_id.split(".")[2]),
+                    "passed": status in GOOD - {"warn"},
+                    "severity": "warn" if status == "warn" else "error",
+                    "metadata": {"failures": result.get("failures")},
+                }
+            )
+        else:
+            seconds = round(result.get("execution_time") or 0.0, 3)
+            name = f"{node.get('schema')}.{node.get('alias')}"
+            results.models[name] = {"status": status, "seconds": seconds}
+            if status == "success" and found["args"]["which"] in BUILDS:
+                results.built.append(name)
+        if status not in GOOD:
+            kind = node.get("resource_type", "node").replace("_", " ")
+            reason = " ".join((result.get("message") or status).split())
+            file = node.get("original_file_path")
+            where = f" ({project.relative(project.dbt / file)})" if file else ""
+            results.failures.append(f"{kind} {node.get('name', unique_id)} failed: {reason}{where}")
+    return results
+
+
+@contextlib.contextmanager
+def writing(project: Project, holder: str, target: Path, **run: Any) -> Iterator[None]:
+    """Let dbt write to the warehouse in the block, alone; what it made is noted at its end.
+
+    Args:
+        project: the project.
+        holder: who writes, in words for those who wait.
+        target: dbt's target folder.
+        run: `run_id`, `workflow` and `step` of a run; nothing by hand, when no check saw it.
+
+    Raises:
+        WarehouseLocked: somebody else held the warehouse all the time.
+    """
+
+    def written() -> int:
+        path = target / RESULTS
+        return path.stat().st_mtime_ns if path.exists() else 0
+
+    with write_lock(project, holder, run_id=run.get("run_id")):
+        before = written()
+        yield
+        if written() > before:
+            note_models(project, read_results(project, target).built, **run)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError):
+        return {}
