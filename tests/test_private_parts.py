@@ -27,7 +27,7 @@ from projects import REPOSITORY, text_of
 
 from dataflow.orchestration import executor, live
 from dataflow.orchestration.clean import keep_clean
-from dataflow.orchestration.python_job import _own_resources
+from dataflow.orchestration.python.job import _own_resources
 from dataflow.orchestration.step import Cancelled, _policy
 from dataflow.services import dagster_web
 from dataflow.stages import wire

@@ -123,6 +123,7 @@ def publish(
     from dataflow.dashboard.refresh import refresh_dashboard
     from dataflow.errors import DataflowError
     from dataflow.orchestration.dashboard import publish_workflow
+    from dataflow.orchestration.kinds import steps_of
     from dataflow.project import Project
     from dataflow.warehouse.inspect import tables as published_tables
     from dataflow.workflows.registry import get_workflow, read_workflows
@@ -138,7 +139,7 @@ def publish(
             if entry.workflow is None:
                 _say(f"{entry.id} is left out: see `dataflow workflow validate {entry.id}`")
     for each in chosen:
-        done = publish_workflow(project, each)
+        done = publish_workflow(steps_of(project, each))
         _say(
             f"Published {each.id} as version {done.version}: {done.bytes_copied:,} bytes in "
             f"{done.seconds:.2f} s"

@@ -68,18 +68,11 @@ def list_workflows(as_json: Json = False) -> None:
             table.add_row(entry.id, f"[red]not valid: {len(entry.problems)} problems[/]")
         else:
             schedule = entry.workflow.config.workflow.schedule or ""
-            stages = ", ".join(_step_names(entry.workflow))
+            stages = ", ".join(entry.workflow.step_names)
             table.add_row(entry.id, entry.workflow.name, stages, schedule, status)
     console().print(table)
     if not registered:
         messages().print("notebooks/ has no workflow yet: a folder with a config.yaml.")
-
-
-def _step_names(workflow: Workflow) -> list[str]:
-    """The names of the stages, or of the ops of a workflow written in Python."""
-    from dataflow.workflows.python_workflow import op_names
-
-    return [stage.name for stage in workflow.stages] or op_names(workflow)
 
 
 def _as_json(entry: Any, run: Run | None) -> dict[str, Any]:
@@ -88,7 +81,7 @@ def _as_json(entry: Any, run: Run | None) -> dict[str, Any]:
         "id": entry.id,
         "valid": workflow is not None,
         "name": workflow.name if workflow else None,
-        "stages": _step_names(workflow) if workflow else [],
+        "stages": workflow.step_names if workflow else [],
         "schedule": workflow.config.workflow.schedule if workflow else None,
         "last_run": {"run_id": run.run_id, "status": run.status} if run else None,
     }

@@ -15,9 +15,9 @@ from dataflow.dashboard.paths import has_sources
 from dataflow.orchestration import names
 from dataflow.orchestration.dashboard import dashboard_asset, published_asset
 from dataflow.orchestration.executor import run_executor
+from dataflow.orchestration.kinds import steps_of
 from dataflow.orchestration.lost import lost_runs_sensor
-from dataflow.orchestration.outputs import has_dbt_step
-from dataflow.orchestration.stages import stage_asset
+from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.project import Project
 from dataflow.workflows.model import Workflow, WorkflowConfig, WorkflowSection
 from dataflow.workflows.registry import Registered, read_workflows, table_conflicts
@@ -39,14 +39,14 @@ class Part:
         job: its job; of a broken workflow one that fails with what is wrong.
         assets: its assets; none of a broken workflow.
         schedules: its schedule, if it has one.
-        workflow: the workflow; None when it is broken.
+        steps: its steps; None when it is broken.
     """
 
     id: str
     job: Any
     assets: list[Any] = field(default_factory=list)
     schedules: list[Any] = field(default_factory=list)
-    workflow: Workflow | None = None
+    steps: WorkflowSteps | None = None
 
 
 def build_definitions(project: Project) -> Any:
@@ -59,9 +59,9 @@ def build_definitions(project: Project) -> Any:
     registered = [entry for entry in read_workflows(project) if only in (None, entry.id)]
     parts = [_part(project, entry) for entry in registered]
     try:
-        dg.Definitions.validate_loadable(definitions := _definitions(project, parts))
+        dg.Definitions.validate_loadable(definitions := _definitions(parts))
     except Exception:  # two that are right each by itself: an asset or a step of one name
-        return _definitions(project, _fitting(project, registered, parts))
+        return _definitions(_fitting(project, registered, parts))
     return definitions
 
 
@@ -70,22 +70,22 @@ def _fitting(project: Project, registered: list[Registered], parts: list[Part]) 
     kept: list[Part] = []
     for entry, part in zip(registered, parts, strict=True):
         try:
-            dg.Definitions.validate_loadable(_definitions(project, [*kept, part]))
+            dg.Definitions.validate_loadable(_definitions([*kept, part]))
         except Exception as error:
             part = _broken(project, entry, [f"it does not fit the others: {error}"])
         kept.append(part)
     return kept
 
 
-def _definitions(project: Project, parts: list[Part]) -> Any:
-    workflows = {part.id: part.workflow for part in parts if part.workflow is not None}
+def _definitions(parts: list[Part]) -> Any:
+    steps = [part.steps for part in parts if part.steps is not None]
     return dg.Definitions(
         assets=[asset for part in parts for asset in part.assets],
         jobs=[part.job for part in parts],
         schedules=[schedule for part in parts for schedule in part.schedules],
         sensors=[lost_runs_sensor()],
         # Of assets that somebody materializes on Dagster's pages, maybe of several workflows.
-        executor=run_executor(project, workflows, parallel=True),
+        executor=run_executor(steps, parallel=True),
     )
 
 
@@ -97,15 +97,10 @@ def _part(project: Project, registered: Registered) -> Part:
         lines = [f"{problem.where(project.root)}: {problem.message}" for problem in problems]
         return _broken(project, registered, lines)
     try:
-        assets = workflow_assets(project, workflow)
-        part = Part(
-            workflow.id,
-            job := workflow_job(project, workflow),
-            assets,
-            _schedules(workflow, job),
-            workflow,
-        )
-        dg.Definitions.validate_loadable(_definitions(project, [part]))
+        steps = steps_of(project, workflow)
+        job = workflow_job(steps)
+        part = Part(workflow.id, job, workflow_assets(steps), _schedules(workflow, job), steps)
+        dg.Definitions.validate_loadable(_definitions([part]))
     except (Exception, SystemExit) as error:  # an author's, wherever it comes from
         return _broken(project, registered, [str(error).strip() or type(error).__name__])
     return part
@@ -168,46 +163,28 @@ def _schedules(workflow: Workflow, job: Any) -> list[Any]:
     ]
 
 
-def workflow_assets(project: Project, workflow: Workflow) -> list[Any]:
+def workflow_assets(steps: WorkflowSteps) -> list[Any]:
     """The assets of one workflow, from its notebooks to its dashboard."""
-    if workflow.job_file is not None:
-        from dataflow.orchestration.python_job import job_asset
-
-        assets = [job_asset(project, workflow)]
-    else:
-        assets = [stage_asset(project, workflow, stage) for stage in workflow.stages]
-    if has_dbt_step(project, workflow):
+    assets = steps.own_assets()
+    if steps.has_dbt:
         # Importing dagster-dbt takes seconds: only where there is something to build.
         from dataflow.orchestration.dbt import dbt_assets_of
 
-        assets.append(dbt_assets_of(project, workflow))
-    assets.append(published_asset(project, workflow))
-    if has_sources(project, workflow.id):
-        assets.append(dashboard_asset(project, workflow))
+        assets.append(dbt_assets_of(steps))
+    assets.append(published_asset(steps))
+    if has_sources(steps.project, steps.workflow.id):
+        assets.append(dashboard_asset(steps))
     return assets
 
 
-def workflow_job(project: Project, workflow: Workflow) -> Any:
+def workflow_job(steps: WorkflowSteps) -> Any:
     """The job that runs the whole workflow."""
-    config = None
-    if workflow.job_file is not None:
-        from dataflow.orchestration.python_config import job_config
-
-        config = job_config(project, workflow)
+    workflow = steps.workflow
     return dg.define_asset_job(
         workflow.id,
         selection=dg.AssetSelection.groups(workflow.id),
         description=workflow.config.workflow.description or workflow.name,
-        executor_def=run_executor(project, {workflow.id: workflow}, parallel=is_parallel(workflow)),
+        executor_def=run_executor([steps], parallel=steps.is_parallel),
         tags={"workflow": workflow.id},
-        config=config,
-    )
-
-
-def is_parallel(workflow: Workflow) -> bool:
-    """Whether two of the workflow's stages could run at the same time."""
-    return any(
-        len(stage.after) != (1 if number else 0)
-        or (number > 0 and stage.after[0] != workflow.stages[number - 1].name)
-        for number, stage in enumerate(workflow.stages)
+        config=steps.run_config({}),
     )

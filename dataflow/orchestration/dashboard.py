@@ -6,10 +6,12 @@ import dagster as dg
 
 from dataflow.base.addresses import service_url
 from dataflow.dashboard.refresh import refresh_dashboard
+from dataflow.dbt.project import model_keys
 from dataflow.errors import DataflowError
 from dataflow.orchestration import names
-from dataflow.orchestration.selection import refuse_unpassed, steps_of, tables_of
-from dataflow.orchestration.step import archived_step
+from dataflow.orchestration.selection import refuse_unpassed
+from dataflow.orchestration.step import recorded_step
+from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.project import Project
 from dataflow.workflows.model import Workflow
 
@@ -17,15 +19,12 @@ if TYPE_CHECKING:
     from dataflow.warehouse.publish import Published
 
 
-def published_asset(project: Project, workflow: Workflow) -> Any:
+def published_asset(steps: WorkflowSteps) -> Any:
     """The Dagster asset of what readers see: made only when stages, checks and tests passed."""
-    from dataflow.dbt.project import model_keys
-    from dataflow.orchestration.outputs import has_dbt_step, last_keys
-
-    if has_dbt_step(project, workflow):
-        upstream = model_keys(project, workflow, last_only=True)
-    else:
-        upstream = last_keys(project, workflow)
+    workflow = steps.workflow
+    upstream = steps.last_keys()
+    if steps.has_dbt:
+        upstream = model_keys(steps.project, workflow, last_only=True)
 
     @dg.multi_asset(
         name=names.op_name(workflow.id, names.PUBLISH),
@@ -40,9 +39,9 @@ def published_asset(project: Project, workflow: Workflow) -> Any:
         ],
     )
     def publish(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        with archived_step(context, project, workflow, names.PUBLISH) as step:
+        with recorded_step(context, steps, names.PUBLISH) as step:
             try:
-                published = publish_workflow(project, workflow, run_id=context.run_id)
+                published = publish_workflow(steps, run_id=context.run_id)
             except DataflowError as error:
                 raise dg.Failure(str(error)) from None
             step.facts["version"] = published.version
@@ -57,15 +56,12 @@ def published_asset(project: Project, workflow: Workflow) -> Any:
     return publish
 
 
-def publish_workflow(
-    project: Project, workflow: Workflow, *, run_id: str | None = None
-) -> "Published":
+def publish_workflow(steps: WorkflowSteps, *, run_id: str | None = None) -> "Published":
     """Publish what is in the working warehouse of a workflow: its schemas, and in those that it
     shares with others the tables it declares.
 
     Args:
-        project: the project.
-        workflow: the workflow.
+        steps: the workflow's steps.
         run_id: the run that made it, and has to have passed; None by hand.
 
     Raises:
@@ -75,16 +71,13 @@ def publish_workflow(
     """
     from dataflow.warehouse.publish import publish
 
+    workflow = steps.workflow
     if run_id is not None:
-        declared = refuse_unpassed(project, workflow)
+        declared = refuse_unpassed(steps)
     else:
-        declared = {
-            table: None
-            for step in steps_of(project, workflow)
-            for table in tables_of(project, workflow, step.name)
-        }
+        declared = {table: None for step in steps.all for table in steps.tables(step.name)}
     return publish(
-        project,
+        steps.project,
         workflow.id,
         list(workflow.schemas),
         shared=workflow.shared_tables,
@@ -93,8 +86,9 @@ def publish_workflow(
     )
 
 
-def dashboard_asset(project: Project, workflow: Workflow) -> Any:
+def dashboard_asset(steps: WorkflowSteps) -> Any:
     """The Dagster asset of the workflow's dashboard: fresh data, and pages if they changed."""
+    project, workflow = steps.project, steps.workflow
 
     @dg.multi_asset(
         name=names.op_name(workflow.id, names.DASHBOARD),
@@ -109,7 +103,7 @@ def dashboard_asset(project: Project, workflow: Workflow) -> Any:
         ],
     )
     def show(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        with archived_step(context, project, workflow, names.DASHBOARD) as step:
+        with recorded_step(context, steps, names.DASHBOARD) as step:
             try:
                 metadata = refresh_dashboard(project, workflow.id, on_line=context.log.debug)
             except DataflowError as error:

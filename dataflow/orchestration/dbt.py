@@ -9,16 +9,15 @@ from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, dbt_
 from dataflow.dbt.build import building
 from dataflow.dbt.project import read_manifest, selection_of, workflow_of
 from dataflow.orchestration import names
-from dataflow.orchestration.outputs import last_keys
-from dataflow.orchestration.step import archived_step
-from dataflow.project import Project
-from dataflow.workflows.model import Workflow
+from dataflow.orchestration.step import recorded_step
+from dataflow.orchestration.steps import WorkflowSteps
 
 
-def dbt_assets_of(project: Project, workflow: Workflow) -> Any:
+def dbt_assets_of(steps: WorkflowSteps) -> Any:
     """The Dagster assets of the workflow's dbt models; dbt's tests are their checks."""
+    project, workflow = steps.project, steps.workflow
     manifest = read_manifest(project, workflow)
-    last = last_keys(project, workflow)
+    last = steps.last_keys()
     own = {name for name, node in manifest["nodes"].items() if workflow_of(node) == workflow.id}
 
     class Translator(DagsterDbtTranslator):
@@ -49,7 +48,7 @@ def dbt_assets_of(project: Project, workflow: Workflow) -> Any:
         dagster_dbt_translator=Translator(DagsterDbtTranslatorSettings(enable_asset_checks=True)),
     )
     def build_models(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        with archived_step(context, project, workflow, names.DBT) as step:
+        with recorded_step(context, steps, names.DBT) as step:
             step.facts["log"] = "dbt.log"
             with building(project, workflow.id, step, context=context) as build:
                 yield from build.invocation.stream()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -18,9 +18,8 @@ from dataflow.base.guardian import guarded
 from dataflow.orchestration import names
 from dataflow.orchestration.instance import share_instance
 from dataflow.orchestration.live import tell
-from dataflow.orchestration.selection import steps_of
 from dataflow.orchestration.step import INTERRUPTS, git_state, parameters_of
-from dataflow.project import Project
+from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.runs.record import RunRecord
 from dataflow.runs.turn import turn
 from dataflow.shared.config import read_variables_of
@@ -39,12 +38,11 @@ PARALLEL: dict[str, Any] = {
 PARENT_TAG = "dagster/parent_run_id"
 
 
-def run_executor(project: Project, workflows: Mapping[str, Workflow], *, parallel: bool) -> Any:
+def run_executor(workflows: Iterable[WorkflowSteps], *, parallel: bool) -> Any:
     """The executor of the runs of `workflows`.
 
     Args:
-        project: the project.
-        workflows: those whose steps a run may have, by id.
+        workflows: those whose steps a run may have.
         parallel: whether steps may run at the same time, each in a process of its own.
     """
 
@@ -58,7 +56,7 @@ def run_executor(project: Project, workflows: Mapping[str, Workflow], *, paralle
         create = made.executor_creation_fn
         assert create is not None
         inner = create(context._replace(executor_def=made, executor_config=config))
-        return RunExecutor(inner, project, workflows)
+        return RunExecutor(inner, {steps.workflow.id: steps for steps in workflows})
 
     return of_runs
 
@@ -66,11 +64,8 @@ def run_executor(project: Project, workflows: Mapping[str, Workflow], *, paralle
 class RunExecutor(dg.Executor):
     """Executes a run's steps by Dagster's own executor, between the run's begin and its end."""
 
-    def __init__(
-        self, inner: dg.Executor, project: Project, workflows: Mapping[str, Workflow]
-    ) -> None:
+    def __init__(self, inner: dg.Executor, workflows: Mapping[str, WorkflowSteps]) -> None:
         self._inner = inner
-        self._project = project
         self._workflows = workflows
 
     @property
@@ -82,50 +77,47 @@ class RunExecutor(dg.Executor):
         """Dagster's call: the run's events, as its steps yield them."""
         run = plan_context.dagster_run
         chosen = [(names.workflow_of(k), k) for k in execution_plan.step_keys_to_execute]
-        archives = [
-            _begin(self._project, self._workflows[id_], run, {k for w, k in chosen if w == id_})
+        records = [
+            _begin(self._workflows[id_], run, {k for w, k in chosen if w == id_})
             for id_ in sorted({workflow_id for workflow_id, _ in chosen})
         ]
-        share_instance(self._project)  # the run's own database is there by now
+        share_instance(records[0].project)  # the run's own database is there by now
         try:
             with contextlib.ExitStack() as turns:
-                for (
-                    archive
-                ) in archives:  # in the order of their names, so that nobody waits for ever
-                    turns.enter_context(_in_turn(archive, plan_context))
+                for record in records:  # in the order of names, so that nobody waits for ever
+                    turns.enter_context(_in_turn(record, plan_context))
                 turns.enter_context(guarded(run.run_id))
                 yield from self._inner.execute(plan_context, execution_plan)
         except BaseException as error:
             # Where steps have processes of their own, a cancel may arrive as their failure.
             cancelled = isinstance(error, INTERRUPTS) or any(
                 step["status"] == "cancelled"
-                for archive in archives
-                for step in archive.read()["steps"].values()
+                for record in records
+                for step in record.read()["steps"].values()
             )
             text = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:500]}"
-            _end(archives, cancelled=cancelled, error=None if cancelled else text)
+            _end(records, cancelled=cancelled, error=None if cancelled else text)
             if not cancelled or isinstance(error, GeneratorExit):
                 raise
             # To Dagster, only a run whose end was asked for is one that was cancelled.
             _ask_for_its_end(plan_context.instance, run)
             raise dg.DagsterExecutionInterruptedError from error
-        _end(archives)
+        _end(records)
 
 
-def _begin(project: Project, workflow: Workflow, run: Any, keys: set[str]) -> RunRecord:
-    steps = steps_of(project, workflow)
+def _begin(steps: WorkflowSteps, run: Any, keys: set[str]) -> RunRecord:
     wanted = {names.step_of(key) for key in keys}
-    chosen = [step.name for step in steps if step.name in wanted]
-    archive = RunRecord(project, workflow.id, run.run_id)
-    archive.begin(
-        [{"name": step.name, "kind": step.kind} for step in steps],
-        selection=None if len(chosen) == len(steps) else chosen,
+    chosen = [step.name for step in steps.all if step.name in wanted]
+    record = RunRecord(steps.project, steps.workflow.id, run.run_id)
+    record.begin(
+        [{"name": step.name, "kind": step.kind} for step in steps.all],
+        selection=None if len(chosen) == len(steps.all) else chosen,
         trigger=_trigger(run.tags),
         parent=run.tags.get(PARENT_TAG),
-        parameters=_recorded(workflow, parameters_of(run.run_config)),
-        git=git_state(project),
+        parameters=_recorded(steps.workflow, parameters_of(run.run_config)),
+        git=git_state(steps.project),
     )
-    return archive
+    return record
 
 
 def _recorded(workflow: Workflow, chosen: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -148,20 +140,20 @@ def _trigger(tags: Mapping[str, str]) -> str:
 
 
 @contextlib.contextmanager
-def _in_turn(archive: RunRecord, plan_context: Any) -> Iterator[None]:
-    run = archive.read()
-    who = f"run {archive.run_id[:8]} by {run['trigger']} of {run['user']}"
-    waiting = _teller(archive, plan_context)
+def _in_turn(record: RunRecord, plan_context: Any) -> Iterator[None]:
+    run = record.read()
+    who = f"run {record.run_id[:8]} by {run['trigger']} of {run['user']}"
+    waiting = _teller(record, plan_context)
     # Dagster holds signals back while it executes; somebody who waits can be cancelled.
     with contextlib.ExitStack() as held:
         with raise_execution_interrupts():
-            held.enter_context(turn(archive.project, archive.workflow_id, who, waiting))
-        if archive.read().get("waiting_for"):
-            archive.note(waiting_for=None)
+            held.enter_context(turn(record.project, record.workflow_id, who, waiting))
+        if record.read().get("waiting_for"):
+            record.note(waiting_for=None)
         yield
 
 
-def _teller(archive: RunRecord, plan_context: Any) -> Callable[[str], None]:
+def _teller(record: RunRecord, plan_context: Any) -> Callable[[str], None]:
     """Says whom a run waits for: on the terminal, in its record, and in Dagster's events."""
     said = ""
 
@@ -171,15 +163,15 @@ def _teller(archive: RunRecord, plan_context: Any) -> Callable[[str], None]:
             return
         said = text
         tell(text)
-        archive.note(waiting_for=text)
+        record.note(waiting_for=text)
         plan_context.instance.report_engine_event(text, plan_context.dagster_run)
 
     return say
 
 
-def _end(archives: list[RunRecord], *, cancelled: bool = False, error: str | None = None) -> None:
-    for archive in archives:
-        archive.end(cancelled=cancelled, error=error)
+def _end(records: list[RunRecord], *, cancelled: bool = False, error: str | None = None) -> None:
+    for record in records:
+        record.end(cancelled=cancelled, error=error)
 
 
 def _ask_for_its_end(instance: Any, run: Any) -> None:

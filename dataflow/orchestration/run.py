@@ -11,17 +11,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dataflow.base.process import this_process
-from dataflow.base.words import nearest
-from dataflow.errors import ConfigurationError, ParameterError, Problem, RunFailed
-from dataflow.orchestration import names
+from dataflow.errors import ConfigurationError, RunFailed
 from dataflow.orchestration.instance import open_instance
+from dataflow.orchestration.kinds import steps_of
 from dataflow.orchestration.live import TERMINAL_VARIABLE
-from dataflow.orchestration.selection import keys_of, select
+from dataflow.orchestration.names import step_of
+from dataflow.orchestration.selection import select
+from dataflow.orchestration.steps import Values, WorkflowSteps
 from dataflow.project import ROOT_VARIABLE, Project
 from dataflow.runs.record import Run, RunRecord
-from dataflow.stages.notebook import declared_parameters
-from dataflow.stages.parameters import Declaration
-from dataflow.stages.values import check_values, conceal
 from dataflow.workflows.model import Workflow
 from dataflow.workflows.registry import table_conflicts
 
@@ -42,14 +40,28 @@ class RunPlan:
     """A run that was checked and may begin.
 
     Args:
-        workflow: the workflow.
-        values: what was chosen, by stage and parameter.
+        workflow: the workflow's steps.
+        values: what was chosen, by step and parameter.
         steps: the steps to do; None for all.
     """
 
-    workflow: Workflow
-    values: dict[str, dict[str, Any]] = field(default_factory=dict)
+    workflow: WorkflowSteps
+    values: Values = field(default_factory=dict)
     steps: list[str] | None = None
+
+    @property
+    def run_config(self) -> dict[str, Any]:
+        """The run's configuration for Dagster."""
+        return self.workflow.run_config(self.values, self.steps) or {}
+
+    @property
+    def asset_selection(self) -> Any:
+        """The assets of its steps as Dagster's selection; None for all."""
+        from dagster import AssetKey
+
+        if self.steps is None:
+            return None
+        return frozenset(AssetKey(key) for step in self.steps for key in self.workflow.keys(step))
 
 
 def plan_run(
@@ -81,59 +93,10 @@ def plan_run(
         raise ConfigurationError(
             f"workflow {workflow.id} is not valid", problems=conflicts, root=project.root
         )
-    if workflow.job_file is not None:
-        from dataflow.orchestration.python_config import op_values
-
-        plan = RunPlan(workflow, op_values(project, workflow, parameters))
-        plan.steps = select(project, workflow, plan.values, only=only, start=start, changed=changed)
-        return plan
-    declarations = {s.name: declared_parameters(s.notebook) for s in workflow.stages}
-    values, problems = _route(workflow, declarations, parameters)
-    for stage in workflow.stages:
-        try:
-            check_values(
-                declarations[stage.name],
-                {**stage.parameters, **values.get(stage.name, {})},
-                stage=stage.name,
-            )
-        except ParameterError as error:
-            problems += error.problems
-    if problems:
-        raise ParameterError(
-            f"the parameters of workflow {workflow.id} are not right; nothing was run",
-            problems=problems,
-            root=project.root,
-        )
-    plan = RunPlan(workflow, _converted(workflow, values))
-    plan.steps = select(project, workflow, plan.values, only=only, start=start, changed=changed)
+    steps = steps_of(project, workflow)
+    plan = RunPlan(steps, steps.check(parameters))
+    plan.steps = select(steps, plan.values, only=only, start=start, changed=changed)
     return plan
-
-
-def _route(
-    workflow: Workflow, declarations: dict[str, Declaration], parameters: Mapping[str, Any]
-) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
-    values: dict[str, dict[str, Any]] = {}
-    problems = []
-    for name, value in parameters.items():
-        stage, _, bare = name.rpartition(".")
-        if stage and stage not in declarations:
-            problems.append(
-                Problem(f"there is no stage `{stage}`", hint=nearest(stage, declarations))
-            )
-            continue
-        takers = [
-            other
-            for other, declaration in declarations.items()
-            if bare in declaration.parameters and stage in ("", other)
-        ]
-        if not takers:
-            known = {n for d in declarations.values() for n in d.parameters}
-            where = f"stage `{stage}`" if stage else f"no stage of {workflow.id}"
-            has = "has no" if stage else "has a"
-            problems.append(Problem(f"{where} {has} parameter `{bare}`", hint=nearest(bare, known)))
-        for taker in takers:
-            values.setdefault(taker, {})[bare] = value
-    return values, problems
 
 
 def run_workflow(
@@ -143,7 +106,7 @@ def run_workflow(
     on_event: Callable[[StepEvent], None] | None = None,
     live: bool = False,
 ) -> Run:
-    """Run a workflow in this process, recorded in Dagster's instance and in the archive.
+    """Run a workflow in this process, recorded in Dagster's instance and in the folder of runs.
 
     Args:
         project: the project.
@@ -152,10 +115,10 @@ def run_workflow(
         live: whether what the notebooks print is shown on standard error.
 
     Returns:
-        The run as archived, whether it succeeded or not.
+        The run as recorded, whether it succeeded or not.
 
     Raises:
-        KeyboardInterrupt: it was cancelled, by Ctrl-C or SIGTERM; the archive says so.
+        KeyboardInterrupt: it was cancelled, by Ctrl-C or SIGTERM; its record says so.
     """
     os.environ[ROOT_VARIABLE] = str(project.root)
     os.environ[TERMINAL_VARIABLE] = "live" if live else "quiet"
@@ -168,14 +131,14 @@ def run_workflow(
             run_id = _execute(project, plan, instance, on_event or (lambda event: None))
     finally:
         instance.dispose()
-    archive = RunRecord(project, plan.workflow.id, run_id)
-    data = archive.read()
+    record = RunRecord(project, plan.workflow.workflow.id, run_id)
+    data = record.read()
     if not data:
         raise RunFailed(
             f"run {run_id} ended before its first step",
             hint="`dataflow service start dagster` shows its events.",
         )
-    return Run(archive.folder, data)
+    return Run(record.folder, data)
 
 
 def _execute(
@@ -187,20 +150,21 @@ def _execute(
     from dataflow.orchestration.build import BROKEN_TAG, ONLY_VARIABLE
     from dataflow.orchestration.lost import PROCESS_TAG
 
-    os.environ[ONLY_VARIABLE] = plan.workflow.id
+    workflow_id = plan.workflow.workflow.id
+    os.environ[ONLY_VARIABLE] = workflow_id
 
     repository = ReconstructableRepository.for_module(MODULE, "defs", str(project.root))
-    job = repository.get_reconstructable_job(plan.workflow.id)
+    job = repository.get_reconstructable_job(workflow_id)
     definition = job.get_definition()
     if BROKEN_TAG in definition.tags:
         raise ConfigurationError(
             str(definition.description).removeprefix("BROKEN. "),
-            hint=f"dataflow workflow validate {plan.workflow.id}",
+            hint=f"dataflow workflow validate {workflow_id}",
         )
     run = instance.create_run_for_job(
         definition,
-        run_config=run_config(project, plan),
-        asset_selection=asset_selection(project, plan),
+        run_config=plan.run_config,
+        asset_selection=plan.asset_selection,
         tags={"dataflow/trigger": "cli", PROCESS_TAG: json.dumps(this_process())},
         job_code_origin=job.get_python_origin(),
     )
@@ -211,52 +175,10 @@ def _execute(
     return str(run.run_id)
 
 
-def run_config(project: Project, plan: RunPlan) -> dict[str, Any]:
-    """The run's configuration for Dagster: only what was chosen for this run."""
-    if plan.workflow.job_file is not None:
-        from dataflow.orchestration.python_config import job_config
-
-        return job_config(project, plan.workflow, plan.values) or {}
-    chosen = {s: v for s, v in plan.values.items() if plan.steps is None or s in plan.steps}
-    from dataflow.orchestration.config_schema import to_config
-
-    ops = {
-        names.op_name(plan.workflow.id, stage): {"config": to_config(values)}
-        for stage, values in chosen.items()
-    }
-    return {"ops": ops} if ops else {}
-
-
-def asset_selection(project: Project, plan: RunPlan) -> Any:
-    """The assets of the plan's steps as Dagster's selection; None for all."""
-    if plan.steps is None:
-        return None
-    from dagster import AssetKey
-
-    return frozenset(
-        AssetKey(key) for step in plan.steps for key in keys_of(project, plan.workflow, step)
-    )
-
-
-def _converted(workflow: Workflow, values: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The chosen values as their types have them."""
-    converted = {}
-    for name, chosen in values.items():
-        stage = workflow.stage(name)
-        declaration = declared_parameters(stage.notebook)
-        checked = check_values(declaration, {**stage.parameters, **chosen}, stage=name)
-        converted[name] = conceal(
-            declaration,
-            {key: value for key, value in checked.items() if key in chosen},
-            stage=name,
-        )
-    return converted
-
-
 def _in_our_words(event: Any) -> StepEvent | None:
     if event.step_key is None:
         return None
-    step = names.step_of(event.step_key)
+    step = step_of(event.step_key)
     kinds = {
         "STEP_START": "started",
         "STEP_SUCCESS": "succeeded",

@@ -7,117 +7,25 @@ the archive and the warehouse know decides; nothing else is kept.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from dataflow.base.words import nearest
-from dataflow.dashboard.paths import has_sources
-from dataflow.dbt.project import model_keys
 from dataflow.errors import ConfigurationError
 from dataflow.orchestration import names
-from dataflow.orchestration.code_version import (
-    dashboard_version,
-    job_version,
-    models_version,
-    publish_version,
-    stage_version,
-)
-from dataflow.orchestration.outputs import has_dbt_step, last_keys
-from dataflow.orchestration.python_config import op_config
-from dataflow.orchestration.python_graph import op_steps
+from dataflow.orchestration.steps import StepInfo, WorkflowSteps
 from dataflow.project import Project
 from dataflow.runs.record import ENDED_WELL, newest_first
-from dataflow.shared.config import read_variables_of
 from dataflow.shared.db import get_duckdb_connection
-from dataflow.stages.display import plain
-from dataflow.stages.scrub import Scrubber, secrets_in
 from dataflow.warehouse.layout import Layout
 from dataflow.warehouse.provenance import Origin, by_hand, provenance
-from dataflow.workflows.model import Workflow
 
 OP_KINDS = ("op", names.TABLES)
 
 
-@dataclass(frozen=True)
-class StepInfo:
-    """A step of a workflow.
-
-    Args:
-        name: its name: the stage's, or dbt, publish, dashboard.
-        kind: stage, op, tables, dbt, publish or dashboard.
-        after: the steps it depends on.
-    """
-
-    name: str
-    kind: str
-    after: tuple[str, ...]
-
-
-def steps_of(project: Project, workflow: Workflow) -> list[StepInfo]:
-    """The steps of a whole run of `workflow`, each after those it depends on."""
-    if workflow.job_file is not None:
-        steps = [StepInfo(*step) for step in op_steps(project, workflow)]
-        last: tuple[str, ...] = (steps[-1].name,)
-    else:
-        steps = [StepInfo(stage.name, "stage", stage.after) for stage in workflow.stages]
-        last = tuple(stage.name for stage in workflow.last_stages)
-    if has_dbt_step(project, workflow):
-        steps.append(StepInfo(names.DBT, "dbt", last))
-        last = (names.DBT,)
-    steps.append(StepInfo(names.PUBLISH, "publish", last))
-    if has_sources(project, workflow.id):
-        steps.append(StepInfo(names.DASHBOARD, "dashboard", (names.PUBLISH,)))
-    return steps
-
-
-def keys_of(project: Project, workflow: Workflow, step: str) -> list[list[str]]:
-    """The asset keys that `step` makes."""
-    if step == names.DBT:
-        return model_keys(project, workflow)
-    if step == names.PUBLISH:
-        return [names.published_key(workflow)]
-    if step == names.DASHBOARD:
-        return [names.dashboard_key(workflow)]
-    if workflow.job_file is not None:
-        return last_keys(project, workflow)  # the ops of a job make them together
-    return names.stage_keys(workflow.stage(step))
-
-
-def tables_of(project: Project, workflow: Workflow, step: str) -> set[tuple[str, str]]:
-    """The tables and views that `step` is said to make, as (schema, table)."""
-    if step in (names.PUBLISH, names.DASHBOARD):
-        return set()
-    keys = keys_of(project, workflow, step)
-    # A stage or a job without tables has an asset that stands for itself.
-    return {(key[0], key[1]) for key in keys if len(key) == 2 and key != ["jobs", workflow.id]}
-
-
-def version_of(project: Project, workflow: Workflow, step: str, values: Any = None) -> str:
-    """What a step's code is: it changes when what the step makes may change.
-
-    Args:
-        project: the project.
-        workflow: the workflow.
-        step: the step.
-        values: its parameters in a run: the variables that they name count, too.
-    """
-    if step == names.DBT:
-        return models_version(project, workflow)
-    if step == names.DASHBOARD:
-        return dashboard_version(project, workflow)
-    if step == names.PUBLISH:
-        return publish_version(workflow)
-    if workflow.job_file is not None:
-        return job_version(project, workflow, values)
-    return stage_version(project, workflow.stage(step), values)
-
-
 def select(
-    project: Project,
-    workflow: Workflow,
+    steps: WorkflowSteps,
     values: Mapping[str, Mapping[str, Any]],
     *,
     only: str | None = None,
@@ -127,8 +35,7 @@ def select(
     """The steps to do, in order; None means all of them.
 
     Args:
-        project: the project.
-        workflow: the workflow.
+        steps: the workflow's steps.
         values: what was chosen for this run, by stage.
         only: do this step and nothing else.
         start: do this step and all that follow it; what comes before it is done too where
@@ -144,55 +51,49 @@ def select(
         )
     if only is None and start is None and not changed:
         return None
-    steps = steps_of(project, workflow)
-    known = {step.name for step in steps}
+    known = {step.name for step in steps.all}
     for wanted in (only, start):
         if wanted is not None and wanted not in known:
             raise ConfigurationError(
-                f"workflow {workflow.id} has no stage `{wanted}`", hint=nearest(wanted, known)
+                f"workflow {steps.workflow.id} has no stage `{wanted}`",
+                hint=nearest(wanted, known),
             )
-    kinds = {step.name: step.kind for step in steps}
-    for wanted in (only, start):
-        if workflow.job_file is not None and kinds.get(wanted or "") in OP_KINDS:
+        if wanted is not None and (hint := steps.why_not_alone(wanted)):
             raise ConfigurationError(
-                f"`{wanted}` cannot be run by itself: the ops of {workflow.id} are one job",
-                hint="Run the workflow; --changed leaves the job out when its code is as it was.",
+                f"`{wanted}` cannot be run by itself: the ops of {steps.workflow.id} are one job",
+                hint=hint,
             )
     if only is not None:
         return [only]
-    stale = stale_steps(project, workflow, steps, values)
+    stale = stale_steps(steps, values)
     if start is not None:
         # Of the rest only what leads to `start` matters, and what follows from doing that again.
-        stale = (stale & _before(steps, start)) | {start}
+        stale = (stale & _before(steps.all, start)) | {start}
     chosen: set[str] = set()
-    for step in steps:
+    for step in steps.all:
         if step.name in stale or chosen.intersection(step.after):
             chosen.add(step.name)
-    return [step.name for step in steps if step.name in chosen]
+    return [step.name for step in steps.all if step.name in chosen]
 
 
-def stale_steps(
-    project: Project,
-    workflow: Workflow,
-    steps: list[StepInfo],
-    values: Mapping[str, Mapping[str, Any]],
-) -> set[str]:
+def stale_steps(steps: WorkflowSteps, values: Mapping[str, Mapping[str, Any]]) -> set[str]:
     """The steps whose newest attempt did not succeed with the code and parameters of now."""
-    last = newest_attempts(project, workflow.id, steps)
-    there, origins = _present(project)
-    changed = by_hand(origins, _made_since(project, workflow, steps, last)).keys()
+    last = newest_attempts(steps)
+    there, origins = _present(steps.project)
+    changed = by_hand(origins, _made_since(steps, last)).keys()
     stale: set[str] = set()
-    for step in steps:
+    for step in steps.all:
         before = last.get(step.name)
-        own = _values(project, workflow, step, values)
+        own = steps.values(step, values)
+        tables = steps.tables(step.name)
         if (
             before is None
             or before["status"] not in ENDED_WELL
-            or before.get("code_version") != version_of(project, workflow, step.name, own)
+            or before.get("code_version") != steps.version(step.name, own)
             or (own is not None and before.get("values") != own)
             or stale.intersection(step.after)
-            or tables_of(project, workflow, step.name) - there
-            or tables_of(project, workflow, step.name) & changed
+            or tables - there
+            or tables & changed
             or _later(last, step.after, before)
         ):
             stale.add(step.name)
@@ -214,49 +115,26 @@ def _present(
 
 
 def _made_since(
-    project: Project,
-    workflow: Workflow,
-    steps: list[StepInfo],
-    last: Mapping[str, Mapping[str, Any]],
+    steps: WorkflowSteps, last: Mapping[str, Mapping[str, Any]]
 ) -> dict[tuple[str, str], datetime | None]:
     """When the newest attempt to make each declared table began."""
-    begun = {step.name: last[step.name]["started_at"] for step in steps if step.name in last}
+    begun = {step.name: last[step.name]["started_at"] for step in steps.all if step.name in last}
     # The ops of a job make its tables together.
-    job = min((begun[s.name] for s in steps if s.kind == "op" and s.name in begun), default=None)
+    ops = [begun[step.name] for step in steps.all if step.kind == "op" and step.name in begun]
     made = {}
-    for step in steps:
-        at = job if step.kind in OP_KINDS else begun.get(step.name)
-        for table in tables_of(project, workflow, step.name):
+    for step in steps.all:
+        at = min(ops, default=None) if step.kind in OP_KINDS else begun.get(step.name)
+        for table in steps.tables(step.name):
             made[table] = datetime.fromisoformat(at) if at else None
     return made
 
 
-def _values(
-    project: Project,
-    workflow: Workflow,
-    step: StepInfo,
-    values: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Any] | None:
-    """What the step is given in this run; None for one that takes no parameters."""
-    if step.kind == "op":
-        config = op_config(project, workflow, values).get(step.name, {})
-        # As the archive has it.
-        scrubber = Scrubber(secrets_in(read_variables_of(workflow.folder)))
-        return dict(scrubber.tree(copy.deepcopy(config)))
-    if step.kind != "stage":
-        return None
-    merged = {**workflow.stage(step.name).parameters, **values.get(step.name, {})}
-    return {name: plain(value) for name, value in merged.items()}
-
-
-def newest_attempts(
-    project: Project, workflow_id: str, steps: list[StepInfo]
-) -> dict[str, dict[str, Any]]:
+def newest_attempts(steps: WorkflowSteps) -> dict[str, dict[str, Any]]:
     """For each step what the archive has of its newest attempt, and as `run_id` of which run."""
     found: dict[str, dict[str, Any]] = {}
-    restored_at = Layout.of(project).restored_at()
-    wanted = {step.name for step in steps}
-    for run in newest_first(project, workflow_id):
+    restored_at = Layout.of(steps.project).restored_at()
+    wanted = {step.name for step in steps.all}
+    for run in newest_first(steps.project, steps.workflow.id):
         # Runs of a workflow go one after the other, but may have begun to wait in another order.
         ended = run.data.get("ended_at")
         if ended and wanted <= found.keys() and all(ended < found[n]["started_at"] for n in wanted):
@@ -270,7 +148,7 @@ def newest_attempts(
     return found
 
 
-def refuse_unpassed(project: Project, workflow: Workflow) -> dict[tuple[str, str], datetime | None]:
+def refuse_unpassed(steps: WorkflowSteps) -> dict[tuple[str, str], datetime | None]:
     """Refuse to publish what did not pass: each step before has to, on what the others made.
 
     Publish asks this itself, since it can be run alone: from the command line, and by a click on
@@ -283,14 +161,13 @@ def refuse_unpassed(project: Project, workflow: Workflow) -> dict[tuple[str, str
     Raises:
         ConfigurationError: says of each step that stands against it why, and in which run.
     """
-    steps = steps_of(project, workflow)
-    last = newest_attempts(project, workflow.id, steps)
+    last = newest_attempts(steps)
     against = []
-    needed = _before(steps, names.PUBLISH) - {names.PUBLISH}
+    needed = _before(steps.all, names.PUBLISH) - {names.PUBLISH}
     # The ops of a job run together; one that another decided against has nothing to pass.
-    ops = [last[step.name] for step in steps if step.kind == "op" and step.name in last]
+    ops = [last[step.name] for step in steps.all if step.kind == "op" and step.name in last]
     job_run = max(ops, key=lambda op: op["started_at"])["run_id"] if ops else None
-    for step in steps:
+    for step in steps.all:
         attempt = last.get(step.name)
         if step.name not in needed:
             continue
@@ -305,10 +182,10 @@ def refuse_unpassed(project: Project, workflow: Workflow) -> dict[tuple[str, str
             against.append(f"{step.name} has not run since {later} did")
     if against:
         raise ConfigurationError(
-            f"nothing is published of {workflow.id}: {'; '.join(against)}",
-            hint=f"dataflow workflow run {workflow.id} --changed",
+            f"nothing is published of {steps.workflow.id}: {'; '.join(against)}",
+            hint=f"dataflow workflow run {steps.workflow.id} --changed",
         )
-    return _made_since(project, workflow, steps, last)
+    return _made_since(steps, last)
 
 
 def _later(

@@ -1,4 +1,4 @@
-"""One step of a run as the archive sees it: begun, ended, with what came of it."""
+"""One step of a run as its record sees it: begun, ended, with what came of it."""
 
 from __future__ import annotations
 
@@ -13,25 +13,22 @@ from typing import Any
 import dagster as dg
 
 from dataflow.orchestration.clean import cleaned_error, keep_clean
-from dataflow.orchestration.config_schema import from_config
 from dataflow.orchestration.live import tell
 from dataflow.orchestration.names import step_of
-from dataflow.orchestration.selection import version_of
+from dataflow.orchestration.notebooks.config_schema import from_config
+from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.project import Project
 from dataflow.runs.record import RunRecord, Step
 from dataflow.shared.config import read_variables_of
 from dataflow.stages.lifetime import end_with_run
 from dataflow.stages.scrub import Scrubber, secrets_in
-from dataflow.workflows.model import Workflow
 
 INTERRUPTS = (KeyboardInterrupt, dg.DagsterExecutionInterruptedError)
 
 
 @contextlib.contextmanager
-def archived_step(
-    context: Any, project: Project, workflow: Workflow, name: str, **facts: Any
-) -> Iterator[Step]:
-    """Archive the step that runs inside the `with` block.
+def recorded_step(context: Any, steps: WorkflowSteps, name: str, **facts: Any) -> Iterator[Step]:
+    """Record the step that runs inside the `with` block.
 
     It ends as its facts say (`status`), as succeeded without that, as failed when an error
     leaves the block, and as cancelled when a signal does. After an error, the wait for the next
@@ -39,8 +36,7 @@ def archived_step(
 
     Args:
         context: Dagster's context of the step.
-        project: the project.
-        workflow: the workflow that runs.
+        steps: the steps of the workflow that runs.
         name: the step.
         facts: what is known from the start.
 
@@ -49,16 +45,18 @@ def archived_step(
         dagster.RetryRequested: it failed, has waited, and is to be tried again.
     """
     end_with_run()
-    archive = RunRecord(project, workflow.id, context.run_id)
-    version = version_of(project, workflow, name, facts.get("values"))
-    step = Step(archive, name, secrets_in(read_variables_of(workflow.folder), facts.get("values")))
+    folder, values = steps.workflow.folder, facts.get("values")
+    record = RunRecord(steps.project, steps.workflow.id, context.run_id)
+    step = Step(record, name, secrets_in(read_variables_of(folder), values))
     scrubber = Scrubber(step.secrets)
-    archive.step_started(name, code_version=version, **scrubber.tree(copy.deepcopy(facts)))
+    record.step_started(
+        name, code_version=steps.version(name, values), **scrubber.tree(copy.deepcopy(facts))
+    )
     keep_clean(context, scrubber)
 
     def end(status: str) -> None:
         known = scrubber.tree(step.facts)
-        archive.step_ended(name, status, **{k: v for k, v in known.items() if k != "status"})
+        record.step_ended(name, status, **{k: v for k, v in known.items() if k != "status"})
 
     try:
         yield step
@@ -76,7 +74,7 @@ def archived_step(
                 raise
             raise clean from None
         try:
-            _wait_for_retry(context, archive, name, policy, scrubber.tree(step.facts))
+            _wait_for_retry(context, record, name, policy, scrubber.tree(step.facts))
         except INTERRUPTS as interrupt:
             end("cancelled")
             raise Cancelled from interrupt
@@ -116,12 +114,12 @@ def _policy(context: Any, error: Exception) -> Any:
 
 
 def _wait_for_retry(
-    context: Any, archive: RunRecord, name: str, policy: Any, facts: dict[str, Any]
+    context: Any, record: RunRecord, name: str, policy: Any, facts: dict[str, Any]
 ) -> None:
     number = context.retry_number + 1
     delay = float(policy.calculate_delay(number))
     again = f"tried again in {delay:g} s ({number} of {policy.max_retries})"
-    archive.step(name, **{**facts, "status": "retrying", "retry": again})
+    record.step(name, **{**facts, "status": "retrying", "retry": again})
     tell(f"  {name} failed: {facts['error']['message']}; {again}")
     time.sleep(delay)
 

@@ -16,7 +16,6 @@ from dataflow.validation.pages import check_workflow_pages, table_warnings
 from dataflow.validation.sql import check_models, check_sources, read_names
 from dataflow.workflows.load import load_workflow
 from dataflow.workflows.model import Workflow
-from dataflow.workflows.python_workflow import python_problems
 from dataflow.workflows.registry import table_conflicts
 
 
@@ -33,12 +32,7 @@ class Examination:
     warnings: list[Problem] = field(default_factory=list)
 
 
-def validate_workflow(project: Project, folder: Path) -> list[Problem]:
-    """The problems that `examine_workflow` finds; none means that the workflow can run."""
-    return examine_workflow(project, folder).problems
-
-
-def examine_workflow(project: Project, folder: Path) -> Examination:
+def examine_workflow(project: Project, folder: Path, *, execute: bool = True) -> Examination:
     """Check the configuration, every notebook, the dbt files and the pages of a workflow.
 
     Everything is looked at, also after a problem was found. The dashboards' queries are run
@@ -47,6 +41,7 @@ def examine_workflow(project: Project, folder: Path) -> Examination:
     Args:
         project: the project.
         folder: the workflow's folder.
+        execute: import the code of a workflow that is written in Python.
     """
     workflow, problems = load_workflow(folder)
     found = Examination(list(problems))
@@ -59,8 +54,8 @@ def examine_workflow(project: Project, folder: Path) -> Examination:
         found.warnings += doubtful
     modules = _module_problems(folder)
     found.problems += modules
-    if workflow is not None and not modules:
-        found.problems += python_problems(project, workflow)
+    if execute and workflow is not None and not modules:
+        found.problems += workflow.code_problems(project)
     found.problems += check_models(project, folder.name)
     found.problems += check_sources(project, folder.name)
     found.problems += check_workflow_pages(project, folder.name)

@@ -19,9 +19,9 @@ from dataflow.workflows.model import (
     WorkflowSection,
 )
 from dataflow.workflows.names import STEPS_THAT_FOLLOW, workflow_id_problem
+from dataflow.workflows.python_workflow import JOB_FILE, PythonWorkflow
 from dataflow.workflows.yaml_file import Location, YamlFile, read_yaml
 
-JOB_FILE = "dagster_job.py"  # with it, a workflow is written in Python
 TABLE = re.compile(r"(?:[a-z_][a-z0-9_]*\.)?[a-z_][a-z0-9_]*\Z")
 
 
@@ -45,9 +45,8 @@ def load_workflow(folder: Path) -> tuple[Workflow | None, list[Problem]]:
     stages = _stages(folder, file, config, problems)
     if problems:
         return None, problems
-    job_file = folder / JOB_FILE
-    python = job_file if job_file.is_file() else None
-    return Workflow(folder.name, folder, config, tuple(stages), python), []
+    kind = PythonWorkflow if (folder / JOB_FILE).is_file() else Workflow
+    return kind(folder.name, folder, config, tuple(stages)), []
 
 
 def _validate(file: YamlFile, problems: list[Problem]) -> WorkflowConfig | None:

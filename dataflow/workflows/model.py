@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from dataflow.errors import Problem
+from dataflow.project import Project
 from dataflow.warehouse.names import schemas_of
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -118,15 +120,13 @@ class Workflow:
         id: the folder's name.
         folder: the folder.
         config: the validated configuration.
-        stages: its stages, each after those it depends on; none in a Python workflow.
-        job_file: the `dagster_job.py` of a workflow written in Python, else None.
+        stages: its stages, each after those it depends on; none in one written in Python.
     """
 
     id: str
     folder: Path
     config: WorkflowConfig
     stages: tuple[Stage, ...]
-    job_file: Path | None = None
 
     @property
     def name(self) -> str:
@@ -157,6 +157,20 @@ class Workflow:
     def shared_tables(self) -> tuple[tuple[str, str], ...]:
         """Those that lie in schemas it does not own; the rest of such a schema is others'."""
         return tuple(table for table in self.writes if table[0] not in self.schemas)
+
+    @property
+    def step_names(self) -> list[str]:
+        """What its own code does, by name, without executing any of it."""
+        return [stage.name for stage in self.stages]
+
+    @property
+    def builds_models(self) -> bool:
+        """Whether its own code runs its dbt models; else they are built after it."""
+        return False
+
+    def code_problems(self, project: Project) -> list[Problem]:
+        """What keeps its code from being imported; a notebook is looked at by itself."""
+        return []
 
     def stage(self, name: str) -> Stage:
         """The stage called `name`.

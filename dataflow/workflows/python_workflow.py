@@ -11,19 +11,66 @@ import os
 import sys
 import traceback
 import types
+from dataclasses import dataclass
 from pathlib import Path
 
 from dataflow.errors import ConfigurationError, Problem
 from dataflow.project import ROOT_VARIABLE, Project
-from dataflow.workflows.load import JOB_FILE
 from dataflow.workflows.model import Workflow
 from dataflow.workflows.names import STEPS_THAT_FOLLOW
 from dataflow.workflows.registration import Registration, forget_registrations, registrations
 
+JOB_FILE = "dagster_job.py"  # with it, a workflow is written in Python
 # Code that mentions one of these runs the workflow's dbt models itself.
 MODEL_BUILDERS = frozenset({"run_dbt_models", "DbtCliResource"})
 
 _imported: dict[Path, tuple[str, Registration]] = {}
+
+
+@dataclass(frozen=True)
+class PythonWorkflow(Workflow):
+    """A workflow whose steps are the ops of a Dagster job, in its `dagster_job.py`."""
+
+    @property
+    def step_names(self) -> list[str]:
+        """The functions decorated with `@op`; which the job has, only its import tells."""
+        tree = _parsed(self.folder / JOB_FILE)
+        return [
+            node.name
+            for node in tree.body
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+            and any(_called_name(decorator) == "op" for decorator in node.decorator_list)
+        ]
+
+    @property
+    def builds_models(self) -> bool:
+        """Whether some module of it names what runs dbt models."""
+        return any(
+            getattr(node, "id", None) in MODEL_BUILDERS
+            or getattr(node, "attr", None) in MODEL_BUILDERS
+            for path in self.folder.rglob("*.py")
+            for node in ast.walk(_parsed(path))
+        )
+
+    def code_problems(self, project: Project) -> list[Problem]:
+        """What keeps the job from being imported, and ops that have a name of our own."""
+        path = self.folder / JOB_FILE
+        try:
+            load_registration(project, self)
+        except ConfigurationError as error:
+            place, _, line = (error.where or "").rpartition(":")
+            if line.isdigit():
+                return [Problem(error.message, project.root / place, int(line), error.hint)]
+            return [Problem(error.message, path, hint=error.hint)]
+        return [
+            Problem(
+                f"an op cannot be called `{name}`",
+                path,
+                hint="Rename it: every workflow has a step of that name after its ops.",
+            )
+            for name in self.step_names
+            if name in STEPS_THAT_FOLLOW
+        ]
 
 
 def load_registration(project: Project, workflow: Workflow) -> Registration:
@@ -44,66 +91,6 @@ def load_registration(project: Project, workflow: Workflow) -> Registration:
     return known[1]
 
 
-def python_problems(project: Project, workflow: Workflow) -> list[Problem]:
-    """What keeps the workflow's job from being imported; none for a workflow of notebooks."""
-    if workflow.job_file is None:
-        return []
-    try:
-        load_registration(project, workflow)
-    except ConfigurationError as error:
-        path, _, line = (error.where or "").rpartition(":")
-        if line.isdigit():
-            return [Problem(error.message, project.root / path, int(line), error.hint)]
-        return [Problem(error.message, workflow.job_file, hint=error.hint)]
-    return [
-        Problem(
-            f"an op cannot be called `{name}`",
-            workflow.job_file,
-            hint="Rename it: every workflow has a step of that name after its ops.",
-        )
-        for name in op_names(workflow)
-        if name in STEPS_THAT_FOLLOW
-    ]
-
-
-def op_names(workflow: Workflow) -> list[str]:
-    """The names of the functions decorated with `@op`, without importing anything.
-
-    For listings; which ops the job has, and in which order, only the import tells.
-    """
-    if workflow.job_file is None:
-        return []
-    try:
-        tree = ast.parse(workflow.job_file.read_bytes())
-    except (OSError, SyntaxError, ValueError):
-        return []
-    return [
-        node.name
-        for node in tree.body
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-        and any(_called_name(decorator) == "op" for decorator in node.decorator_list)
-    ]
-
-
-def builds_models(workflow: Workflow) -> bool:
-    """Whether the workflow's own code runs its dbt models.
-
-    Where it does not, they are built after the job, as after a workflow's notebooks.
-    """
-    if workflow.job_file is None:
-        return False
-    for path in workflow.folder.rglob("*.py"):
-        try:
-            tree = ast.parse(path.read_bytes())
-        except (OSError, SyntaxError, ValueError):
-            continue
-        for node in ast.walk(tree):
-            name = getattr(node, "id", None) or getattr(node, "attr", None)
-            if name in MODEL_BUILDERS:
-                return True
-    return False
-
-
 def code_version(folder: Path) -> str:
     """A hash of the workflow's modules and its configuration."""
     digest = hashlib.sha256()
@@ -112,6 +99,14 @@ def code_version(folder: Path) -> str:
             digest.update(f"\0{path.relative_to(folder).as_posix()}\0".encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _parsed(path: Path) -> ast.Module:
+    """The code of a module; nothing where it is not Python."""
+    try:
+        return ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return ast.Module([], [])
 
 
 def _called_name(node: ast.expr) -> str:

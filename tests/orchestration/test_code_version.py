@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from projects import markdown, write_notebook
 
-from dataflow.orchestration.selection import version_of
+from dataflow.orchestration.kinds import steps_of
 from dataflow.project import Project
 from dataflow.workflows.load import load_workflow
 
@@ -90,7 +90,7 @@ def write(root: Path, *cells: str) -> None:
 def version(project: Project, step: str, values: object = None) -> str:
     workflow, problems = load_workflow(project.notebooks / ("job" if step == "load" else "sales"))
     assert workflow is not None, problems
-    return version_of(project, workflow, step, values)
+    return steps_of(project, workflow).version(step, values)
 
 
 SEEN = [

@@ -25,7 +25,7 @@ from projects import (
 )
 
 from dataflow.errors import ParameterError
-from dataflow.orchestration.config_schema import config_schema, from_config, to_config
+from dataflow.orchestration.notebooks.config_schema import config_schema, from_config, to_config
 from dataflow.orchestration.run import RunPlan, plan_run
 from dataflow.project import Project
 from dataflow.stages.display import plain
@@ -522,7 +522,7 @@ def test_importing_this_package_leaves_plain_papermill_as_it_is(
 ) -> None:
     ours = (
         "import dataflow.stages.engine, dataflow.stages.execute, dataflow.stages.kernel\n"
-        "import dataflow.orchestration.stages, dataflow.definitions"
+        "import dataflow.orchestration.notebooks.stage, dataflow.definitions"
     )
     project = demo(tmp_path)
     source = write_notebook(tmp_path / "in.ipynb", [parameters("a = 1"), "print(a)"])

@@ -15,7 +15,7 @@ from dataflow.errors import ConfigurationError
 from dataflow.project import Project
 from dataflow.validation.workflow import examine_workflow
 from dataflow.workflows.load import load_workflow
-from dataflow.workflows.python_workflow import load_registration, op_names
+from dataflow.workflows.python_workflow import load_registration
 from dataflow.workflows.registry import get_workflow, register_workflow
 
 JOB = """
@@ -73,7 +73,7 @@ def test_a_job_is_registered_under_its_folders_name(project: Project):
 def test_ops_are_listed_without_importing_the_job(project: Project):
     write_workflow(project, "counting", JOB + "    raise RuntimeError('imported')\n")
 
-    assert op_names(get_workflow(project, "counting")) == ["one", "two"]
+    assert get_workflow(project, "counting").step_names == ["one", "two"]
 
 
 def test_a_changed_module_is_imported_anew(project: Project):

@@ -8,15 +8,22 @@ import dagster as dg
 
 from dataflow.errors import DataflowError
 from dataflow.orchestration import names
-from dataflow.orchestration.code_version import stage_version
-from dataflow.orchestration.config_schema import config_schema, from_config
 from dataflow.orchestration.live import LiveOutput
-from dataflow.orchestration.metadata import check_results, dagster_metadata, stage_facts
-from dataflow.orchestration.step import archived_step
-from dataflow.orchestration.writes import check_writes, declared_writes_check
-from dataflow.orchestration.yielded import report_yielded
+from dataflow.orchestration.notebooks.config_schema import config_schema, from_config
+from dataflow.orchestration.notebooks.results import (
+    check_results,
+    check_writes,
+    dagster_metadata,
+    declared_writes_check,
+    key_of,
+    report_yielded,
+    stage_facts,
+)
+from dataflow.orchestration.step import recorded_step
+from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.project import Project
 from dataflow.runs.record import Step
+from dataflow.stages.display import plain
 from dataflow.stages.execute import StageOutcome, execute_stage
 from dataflow.stages.notebook import read_notebook
 from dataflow.stages.parameters import read_declaration
@@ -24,12 +31,12 @@ from dataflow.stages.result import DeclaredCheck, declared_checks
 from dataflow.stages.scrub import Scrubber
 from dataflow.stages.values import conceal
 from dataflow.warehouse.changes import forget_writes
-from dataflow.workflows.model import Stage, Workflow
+from dataflow.workflows.model import Stage
 
 RETRY_DELAY = 5  # seconds before the first retry; doubled for each one after that
 
 
-def stage_asset(project: Project, workflow: Workflow, stage: Stage) -> Any:
+def stage_asset(steps: WorkflowSteps, stage: Stage) -> Any:
     """The Dagster asset definition of `stage`.
 
     Its assets are the tables the stage declares in `writes`, or the notebook itself when it
@@ -38,6 +45,7 @@ def stage_asset(project: Project, workflow: Workflow, stage: Stage) -> Any:
     Raises:
         ConfigurationError: the notebook is not valid.
     """
+    project, workflow = steps.project, steps.workflow
     cells = read_notebook(stage.notebook).cells
     declaration = read_declaration(stage.notebook, cells)
     checks = [*declared_checks(cells), *declared_writes_check(workflow)]
@@ -53,7 +61,7 @@ def stage_asset(project: Project, workflow: Workflow, stage: Stage) -> Any:
                 deps=upstream,
                 description=_description(project, stage, cells),
                 group_name=workflow.id,
-                code_version=stage_version(project, stage),
+                code_version=steps.version(stage.name),
                 kinds={"jupyter", "duckdb"} if stage.writes else {"jupyter"},
                 owners=names.owners(workflow.config.workflow.owner),
                 tags=names.tags(workflow.config.workflow.tags),
@@ -84,38 +92,27 @@ def stage_asset(project: Project, workflow: Workflow, stage: Stage) -> Any:
             from_config(context.op_execution_context.op_config or {}),
             stage=stage.name,
         )
-        yield from _run(context, project, workflow, stage, chosen, checks)
+        yield from _run(context, steps, stage, chosen, checks)
 
     return run_stage
 
 
-def key_of(stage: Stage, table: str | None) -> list[str]:
-    """The asset a check or record about `table` belongs to: the stage's first without one."""
-    if table:
-        schema, _, bare = table.rpartition(".")
-        wanted = (schema or f"{stage.workflow_id}_raw", bare)
-        if wanted in stage.writes:
-            return names.table_key(wanted)
-    return names.stage_keys(stage)[0]
-
-
 def _run(
     context: Any,
-    project: Project,
-    workflow: Workflow,
+    steps: WorkflowSteps,
     stage: Stage,
     chosen: dict[str, Any],
     checks: list[DeclaredCheck],
 ) -> Iterator[Any]:
-    """The body of the step: execute, archive, and tell Dagster what came of it."""
+    """The body of the step: execute, record, and tell Dagster what came of it."""
+    project, workflow = steps.project, steps.workflow
     values = {**stage.parameters, **chosen}
     attempt = context.retry_number + 1
-    with archived_step(
-        context, project, workflow, stage.name, attempt=attempt, values=_plain(values)
-    ) as step:
+    given = {name: plain(value) for name, value in values.items()}
+    with recorded_step(context, steps, stage.name, attempt=attempt, values=given) as step:
         forget_writes(project, context.run_id, stage.name)  # of an earlier try
         try:
-            outcome = _execute(context, project, workflow, stage, values, step, attempt)
+            outcome = _execute(context, project, stage, values, step, attempt)
         except DataflowError as error:
             # Wrong parameters or a broken notebook stay wrong however often one tries.
             raise dg.Failure(str(error), allow_retries=False) from None
@@ -139,7 +136,6 @@ def _run(
 def _execute(
     context: Any,
     project: Project,
-    workflow: Workflow,
     stage: Stage,
     values: dict[str, Any],
     step: Step,
@@ -209,9 +205,3 @@ def _description(project: Project, stage: Stage, cells: list[Any]) -> str:
 def _in_words(check: dict[str, Any]) -> str:
     figures = ", ".join(f"{name} {value}" for name, value in check["metadata"].items())
     return f"{check['name']} ({figures})" if figures else str(check["name"])
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    from dataflow.stages.display import plain
-
-    return {name: plain(value) for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""One op of a Python workflow as a step of a run: in the run's surroundings, and archived."""
+"""One op of a Python workflow as a step of a run: in the run's surroundings, and recorded."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ import psutil
 from dataflow.base.guardian import RUN_VARIABLE, STEP_VARIABLE
 from dataflow.base.process import kill_carrying, started_by
 from dataflow.orchestration.names import step_of
-from dataflow.orchestration.op_output import OpOutput, logged
-from dataflow.orchestration.step import archived_step, parameters_of
+from dataflow.orchestration.python.output import OpOutput, logged
+from dataflow.orchestration.step import parameters_of, recorded_step
+from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.project import ROOT_VARIABLE, Project
 from dataflow.runs.record import Step, current_step
 from dataflow.stages.display import Result, StageSkipped, listener, plain
@@ -29,22 +30,23 @@ from dataflow.workflows.model import Workflow
 
 
 @contextlib.contextmanager
-def op_step(project: Project, workflow: Workflow) -> Iterator[Step]:
+def op_step(steps: WorkflowSteps) -> Iterator[Step]:
     """Run the op of the current Dagster context inside the `with` block.
 
     Inside, the environment is that of a run (so `get_duckdb_connection` is the working
     warehouse), the working directory is the workflow's folder, and what is printed and logged
-    goes to `<op>.log` in the run's archive.
+    goes to `<op>.log` in the run's folder.
 
     Raises:
         dagster.Failure: a `stage.check` of severity "error" did not pass.
     """
+    project, workflow = steps.project, steps.workflow
     context: Any = dg.OpExecutionContext.get()
     name = step_of(context.get_step_execution_context().step.key)
     heard: list[Result] = []
     values = parameters_of(context.run.run_config).get(name, {})
-    with archived_step(
-        context, project, workflow, name, attempt=context.retry_number + 1, values=values
+    with recorded_step(
+        context, steps, name, attempt=context.retry_number + 1, values=values
     ) as step:
         step.facts["log"] = f"{name}.log"
         begun = time.monotonic()

@@ -11,32 +11,29 @@ from typing import Any
 import dagster as dg
 
 from dataflow.orchestration import names
-from dataflow.orchestration.code_version import job_version
-from dataflow.orchestration.op_step import op_step, summary
-from dataflow.orchestration.outputs import job_outputs
-from dataflow.orchestration.python_graph import last_nodes, tables_name
-from dataflow.orchestration.step import archived_step
+from dataflow.orchestration.python.op import op_step, summary
+from dataflow.orchestration.python.steps import PythonSteps, last_nodes, tables_name
+from dataflow.orchestration.step import recorded_step
 from dataflow.project import Project
 from dataflow.stages.display import plain
 from dataflow.workflows.model import Workflow
-from dataflow.workflows.python_workflow import load_registration
 
 
-def job_asset(project: Project, workflow: Workflow) -> Any:
+def job_asset(steps: PythonSteps) -> Any:
     """The assets that the job of a Python workflow makes, with its ops inside.
 
-    Every op is archived as a step of the run; after the last one, a step tells Dagster of the
+    Every op is recorded as a step of the run; after the last one, a step tells Dagster of the
     tables that the job wrote.
 
     Raises:
         ConfigurationError: the job cannot be imported, or has ops that nothing can follow.
     """
-    registration = load_registration(project, workflow)
+    project, workflow, registration = steps.project, steps.workflow, steps.registration
     job = registration.job
-    outputs = job_outputs(project, workflow)
+    outputs = steps.outputs()
     ports = {key: f"table_{number}" for number, key in enumerate(outputs)}
-    tables = _tables_op(project, workflow, tables_name(job.graph), ports)
-    ops = _Ops(project, workflow, job.op_retry_policy)
+    tables = _tables_op(steps, tables_name(job.graph), ports)
+    ops = _Ops(steps, job.op_retry_policy)
     graph = _whole(ops, job.graph, tables, ports)
     description = registration.description or workflow.config.workflow.description or workflow.name
 
@@ -59,7 +56,7 @@ def job_asset(project: Project, workflow: Workflow) -> Any:
                 {key: plain(value) for key, value in registration.metadata.items()}
                 | {"job": project.relative(workflow.folder / "dagster_job.py")}
             ),
-            code_versions_by_output_name=each(job_version(project, workflow)),
+            code_versions_by_output_name=each(steps.version(names.TABLES)),
             owners_by_output_name=each(names.owners(workflow.config.workflow.owner) or []),
             tags_by_output_name=each(
                 names.tags(workflow.config.workflow.tags) | {"dagster/kind/python": ""}
@@ -84,21 +81,22 @@ class _Ops:
     """What all ops of a job have in common.
 
     Args:
-        project: the project.
-        workflow: the workflow.
+        steps: the workflow's steps.
         retry_policy: the job's, for ops that have none of their own.
     """
 
-    project: Project
-    workflow: Workflow
+    steps: PythonSteps
     retry_policy: Any
+
+    def name(self, own: str) -> str:
+        """What an op or graph of the author's is called in Dagster."""
+        return names.op_name(self.steps.workflow.id, own)
 
 
 def _whole(ops: _Ops, graph: Any, tables: Any, ports: Any) -> Any:
-    """The author's graph with archived ops, and the step about its tables after them."""
-    workflow = ops.workflow
+    """The author's graph with recorded ops, and the step about its tables after them."""
     alias = tables_name(graph)
-    dependencies = _renamed(workflow, graph)
+    dependencies = _renamed(ops, graph)
     dependencies[dg.NodeInvocation(tables.name, alias)] = {
         "after": dg.MultiDependencyDefinition(
             [
@@ -109,9 +107,9 @@ def _whole(ops: _Ops, graph: Any, tables: Any, ports: Any) -> Any:
         )
     }
     return dg.GraphDefinition(
-        names.op_name(workflow.id, names.JOB),
+        ops.name(names.JOB),
         description=graph.description,
-        node_defs=[*_archived(ops, graph.node_defs), tables],
+        node_defs=[*_recorded(ops, graph.node_defs), tables],
         dependencies=dependencies,
         output_mappings=[
             dg.OutputMapping(
@@ -122,7 +120,7 @@ def _whole(ops: _Ops, graph: Any, tables: Any, ports: Any) -> Any:
     )
 
 
-def _renamed(workflow: Workflow, graph: Any) -> dict[Any, Any]:
+def _renamed(ops: _Ops, graph: Any) -> dict[Any, Any]:
     """The dependencies of `graph` between ops whose definitions bear the workflow's name.
 
     Dagster wants one definition per name in all of the project; the ops keep theirs.
@@ -133,7 +131,7 @@ def _renamed(workflow: Workflow, graph: Any) -> dict[Any, Any]:
         # A node that nothing was said about, as in a graph of one op, is not in there.
         invocation, inputs = given.get(node.name, (dg.NodeInvocation(node.definition.name), {}))
         new = dg.NodeInvocation(
-            names.op_name(workflow.id, node.definition.name),
+            ops.name(node.definition.name),
             node.name,
             invocation.tags,
             invocation.hook_defs,
@@ -143,17 +141,17 @@ def _renamed(workflow: Workflow, graph: Any) -> dict[Any, Any]:
     return renamed
 
 
-def _archived(ops: _Ops, nodes: Any) -> list[Any]:
+def _recorded(ops: _Ops, nodes: Any) -> list[Any]:
     """The same ops and graphs, with every op run as a step of a run."""
     made = []
     for node in nodes:
         if isinstance(node, dg.GraphDefinition):
             made.append(
                 dg.GraphDefinition(
-                    names.op_name(ops.workflow.id, node.name),
+                    ops.name(node.name),
                     description=node.description,
-                    node_defs=_archived(ops, node.node_defs),
-                    dependencies=_renamed(ops.workflow, node),
+                    node_defs=_recorded(ops, node.node_defs),
+                    dependencies=_renamed(ops, node),
                     input_mappings=node.input_mappings,
                     output_mappings=node.output_mappings,
                     config=node.config_mapping,
@@ -161,19 +159,19 @@ def _archived(ops: _Ops, nodes: Any) -> list[Any]:
                 )
             )
         else:
-            made.append(_archived_op(ops, node))
+            made.append(_recorded_op(ops, node))
     return made
 
 
-def _archived_op(ops: _Ops, op: Any) -> Any:
+def _recorded_op(ops: _Ops, op: Any) -> Any:
     from dagster._core.definitions.decorators.op_decorator import DecoratedOpFunction
 
     decorated = isinstance(op.compute_fn, DecoratedOpFunction)
     function = op.compute_fn.decorated_fn if decorated else op.compute_fn
-    wrapped = _in_step(ops.project, ops.workflow, function)
+    wrapped = _in_step(ops.steps, function)
     return dg.OpDefinition(
         compute_fn=DecoratedOpFunction(wrapped) if decorated else wrapped,
-        name=names.op_name(ops.workflow.id, op.name),
+        name=ops.name(op.name),
         ins={one.name: dg.In.from_definition(one) for one in op.input_defs},
         outs={one.name: dg.Out.from_definition(one) for one in op.output_defs},
         description=op.description,
@@ -193,14 +191,14 @@ async def _next_of(events: AsyncIterator[Any]) -> Any:
     return await anext(events, _END)
 
 
-def _in_step(project: Project, workflow: Workflow, function: Callable[..., Any]) -> Any:
+def _in_step(steps: PythonSteps, function: Callable[..., Any]) -> Any:
     """`function`, run as a step; of the same kind, as Dagster looks at what it is called."""
     if inspect.isasyncgenfunction(function):
 
         @functools.wraps(function)
         def run_async_generator(*arguments: Any, **keywords: Any) -> Iterator[Any]:
             # One context for all of it: Dagster would ask for each event in another.
-            with op_step(project, workflow), asyncio.Runner() as runner:
+            with op_step(steps), asyncio.Runner() as runner:
                 events = function(*arguments, **keywords)
                 while (event := runner.run(_next_of(events))) is not _END:
                     yield event
@@ -210,7 +208,7 @@ def _in_step(project: Project, workflow: Workflow, function: Callable[..., Any])
 
         @functools.wraps(function)
         async def run_async(*arguments: Any, **keywords: Any) -> Any:
-            with op_step(project, workflow) as step:
+            with op_step(steps) as step:
                 value = await function(*arguments, **keywords)
                 step.facts["result"] = summary(value)
                 return value
@@ -220,14 +218,14 @@ def _in_step(project: Project, workflow: Workflow, function: Callable[..., Any])
 
         @functools.wraps(function)
         def run_generator(*arguments: Any, **keywords: Any) -> Iterator[Any]:
-            with op_step(project, workflow):
+            with op_step(steps):
                 yield from function(*arguments, **keywords)
 
         return run_generator
 
     @functools.wraps(function)
     def run(*arguments: Any, **keywords: Any) -> Any:
-        with op_step(project, workflow) as step:
+        with op_step(steps) as step:
             value = function(*arguments, **keywords)
             step.facts["result"] = summary(value)
             return value
@@ -236,8 +234,9 @@ def _in_step(project: Project, workflow: Workflow, function: Callable[..., Any])
     return run
 
 
-def _tables_op(project: Project, workflow: Workflow, name: str, ports: dict[Any, str]) -> Any:
+def _tables_op(steps: PythonSteps, name: str, ports: dict[Any, str]) -> Any:
     """The op after the job's own: counts the tables, and so makes them known to Dagster."""
+    workflow = steps.workflow
 
     @dg.op(
         name=names.op_name(workflow.id, name),
@@ -246,8 +245,8 @@ def _tables_op(project: Project, workflow: Workflow, name: str, ports: dict[Any,
         out={port: dg.Out(dg.Nothing) for port in ports.values()},
     )
     def tables(context: dg.OpExecutionContext) -> Iterator[Any]:
-        with archived_step(context, project, workflow, name) as step:
-            rows = _row_counts(project, workflow)
+        with recorded_step(context, steps, name) as step:
+            rows = _row_counts(steps.project, workflow)
             step.facts["rows"] = {
                 table: count
                 for (schema, table), count in rows.items()

@@ -1,4 +1,4 @@
-"""What came of a stage, in the words of the archive and of Dagster."""
+"""What came of a stage, in the words of the record and of Dagster."""
 
 from __future__ import annotations
 
@@ -10,9 +10,24 @@ from dataflow.base.addresses import service_url
 from dataflow.orchestration import names
 from dataflow.project import Project
 from dataflow.runs.record import RunRecord
+from dataflow.stages.context import yielded_events
 from dataflow.stages.execute import StageOutcome
 from dataflow.stages.result import DeclaredCheck
-from dataflow.workflows.model import Stage
+from dataflow.workflows.model import Stage, Workflow
+
+
+def key_of(stage: Stage, table: str | None) -> list[str]:
+    """The asset a check or record about `table` belongs to: the stage's first without one."""
+    if table:
+        schema, _, bare = table.rpartition(".")
+        wanted = (schema or f"{stage.workflow_id}_raw", bare)
+        if wanted in stage.writes:
+            return names.table_key(wanted)
+    return names.stage_keys(stage)[0]
+
+
+# The check that every stage of a workflow with `stages:` in its configuration has.
+WRITES = "writes what it declares"
 
 
 def stage_facts(outcome: StageOutcome) -> dict[str, Any]:
@@ -43,13 +58,13 @@ def stage_facts(outcome: StageOutcome) -> dict[str, Any]:
 
 
 def dagster_metadata(
-    project: Project, archive: RunRecord, outcome: StageOutcome, table: str | None = None
+    project: Project, record: RunRecord, outcome: StageOutcome, table: str | None = None
 ) -> dict[str, Any]:
     """An outcome as metadata of a Dagster asset or failure, with links to the notebook.
 
     Args:
         project: the project.
-        archive: the run's archive.
+        record: the run's record.
         outcome: what came of the stage.
         table: the table the metadata is about, `schema.table`; None for the whole stage.
     """
@@ -57,7 +72,7 @@ def dagster_metadata(
     metadata: dict[str, Any] = {
         "executed notebook": dg.MetadataValue.notebook(str(outcome.notebook)),
         "read it": dg.MetadataValue.url(
-            f"{service_url(project, 'evidence')}/runs/{archive.workflow_id}/{archive.folder.name}/{page}"
+            f"{service_url(project, 'evidence')}/runs/{record.workflow_id}/{record.folder.name}/{page}"
         ),
         "file": project.relative(outcome.notebook),
         "seconds": outcome.seconds,
@@ -86,8 +101,6 @@ def check_results(
     stage: Stage, outcome: StageOutcome, declared: list[DeclaredCheck], log: Any
 ) -> list[Any]:
     """The stage's checks as Dagster's; those it could not know of go to the log."""
-    from dataflow.orchestration.stages import key_of
-
     known = {check.name: check for check in declared}
     made: dict[str, Any] = {}
     for check in outcome.report.decisive_checks.values():
@@ -117,3 +130,58 @@ def check_results(
                 metadata={"not made": "the notebook did not reach this check in this run"},
             )
     return list(made.values())
+
+
+def declared_writes_check(workflow: Workflow) -> list[DeclaredCheck]:
+    """The check that every stage of a workflow with `stages:` in its configuration has."""
+    return [DeclaredCheck(WRITES)] if workflow.config.stages is not None else []
+
+
+def check_writes(
+    project: Project, workflow: Workflow, stage: Stage, run_id: str, outcome: StageOutcome
+) -> dict[str, Any] | None:
+    """What the stage wrote beside what it declared, as a check; None when it declares nothing.
+
+    A declared table that was not written, and a table in a schema that is not the stage's,
+    are errors; another table in the workflow's own raw schema is a warning.
+    """
+    from dataflow.warehouse.changes import compare_writes
+
+    if not declared_writes_check(workflow):
+        return None
+    declared = [".".join(table) for table in stage.writes]
+    writes = compare_writes(project, workflow.id, run_id, stage.name, declared)
+    missing = [] if outcome.report.skipped is not None else writes.missing
+    own = {workflow.raw_schema, *(schema for schema, _ in stage.writes)}
+    foreign = [table for table in writes.undeclared if table.partition(".")[0] not in own]
+    metadata: dict[str, Any] = {}
+    if missing:
+        metadata["declared and not written"] = ", ".join(missing)
+    if writes.undeclared:
+        metadata["written and not declared"] = ", ".join(writes.undeclared)
+    return {
+        "name": WRITES,
+        "passed": not missing and not writes.undeclared,
+        "severity": "error" if missing or foreign else "warn",
+        "table": None,
+        "metadata": metadata,
+    }
+
+
+def report_yielded(context: Any, project: Project) -> None:
+    """Report a step's events to Dagster.
+
+    Args:
+        context: Dagster's context of the step.
+        project: the project.
+
+    Raises:
+        dagster.Failure, dagster.RetryRequested: the notebook yielded one.
+    """
+    for event in yielded_events(project, context):
+        if isinstance(event, (dg.Failure, dg.RetryRequested)):
+            raise event
+        if isinstance(event, dg.TypeCheck):
+            context.log.info(f"type check: {'passed' if event.success else event.description}")
+        else:
+            context.log_event(event)

@@ -1,0 +1,1 @@
+"""Workflows of notebooks as Dagster assets."""
