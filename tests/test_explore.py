@@ -52,7 +52,7 @@ def test_a_query_may_name_the_callers_own_frames(lab):
     assert len(names) == 1
 
 
-def test_a_query_cannot_write_and_a_mistake_is_said_with_a_mend(lab):
+def test_a_query_cannot_write_and_a_mistake_is_said_with_a_fix(lab):
     with pytest.raises(ConfigurationError, match="only reads") as caught:
         query("delete from lab_raw.samples")
     assert "write_table" in caught.value.hint

@@ -17,6 +17,11 @@ def nearest(wrong: str, right: Iterable[str]) -> str | None:
     return "Use one of: " + ", ".join(f"`{choice}`" for choice in choices) + "."
 
 
+def counted(number: int, thing: str) -> str:
+    """`1 problem`, `3 problems`."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
 def seconds_text(seconds: float | None) -> str:
     """A duration as people read it: `3.2 s`, `4 min 10 s`."""
     if seconds is None:

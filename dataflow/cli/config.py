@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dataflow.base.words import counted
+from dataflow.cli.output import Json, Name, console, messages, new_table, print_json
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
 
@@ -15,14 +17,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Show and check workflows' configuration.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
-Name = Annotated[str, typer.Argument(help="The workflow: its folder's name.")]
-
 
 @app.command("list")
 def list_configurations(as_json: Json = False) -> None:
     """List the configuration files, and the variables they need."""
-    from dataflow.cli.output import console, messages, new_table, print_json
     from dataflow.workflows.load import load_workflow
     from dataflow.workflows.registry import workflow_folders
     from dataflow.workflows.settings import variables_of
@@ -47,11 +45,10 @@ def list_configurations(as_json: Json = False) -> None:
         return
     table = new_table("Workflow", "File", "Valid", "Variables")
     for folder, problems, variables in rows:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         table.add_row(
             folder.name,
             project.relative(folder / "config.yaml"),
-            f"[red]{count}[/]" if problems else "[green]yes[/]",
+            f"[red]{counted(len(problems), 'problem')}[/]" if problems else "[green]yes[/]",
             ", ".join(f"{v.name} {_state(v)}" for v in variables),
         )
     console().print(table)
@@ -64,7 +61,6 @@ def show(name: Name, as_json: Json = False) -> None:
     """Show a workflow's configuration and its stages' parameters; secrets as ${VAR}."""
     from rich.markup import escape
 
-    from dataflow.cli.output import console, new_table, print_json
     from dataflow.workflows.registry import find_workflow_folder, get_workflow
     from dataflow.workflows.settings import parameters_of, secret_mask, variables_of
     from dataflow.workflows.yaml_file import read_yaml
@@ -105,7 +101,6 @@ def validate(
     """Check configuration files only; `dataflow workflow validate` checks everything."""
     import os
 
-    from dataflow.cli.output import console
     from dataflow.validation.config import unset_variables
     from dataflow.workflows.load import load_workflow
     from dataflow.workflows.registry import find_workflow_folder, workflow_folders
@@ -120,8 +115,8 @@ def validate(
         if not found:
             console().print(f"[green]✓[/] {project.relative(folder / 'config.yaml')}")
     if problems:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise ConfigurationError(f"{count} found", problems=problems, root=project.root)
+        text = f"{counted(len(problems), 'problem')} found"
+        raise ConfigurationError(text, problems=problems, root=project.root)
 
 
 def _state(variable: Variable) -> str:

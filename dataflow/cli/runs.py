@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dataflow.cli.output import (
+    Json,
+    console,
+    messages,
+    new_table,
+    print_error,
+    print_json,
+    status_text,
+)
 from dataflow.project import Project
 
 if TYPE_CHECKING:
     from dataflow.runs.record import Run
 
 app = typer.Typer(help="Find and read the executed notebooks of runs.", no_args_is_help=True)
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 
 @app.command("list")
@@ -27,8 +34,6 @@ def list_all(
 ) -> None:
     """List runs, the newest first."""
     from dataflow.base.words import seconds_text
-    from dataflow.cli.output import console, messages, new_table, print_json
-    from dataflow.cli.output import status_text as shown
     from dataflow.runs.record import newest_first
 
     project = Project.find()
@@ -53,7 +58,7 @@ def list_all(
             run.run_id[:8],
             run.workflow_id,
             f"{run.started_at:%Y-%m-%d %H:%M}",
-            shown(run.status),
+            status_text(run.status),
             seconds_text(run.seconds),
             ", ".join(path.stem for path in run.notebooks),
         )
@@ -69,7 +74,6 @@ def show(
 ) -> None:
     """Show a run: its steps, parameters, error, and where its executed notebooks are."""
     from dataflow.cli import report
-    from dataflow.cli.output import console, print_error, print_json
     from dataflow.runs.record import find_run
 
     project = Project.find()
@@ -138,7 +142,6 @@ def open_run(
 
 
 def _copy_for_lab(project: Project, run: Run, stage: str, *, keep_data: bool, yes: bool) -> str:
-    from dataflow.cli.output import messages
     from dataflow.services.review import copy_for_lab
     from dataflow.warehouse.development import copy_working_to_development, has_development_copy
 

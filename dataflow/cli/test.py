@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from dataflow.cli.output import Name
 from dataflow.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, ConfigurationError
 from dataflow.project import Project
 
@@ -15,7 +16,7 @@ EXIT_CODES = {0: EXIT_OK, 1: EXIT_FAILED, 4: EXIT_USAGE, 5: EXIT_USAGE}
 
 
 def run_tests(
-    name: Annotated[str, typer.Argument(help="The workflow: its folder's name.")],
+    name: Name,
     pytest_arguments: Annotated[
         list[str] | None,
         typer.Argument(metavar="[-- PYTEST OPTIONS]", help="Handed to pytest: `-- -x -k name`."),

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dataflow.base.words import counted
+from dataflow.cli.output import Json, console, messages, print_json
 from dataflow.errors import ConfigurationError, Problem
 from dataflow.project import Project
 
@@ -18,7 +20,7 @@ def validate(
     dbt: Annotated[
         bool, typer.Option("--dbt", help="Have dbt read its models too; takes some seconds.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Check configuration, notebooks, models and pages; lists everything wrong at once."""
     from dataflow.validation.workflow import Examination, examine_dbt, examine_workflow
@@ -42,14 +44,12 @@ def validate(
         return
     _print(project, found)
     if problems:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise ConfigurationError(f"{count} found", problems=problems, root=project.root)
+        text = f"{counted(len(problems), 'problem')} found"
+        raise ConfigurationError(text, problems=problems, root=project.root)
 
 
 def _print(project: Project, found: dict[str, Examination]) -> None:
     from rich.markup import escape
-
-    from dataflow.cli.output import console, messages
 
     for workflow, one in found.items():
         if not one.problems and workflow != "notebooks":
@@ -65,7 +65,6 @@ def _print(project: Project, found: dict[str, Examination]) -> None:
 
 
 def _print_json(project: Project, found: dict[str, Examination]) -> None:
-    from dataflow.cli.output import print_json
 
     def plain(problem: Problem, severity: str) -> dict[str, Any]:
         where = problem.where(project.root)

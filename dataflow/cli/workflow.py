@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dataflow.cli.output import Json, Name, console, messages, new_table, print_json, status_text
 from dataflow.errors import EXIT_FAILED, ConfigurationError, RunFailed
 from dataflow.project import Project
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, validate and run workflows.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 ASSIGNMENT = re.compile(r"[A-Za-z_][\w.]*=")
 
 
@@ -48,7 +48,6 @@ def _project() -> Project:
 @app.command("list")
 def list_workflows(as_json: Json = False) -> None:
     """List the project's workflows with their schedules and last runs."""
-    from dataflow.cli.output import console, messages, new_table, print_json, status_text
     from dataflow.runs.record import newest_first
     from dataflow.workflows.registry import read_workflows
 
@@ -89,7 +88,7 @@ def _as_json(entry: Any, run: Run | None) -> dict[str, Any]:
 
 @app.command()
 def run(
-    name: Annotated[str, typer.Argument(help="The workflow: its folder's name.")],
+    name: Name,
     parameter: Annotated[
         list[str] | None,
         typer.Option(
@@ -126,7 +125,6 @@ def run(
 ) -> None:
     """Run a workflow now: its notebooks, its dbt models, publish, dashboard."""
     from dataflow.cli import report
-    from dataflow.cli.output import messages, print_json
     from dataflow.workflows.registry import get_workflow
 
     project = _project()
@@ -190,7 +188,6 @@ def _progress(workflow: Workflow) -> Any:
     from rich.markup import escape
 
     from dataflow.base.words import seconds_text
-    from dataflow.cli.output import messages
 
     err = messages()
     begun: dict[str, float] = {}

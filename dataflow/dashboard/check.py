@@ -174,7 +174,7 @@ def _problem(
         f"query {query.name}: {message}",
         query.path,
         query.line + (line - 1 if exact and line else 0),
-        hint or "Mend the query; it is DuckDB's SQL on the exported tables.",
+        hint or "Fix the query; it is DuckDB's SQL on the exported tables.",
     )
 
 

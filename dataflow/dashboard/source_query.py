@@ -145,7 +145,7 @@ def explain(error: Exception) -> tuple[str, int | None, str | None]:
     if guess:
         hint = guess.replace("Candidate bindings:", "The columns are:")
     elif "syntax error" in message:
-        hint = "Mend the SQL; it is DuckDB's."
+        hint = "Fix the SQL; it is DuckDB's."
     return message, int(line[1]) if line else None, hint
 
 

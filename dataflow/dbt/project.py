@@ -20,7 +20,7 @@ from dataflow.errors import ConfigurationError
 from dataflow.project import Project
 from dataflow.workflows.model import Workflow
 
-HINT = "Mend the file dbt names; `dataflow dbt parse` tells whether it is right."
+HINT = "Fix the file dbt names; `dataflow dbt parse` tells whether it is right."
 SUFFIXES = {".sql", ".yml", ".yaml", ".csv", ".md", ".py"}
 PARSED = ("models", "macros", "tests", "seeds", "snapshots", "analyses")
 

@@ -84,7 +84,7 @@ def page_url(project: Project, page: Path) -> str:
 def copy_for_lab(project: Project, run: Run, stage: str) -> LabCopy:
     """Copy the stage's notebook to `notebooks/<workflow>/debug/` with the run's parameters.
 
-    The copy is of the notebook as it is now, not of the executed one: it is to be mended.
+    The copy is of the notebook as it is now, not of the executed one: it is to be fixed.
     Values that came from `${VAR}` are injected as names, and resolved when the cell runs.
 
     Raises:
@@ -123,7 +123,7 @@ def _first_cells(run: Run, stage: str) -> list[Any]:
     about = new_markdown_cell(
         f"**Copy of `{stage}.ipynb` with the parameters of run `{run.run_id[:8]}`** "
         f"({run.started_at:%Y-%m-%d %H:%M} UTC). It reads and writes your development copy of the "
-        f"warehouse. What you mend here, mend in `{stage}.ipynb` too; this file is not kept in git."
+        f"warehouse. What you fix here, fix in `{stage}.ipynb` too; this file is not kept in git."
     )
     # By hand a kernel starts in the notebook's folder; files beside the stage are one up.
     move = new_code_cell(

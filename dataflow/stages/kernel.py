@@ -56,7 +56,7 @@ def rebuild(manager: Any) -> None:
         return
     arguments = json.loads(Path(os.environ[VARIABLE]).read_text("utf-8"))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Dagster's own doing, nothing the author could mend
+        warnings.simplefilter("ignore")  # of Dagster's own doing, nothing the author could fix
         rebuilt = manager.reconstitute_job_context(**arguments)
     rebuilt.log.addFilter(_Scrub())
 

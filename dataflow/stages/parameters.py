@@ -150,7 +150,7 @@ def _read_cell(
     try:
         tree = ast.parse(source)
     except SyntaxError as error:
-        complain(error.lineno or 1, f"not valid Python: {error.msg}", "Mend the parameters cell.")
+        complain(error.lineno or 1, f"not valid Python: {error.msg}", "Fix the parameters cell.")
         return {}
     helps = _comments(source)
     parameters: dict[str, Parameter] = {}
@@ -192,7 +192,7 @@ def _read_cell(
             try:
                 convert(parameter, default)
             except ValueError as error:
-                complain(node.lineno, f"the default of `{name}` {error}", "Mend one of the two.")
+                complain(node.lineno, f"the default of `{name}` {error}", "Fix one of the two.")
                 continue
         if name in parameters:
             first = parameters[name].line

@@ -124,7 +124,7 @@ def _syntax_problems(path: Path, number: int, cell: Any) -> list[Problem]:
         return []
     return [
         Problem(f"cell {number}, line {error.lineno}: not valid Python: {error.msg}", path,
-                hint="Mend the cell; `ruff check` of the notebook shows more.")
+                hint="Fix the cell; `ruff check` of the notebook shows more.")
     ]  # fmt: skip
 
 

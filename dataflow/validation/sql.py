@@ -177,7 +177,7 @@ def _statement_problems(
     except duckdb.Error as error:
         message, line, hint = explain(error)
         yield Problem(
-            f"not valid SQL: {message}", path, line, hint or "Mend the SQL; it is DuckDB's."
+            f"not valid SQL: {message}", path, line, hint or "Fix the SQL; it is DuckDB's."
         )
         return
     kinds = [statement.type.name for statement in statements]

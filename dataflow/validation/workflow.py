@@ -126,7 +126,7 @@ def _module_problems(folder: Path) -> list[Problem]:
         except (SyntaxError, ValueError) as error:
             line = getattr(error, "lineno", None)
             message = getattr(error, "msg", str(error))
-            problems.append(Problem(f"not valid Python: {message}", path, line, "Mend the file."))
+            problems.append(Problem(f"not valid Python: {message}", path, line, "Fix the file."))
     return problems
 
 

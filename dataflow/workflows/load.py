@@ -90,10 +90,10 @@ def _in_words(file: YamlFile, detail: Any) -> Problem:
     given = detail["input"]
     if isinstance(given, (dict, list, BaseModel)):
         given = type(given).__name__
-    return file.problem(f"`{shown}`: {detail['msg']}, not {given!r}", location, _mend(kind))
+    return file.problem(f"`{shown}`: {detail['msg']}, not {given!r}", location, _fix(kind))
 
 
-def _mend(kind: str) -> str:
+def _fix(kind: str) -> str:
     """What to write in place of a value of the wrong kind; `kind` is pydantic's name for it."""
     if kind.startswith("list"):
         return "Write a list: `[a, b]`, or one `- a` a line."

@@ -214,4 +214,4 @@ def _import_hint(error: BaseException, workflow: Workflow) -> str | None:
         return None
     if (workflow.folder / f"{error.name}.py").is_file():
         return f"Write `from .{error.name} import …`: it lies in the workflow's folder."
-    return f"Install what brings `{error.name}`, or mend the name."
+    return f"Install what brings `{error.name}`, or fix the name."

@@ -96,7 +96,7 @@ def test_the_stage_can_be_tried_again_with_the_runs_parameters_and_data(lab, cap
     with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
         client.execute()
 
-    # Mended, it goes on with the run's table, the file beside the stage, and the secret.
+    # Fixed, it goes on with the run's table, the file beside the stage, and the secret.
     notebook.cells[-1].source = notebook.cells[-1].source.replace("/ by", "/ (by or 1)")
     client.execute()
     assert notebook.cells[-1].outputs[0].text == "2.0 kg co\n"

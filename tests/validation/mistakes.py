@@ -29,13 +29,13 @@ class Mistake:
         name: what is wrong, in words.
         change: puts it into the project.
         where: the place that has to be named.
-        mend: what has to be said about mending it.
+        fix: what has to be said about fixing it.
     """
 
     name: str
     change: Change
     where: str
-    mend: str
+    fix: str
 
 
 def text(path: str, old: str, new: str) -> Change:
@@ -169,13 +169,13 @@ NOTEBOOKS = [
     Mistake("not UTF-8", whole(INGEST, b"\xff\xfe"), INGEST, "JupyterLab"),
     Mistake("merge marks in the file", text(INGEST, '  {\n   "cell_type"', '<<<<<<< HEAD\n  {\n   "cell_type"'), INGEST, "nbdime mergetool"),
     Mistake("merge marks in a cell", cell(3, "a = 1\n<<<<<<< local\nb = 2\n=======\nb = 3\n>>>>>>> remote"), "cell 3, line 2", "nbdime mergetool"),
-    Mistake("a syntax error", cell(3, "a = 1\nif a\n    b = 2"), "cell 3, line 2", "Mend the cell"),
-    Mistake("a bracket left open", cell(4, "print((1)"), "cell 4, line 1", "Mend the cell"),
+    Mistake("a syntax error", cell(3, "a = 1\nif a\n    b = 2"), "cell 3, line 2", "Fix the cell"),
+    Mistake("a bracket left open", cell(4, "print((1)"), "cell 4, line 1", "Fix the cell"),
     Mistake("code in the parameters cell", cell(2, "least: int = 0\nprint(least)"), "cell 2, line 2", "assignments only"),
     Mistake("a computed default", cell(2, "least: int = 1 + len('a')"), "cell 2, line 1", "compute in later cells"),
-    Mistake("a default of another type", cell(2, "least: int = 'two'"), "cell 2, line 1", "Mend one of the two"),
+    Mistake("a default of another type", cell(2, "least: int = 'two'"), "cell 2, line 1", "Fix one of the two"),
     Mistake("an unknown type", cell(2, "least: DataFrame = 0"), "cell 2, line 1", "Use str, int"),
-    Mistake("a syntax error in the parameters cell", cell(2, "least: int ="), "cell 2, line 1", "Mend the"),
+    Mistake("a syntax error in the parameters cell", cell(2, "least: int ="), "cell 2, line 1", "Fix the"),
     Mistake("a parameter assigned twice", cell(2, "least: int = 1\nleast: int = 2"), "cell 2, line 2", "Keep one of them"),
     Mistake("two parameters cells", notebook(second_parameters), "cells 2, 3", "Keep one of them"),
     Mistake("a parameters cell that is text", notebook(markdown_parameters), "cell 2", "Tag a code cell"),
@@ -186,7 +186,7 @@ NOTEBOOKS = [
     Mistake("a notebook without a kernel", notebook(lambda nb: nb.metadata.pop("kernelspec")), INGEST, "choose the kernel"),
     Mistake("a secret in a saved output", saved_output(f"token is {SECRET}\n"), "cell 4", "nbstripout --keep-id ingest.ipynb"),
     Mistake("a secret in the code", cell(4, f"token = {SECRET!r}"), "cell 4", 'resolve("${LAB_TOKEN}")'),
-    Mistake("a module with a syntax error", whole("notebooks/lab/scales.py", "a = 1\nb = = 2\n"), "notebooks/lab/scales.py:2", "Mend the file"),
+    Mistake("a module with a syntax error", whole("notebooks/lab/scales.py", "a = 1\nb = = 2\n"), "notebooks/lab/scales.py:2", "Fix the file"),
 ]  # fmt: skip
 
 NAMES = [
@@ -201,7 +201,7 @@ NAMES = [
 ]  # fmt: skip
 
 SQL = [
-    Mistake("a model that is not SQL", whole(MART, "select id\nfrm lab\n"), f"{MART}:2", "Mend the SQL"),
+    Mistake("a model that is not SQL", whole(MART, "select id\nfrm lab\n"), f"{MART}:2", "Fix the SQL"),
     Mistake("a model with an unknown ref", text(MART, "stg_lab__good", "stg_lab__god"), f"{MART}:3", "Did you mean `stg_lab__good`"),
     Mistake("a model with an unknown source", whole(MART, "select 1\nfrom {{ source('lav', 'good') }}"), f"{MART}:2", "Did you mean `lab`"),
     Mistake("a model with an unknown table", whole(MART, "select 1 from {{ source('lab', 'gud') }}"), f"{MART}:1", "`good`"),
@@ -217,7 +217,7 @@ SQL = [
         "dbt/models/lab/_lab__sources.yml:7",
         "Did you mean `not_null`",
     ),
-    Mistake("a source query that is not SQL", whole(QUERY, "selct * from lab.weights"), f"{QUERY}:1", "Mend the SQL"),
+    Mistake("a source query that is not SQL", whole(QUERY, "selct * from lab.weights"), f"{QUERY}:1", "Fix the SQL"),
     Mistake("a source query that creates", whole(QUERY, "create table a as select 1"), f"{QUERY}:1", "One file makes one table"),
     Mistake("two source queries in a file", whole(QUERY, "select 1;\nselect 2"), f"{QUERY}:1", "One file makes one table"),
 ]  # fmt: skip
@@ -225,7 +225,7 @@ SQL = [
 PAGES = [
     Mistake("a table that nothing exports", text(PAGE, "lab.weights", "lab.weigths"), f"{PAGE}:5", "Did you mean lab.weights"),
     Mistake("a column that is not there", text(PAGE, "id, weight", "id, wheight"), f"{PAGE}:4", "weight"),
-    Mistake("a query that is not SQL", text(PAGE, "where weight", "were weight"), f"{PAGE}:6", "Mend the SQL"),
+    Mistake("a query that is not SQL", text(PAGE, "where weight", "were weight"), f"{PAGE}:6", "Fix the SQL"),
     Mistake("a query that refers to itself", text(PAGE, "from lab.weights", "from ${heavy}"), f"{PAGE}:4", "Break the circle"),
     Mistake("an empty query", text(PAGE, "select id, weight\nfrom lab.weights\nwhere weight > 1\n", "\n"), PAGE, "Write a SELECT"),
     Mistake("a query called like a language", text(PAGE, "```sql heavy", "```sql python"), f"{PAGE}:3", "Use letters, digits"),

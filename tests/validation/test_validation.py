@@ -1,4 +1,4 @@
-"""A corpus of mistakes: each one is named with its place and its mend, and changes no file."""
+"""A corpus of mistakes: each one is named with its place and its fix, and changes no file."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def files_of(root: Path) -> dict[str, str]:
     }
 
 
-def assert_explained(error: str, where: str, mend: str) -> None:
+def assert_explained(error: str, where: str, fix: str) -> None:
     """The text names the place, says what to do, and is no traceback."""
     flat = " ".join(error.split())
     assert where in flat, error
-    assert mend in flat, error
+    assert fix in flat, error
     assert "→" in error, "a hint says what to do next"
     assert "Traceback" not in error
     assert "fault of DATAFLOW" not in error
@@ -57,7 +57,7 @@ def test_the_right_project_is_right(lab: Project, capsys):
         for mistake in several
     ],
 )
-def test_a_mistake_is_named_with_its_place_and_its_mend(lab: Project, capsys, mistake: Mistake):
+def test_a_mistake_is_named_with_its_place_and_its_fix(lab: Project, capsys, mistake: Mistake):
     mistake.change(lab)
     before = files_of(lab.root)
 
@@ -65,7 +65,7 @@ def test_a_mistake_is_named_with_its_place_and_its_mend(lab: Project, capsys, mi
 
     error = capsys.readouterr().err
     assert code == EXIT_USAGE, error
-    assert_explained(error, mistake.where, mistake.mend)
+    assert_explained(error, mistake.where, mistake.fix)
     assert mistakes.SECRET not in error
     assert files_of(lab.root) == before
 
@@ -97,14 +97,14 @@ CALLS = {
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_a_wrong_call_says_what_to_do(lab: Project, capsys, call):
-    arguments, mend = call
+    arguments, fix = call
     before = files_of(lab.root)
 
     code = run(arguments)
 
     error = capsys.readouterr().err
     assert code == EXIT_USAGE, error
-    assert_explained(error, "error:", mend)
+    assert_explained(error, "error:", fix)
     assert files_of(lab.root) == before
 
 
@@ -134,7 +134,7 @@ def test_outside_of_a_project_the_command_says_what_a_project_is(tmp_path, monke
 
 
 @pytest.mark.parametrize(
-    ("change", "where", "mend"),
+    ("change", "where", "fix"),
     [
         (mistakes.saved_output("1 row\n"), "cell 4: outputs are saved", "nbstripout --keep-id"),
         (mistakes.cell(3, "least = 1", tags=["injected-parameters"]), "cell 3", "Delete the cell"),
@@ -143,14 +143,14 @@ def test_outside_of_a_project_the_command_says_what_a_project_is(tmp_path, monke
         (mistakes.more("notebooks/other/a.ipynb", "{}"), "notebooks/other", "Add a config.yaml"),
     ],
 )
-def test_what_works_but_should_be_otherwise_is_a_warning(lab, capsys, change, where, mend):
+def test_what_works_but_should_be_otherwise_is_a_warning(lab, capsys, change, where, fix):
     change(lab)
 
     assert run(["workflow", "validate"]) == EXIT_OK
 
     out, err = capsys.readouterr()
     assert "✓ lab" in out
-    assert_explained(err, where, mend)
+    assert_explained(err, where, fix)
     assert "warning:" in err
 
 
@@ -191,5 +191,5 @@ def test_with_dbt_what_only_dbt_can_read_is_named_too(lab: Project, capsys):
     assert run(["workflow", "validate", "--dbt"]) == EXIT_USAGE
 
     error = capsys.readouterr().err
-    assert_explained(error, f"{mistakes.MART}:2", "Mend the file")
+    assert_explained(error, f"{mistakes.MART}:2", "Fix the file")
     assert "RuntimeWarning" not in error

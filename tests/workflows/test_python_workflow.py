@@ -167,7 +167,7 @@ def test_a_job_with_what_a_run_would_leave_out_is_refused(
             "AttributeError",
             None,
         ),
-        ("def broken(:\n", {}, "dagster_job.py:1", "not valid Python", "Mend"),
+        ("def broken(:\n", {}, "dagster_job.py:1", "not valid Python", "Fix"),
         (
             "from .parts import missing\n",
             {"parts": "x = 1\n\nraise ValueError('not today')\n"},
