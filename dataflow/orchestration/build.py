@@ -12,7 +12,7 @@ import dagster as dg
 import yaml
 
 from dataflow.dashboard.paths import has_sources
-from dataflow.orchestration import names
+from dataflow.orchestration import dagster_names as names
 from dataflow.orchestration.dashboard import dashboard_asset, published_asset
 from dataflow.orchestration.executor import run_executor
 from dataflow.orchestration.kinds import steps_of

@@ -8,7 +8,7 @@ from dataflow.base.addresses import service_url
 from dataflow.dashboard.refresh import refresh_dashboard
 from dataflow.dbt.project import model_keys
 from dataflow.errors import DataflowError
-from dataflow.orchestration import names
+from dataflow.orchestration import dagster_names as names
 from dataflow.orchestration.selection import refuse_unpassed
 from dataflow.orchestration.step import recorded_step
 from dataflow.orchestration.steps import WorkflowSteps

@@ -8,7 +8,7 @@ from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, dbt_
 
 from dataflow.dbt.build import building
 from dataflow.dbt.project import read_manifest, selection_of, workflow_of
-from dataflow.orchestration import names
+from dataflow.orchestration import dagster_names as names
 from dataflow.orchestration.step import recorded_step
 from dataflow.orchestration.steps import WorkflowSteps
 

@@ -15,7 +15,7 @@ import dagster as dg
 from dagster._core.errors import raise_execution_interrupts
 
 from dataflow.base.guardian import guarded
-from dataflow.orchestration import names
+from dataflow.orchestration import dagster_names as names
 from dataflow.orchestration.instance import share_instance
 from dataflow.orchestration.live import tell
 from dataflow.orchestration.step import INTERRUPTS, git_state, parameters_of

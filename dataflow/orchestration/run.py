@@ -12,10 +12,10 @@ from typing import Any
 
 from dataflow.base.process import this_process
 from dataflow.errors import ConfigurationError, RunFailed
+from dataflow.orchestration.dagster_names import step_of
 from dataflow.orchestration.instance import open_instance
 from dataflow.orchestration.kinds import steps_of
 from dataflow.orchestration.live import TERMINAL_VARIABLE
-from dataflow.orchestration.names import step_of
 from dataflow.orchestration.selection import select
 from dataflow.orchestration.steps import Values, WorkflowSteps
 from dataflow.project import ROOT_VARIABLE, Project

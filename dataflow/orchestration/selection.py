@@ -13,7 +13,7 @@ from typing import Any
 
 from dataflow.base.words import nearest
 from dataflow.errors import ConfigurationError
-from dataflow.orchestration import names
+from dataflow.orchestration import dagster_names as names
 from dataflow.orchestration.steps import StepInfo, WorkflowSteps
 from dataflow.project import Project
 from dataflow.runs.record import ENDED_WELL, newest_first

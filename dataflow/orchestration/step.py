@@ -13,8 +13,8 @@ from typing import Any
 import dagster as dg
 
 from dataflow.orchestration.clean import cleaned_error, keep_clean
+from dataflow.orchestration.dagster_names import step_of
 from dataflow.orchestration.live import tell
-from dataflow.orchestration.names import step_of
 from dataflow.orchestration.notebooks.config_schema import from_config
 from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.project import Project

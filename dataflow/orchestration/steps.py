@@ -16,7 +16,7 @@ from dataflow.base.words import nearest
 from dataflow.dashboard.paths import has_sources
 from dataflow.dbt.project import has_models, model_keys
 from dataflow.errors import ParameterError, Problem
-from dataflow.orchestration import names
+from dataflow.orchestration import dagster_names as names
 from dataflow.orchestration.code_version import dashboard_version, models_version, publish_version
 from dataflow.project import Project
 from dataflow.workflows.model import Workflow

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from dataflow.base.words import nearest
 from dataflow.errors import ConfigurationError, Problem
 from dataflow.project import Project
-from dataflow.workflows.names import workflow_id_problem
+from dataflow.workflows.ids import workflow_id_problem
 
 TEMPLATES = Path(__file__).parent / "template"
 DEFAULT = "minimal"

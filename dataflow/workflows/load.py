@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from dataflow.base.words import nearest
 from dataflow.errors import Problem
+from dataflow.workflows.ids import STEPS_THAT_FOLLOW, workflow_id_problem
 from dataflow.workflows.model import (
     Stage,
     StageSection,
@@ -18,7 +19,6 @@ from dataflow.workflows.model import (
     WorkflowConfig,
     WorkflowSection,
 )
-from dataflow.workflows.names import STEPS_THAT_FOLLOW, workflow_id_problem
 from dataflow.workflows.python_workflow import JOB_FILE, PythonWorkflow
 from dataflow.workflows.yaml_file import Location, YamlFile, read_yaml
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from dataflow.errors import ConfigurationError, Problem
 from dataflow.project import ROOT_VARIABLE, Project
+from dataflow.workflows.ids import STEPS_THAT_FOLLOW
 from dataflow.workflows.model import Workflow
-from dataflow.workflows.names import STEPS_THAT_FOLLOW
 from dataflow.workflows.registration import Registration, forget_registrations, registrations
 
 JOB_FILE = "dagster_job.py"  # with it, a workflow is written in Python

@@ -19,6 +19,13 @@ from repository import REPOSITORY
 
 from dataflow.cli.main import app
 from dataflow.project import Project
+from dataflow.workflows.model import (
+    Ingestion,
+    IngestionSource,
+    StageSection,
+    Transformation,
+    WorkflowSection,
+)
 
 ROOT = REPOSITORY.root
 PAGES = pages(ROOT)
@@ -108,6 +115,14 @@ def test_a_page_names_no_command_that_does_not_exist(page: Path):
                 wrong.append("dataflow " + " ".join(words))
 
     assert wrong == []
+
+
+def test_every_key_of_a_configuration_is_explained():
+    text = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    sections = (WorkflowSection, StageSection, Ingestion, IngestionSource, Transformation)
+    keys = {key for section in sections for key in section.model_fields}
+
+    assert [key for key in sorted(keys) if f"`{key}`" not in text] == []
 
 
 def test_messages_that_a_page_explains_are_messages_of_the_code():

@@ -15,7 +15,7 @@ import yaml
 from projects import REPOSITORY, Workflow, dataflow, make_project
 
 from dataflow.orchestration.build import BROKEN_TAG, build_definitions
-from dataflow.orchestration.names import check_name
+from dataflow.orchestration.dagster_names import check_name
 from dataflow.project import Project
 from dataflow.validation.workflow import examine_workflow, stray_folders
 from dataflow.workflows.registry import read_workflows

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from dataflow.errors import DataflowError
-from dataflow.orchestration import names
+from dataflow.orchestration import dagster_names as names
 from dataflow.orchestration.live import LiveOutput
 from dataflow.orchestration.notebooks.config_schema import config_schema, from_config
 from dataflow.orchestration.notebooks.results import (

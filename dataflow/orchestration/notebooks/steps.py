@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from dataflow.errors import ParameterError
-from dataflow.orchestration import names
+from dataflow.orchestration import dagster_names as names
 from dataflow.orchestration.code_version import stage_version
 from dataflow.orchestration.steps import StepInfo, Values, WorkflowSteps
 from dataflow.stages.display import plain

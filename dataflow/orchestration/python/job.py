@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from dataflow.orchestration import names
+from dataflow.orchestration import dagster_names as names
 from dataflow.orchestration.python.op import op_step, summary
 from dataflow.orchestration.python.steps import PythonSteps, last_nodes, tables_name
 from dataflow.orchestration.step import recorded_step

@@ -17,8 +17,8 @@ import psutil
 
 from dataflow.base.guardian import RUN_VARIABLE, STEP_VARIABLE
 from dataflow.base.process import kill_carrying, started_by
-from dataflow.orchestration.names import step_of
-from dataflow.orchestration.python.output import OpOutput, logged
+from dataflow.orchestration.dagster_names import step_of
+from dataflow.orchestration.python.op_output import OpOutput, logged
 from dataflow.orchestration.step import parameters_of, recorded_step
 from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.project import ROOT_VARIABLE, Project

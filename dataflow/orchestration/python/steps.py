@@ -8,7 +8,7 @@ from typing import Any
 
 from dataflow.dbt.project import has_models, models_of, read_manifest
 from dataflow.errors import ConfigurationError, Problem
-from dataflow.orchestration import names
+from dataflow.orchestration import dagster_names as names
 from dataflow.orchestration.code_version import job_version
 from dataflow.orchestration.steps import StepInfo, Values, WorkflowSteps
 from dataflow.shared.config import read_variables_of

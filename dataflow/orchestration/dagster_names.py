@@ -6,14 +6,12 @@ import hashlib
 import re
 from collections.abc import Iterable
 
+from dataflow.workflows.ids import STEPS_THAT_FOLLOW, workflow_id_problem
 from dataflow.workflows.model import Stage, Workflow
-from dataflow.workflows.names import workflow_id_problem
 
 ADDRESS = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+", re.ASCII)
 
-PUBLISH = "publish"
-DASHBOARD = "dashboard"
-DBT = "dbt"
+DBT, PUBLISH, DASHBOARD = STEPS_THAT_FOLLOW
 JOB = "job"  # the ops of a Python workflow
 TABLES = "tables"  # its last op, which tells Dagster of the tables that the others made
 
