@@ -46,7 +46,7 @@ def served(project: Project) -> Iterator[str]:
     """Serve the project's dashboards on a free port; gives the address."""
     import uvicorn
 
-    from dataflow.services.dashboards import create_app
+    from dataflow.services.evidence_web import create_app
 
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))

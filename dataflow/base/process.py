@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,25 @@ def started_by(pid: int, before: Iterable[psutil.Process] = ()) -> list[psutil.P
     except psutil.Error:
         return []
     return [*children, *(below for child in children for below in started_by(child.pid))]
+
+
+@contextlib.contextmanager
+def signals_as_interrupt(*signals: signal.Signals) -> Iterator[None]:
+    """Let `signals` end the block as Ctrl-C does; in other threads than the main one none arrive."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = {number: signal.signal(number, interrupt) for number in signals}
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _boot() -> str | None:

@@ -99,7 +99,7 @@ def status(
 
     from dataflow.cli.output import console, messages, new_table, print_json
     from dataflow.services import control
-    from dataflow.services.workflows import broken_workflows
+    from dataflow.services.dagster import broken_workflows
 
     project = Project.find()
     found = [control.status(project, service) for service in _services(name)]
@@ -143,11 +143,11 @@ def logs(
     import time
 
     from dataflow.services.logs import Follower, last_lines
-    from dataflow.services.model import services_folder
+    from dataflow.services.state import log_file
 
     project = Project.find()
     services = _services(name)
-    paths = {s.name: services_folder(project) / f"{s.name}.log" for s in services}
+    paths = {service.name: log_file(project, service.name) for service in services}
     present = {service: path for service, path in paths.items() if path.exists()}
     if not present and not follow:
         raise ServiceError(
@@ -172,9 +172,9 @@ def logs(
 
 
 def _services(name: ServiceName, port: int | None = None, dev: bool = False) -> list[Service]:
-    from dataflow.services.catalog import chosen
+    from dataflow.services.catalog import SERVICES
 
-    services = chosen(name.value)
+    services = list(SERVICES.values()) if name == ServiceName.all else [SERVICES[name.value]]
     if port is not None and len(services) > 1:
         raise ConfigurationError(
             "--port is for a single service", hint="Start them one by one to choose their ports."

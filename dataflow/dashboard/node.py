@@ -36,13 +36,12 @@ class Node:
     npm: tuple[str, ...]
     version: str
 
-    def environment(self, **extra: str) -> dict[str, str]:
-        """The environment for a Node program: this Node first on the path, nothing phones home.
+    def variables(self) -> dict[str, str | None]:
+        """What a Node program is to have in its environment, None what it is not to have.
 
-        Args:
-            extra: further variables, which win.
+        This Node is first on the path, and nothing phones home.
         """
-        quiet = {
+        return {
             "PATH": os.pathsep.join([str(self.path.parent), os.environ.get("PATH", "")]),
             "SEND_ANONYMOUS_USAGE_STATS": "no",
             "STORYBOOK_DISABLE_TELEMETRY": "1",
@@ -50,10 +49,14 @@ class Node:
             "npm_config_fund": "false",
             "npm_config_update_notifier": "false",
             "NO_COLOR": "1",
+            # It would win over NO_COLOR and put escape codes into the build's log.
+            "FORCE_COLOR": None,
         }
-        # FORCE_COLOR would win over NO_COLOR and put escape codes into the build's log.
-        kept = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"}
-        return {**kept, **quiet, **extra}
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        """This process's environment with `variables`, and with `extra`, which win."""
+        wanted = {**os.environ, **self.variables(), **extra}
+        return {name: value for name, value in wanted.items() if value is not None}
 
 
 def find_node(project: Project) -> Node:

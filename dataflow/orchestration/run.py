@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dataflow.base.process import this_process
+from dataflow.base.process import signals_as_interrupt, this_process
 from dataflow.errors import ConfigurationError, RunFailed
 from dataflow.orchestration.dagster_names import step_of
 from dataflow.orchestration.instance import open_instance
@@ -127,7 +126,7 @@ def run_workflow(
     instance = open_instance(project, quiet=True)
     try:
         end_lost_runs(instance)
-        with _sigterm_as_interrupt():
+        with signals_as_interrupt(signal.SIGTERM):
             run_id = _execute(project, plan, instance, on_event or (lambda event: None))
     finally:
         instance.dispose()
@@ -188,21 +187,3 @@ def _in_our_words(event: Any) -> StepEvent | None:
     }
     kind = kinds.get(event.event_type_value)
     return StepEvent(kind, step, event.message or "") if kind else None
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end a run as Ctrl-C does, with its state on disk."""
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread: no signals here
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -14,20 +14,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from filelock import FileLock
+
 from dataflow.base.guardian import RUN_VARIABLE, STEP_VARIABLE
 from dataflow.base.process import started_at
 from dataflow.errors import ServiceError
 from dataflow.project import ROOT_VARIABLE, Project
 from dataflow.services.logs import last_lines, new_log, without_colours
-from dataflow.services.model import Service, services_folder
-from dataflow.services.ports import is_healthy, require_free
-from dataflow.services.processes import (
+from dataflow.services.model import Service
+from dataflow.services.ports import holder, is_free, is_healthy
+from dataflow.services.state import (
     MARK_VARIABLE,
-    is_alive,
-    kill_marked,
-    marked,
+    ServiceState,
+    forget,
+    log_file,
+    read_state,
+    services_folder,
+    state_file,
+    write_state,
 )
-from dataflow.services.state import ServiceState, forget, read_state, state_file, write_state
 from dataflow.services.supervise import Job
 
 HEALTHY_SECONDS = 180.0  # until a service answers
@@ -98,56 +103,65 @@ def launch(
         ServiceError: the port is taken, or it already runs in another way than asked for.
         ConfigurationError: the project is not fit for it.
     """
-    folder = services_folder(project)
     path = state_file(project, service.name)
-    with _alone(project, service):
+    with _only_one(project, service):
         state = read_state(path)
-        if state is not None and is_alive(state.pid, state.mark):
-            _require_same(service, state, port, dev)
+        if state is not None and state.is_alive():
+            if dev != state.dev or port not in (None, state.port):
+                kind = "its development server" if state.dev else service.title
+                raise ServiceError(
+                    f"{kind} already runs on port {state.port}",
+                    hint=f"Use that, or stop it first: dataflow service stop {service.name}",
+                )
             return Start(service, state, already=True)
         if state is not None:
-            kill_marked(state.mark)  # what a killed one left behind
-        chosen = service.port if port is None else port
-        require_free(service, chosen)
-        plan = service.prepare(project, chosen, dev)
-        log = folder / f"{service.name}.log"
+            state.kill()  # what a killed one left behind
+        port = port or service.port
+        _require_free(service, port)
+        plan = service.prepare(project, port, dev)
+        log = log_file(project, service.name)
         new_log(log)
-        mark = f"{service.name}-{uuid.uuid4().hex}"
-        job = Job(plan, mark, str(path), str(log), tied)
+        job = Job(plan, f"{service.name}-{uuid.uuid4().hex}", str(path), str(log), tied)
         process = _spawn(project, job)
         state = ServiceState(
             service=service.name,
             pid=process.pid,
             created=started_at(process.pid) or time.time(),
-            port=chosen,
+            port=port,
             url=plan.url,
             health=plan.health,
             log=str(log),
-            mark=mark,
+            mark=job.mark,
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
             dev=dev,
         )
         write_state(path, state)
-        _hand_over(process, job)
+        # It begins when it has its job: now that its state is there for it to change.
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it died at once; waiting for it tells so
+            process.stdin.write(job.dumps() + "\n")
+            process.stdin.flush()
+            if not tied:
+                process.stdin.close()
     return Start(service, state, note=plan.note, process=process)
 
 
 @contextlib.contextmanager
-def _alone(project: Project, service: Service) -> Iterator[None]:
+def _only_one(project: Project, service: Service) -> Iterator[None]:
     """Let no other start or stop of this service go on in the block."""
-    from filelock import FileLock
-
     with FileLock(services_folder(project) / f"{service.name}.lock"):
         yield
 
 
-def _require_same(service: Service, state: ServiceState, port: int | None, dev: bool) -> None:
-    if (port is None or port == state.port) and dev == state.dev:
+def _require_free(service: Service, port: int) -> None:
+    if is_free(port):
         return
-    kind = "its development server" if state.dev else service.title
+    other = next((p for p in range(port + 1, min(port + 100, 65535)) if is_free(p)), None)
+    hint = "Stop that process first"
+    if other is not None:
+        hint += f", or use another port: dataflow service start {service.name} --port {other}"
     raise ServiceError(
-        f"{kind} already runs on port {state.port}",
-        hint=f"Use that, or stop it first: dataflow service stop {service.name}",
+        f"port {port}, where {service.title} listens, is taken by {holder(port)}", hint=f"{hint}."
     )
 
 
@@ -176,15 +190,6 @@ def _spawn(project: Project, job: Job) -> subprocess.Popen[str]:
         )
 
 
-def _hand_over(process: subprocess.Popen[str], job: Job) -> None:
-    assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # it died at once; waiting for it tells so
-        process.stdin.write(job.dumps() + "\n")
-        process.stdin.flush()
-        if not job.tied:
-            process.stdin.close()
-
-
 def wait_until_healthy(start: Start, seconds: float = HEALTHY_SECONDS) -> None:
     """Wait until a service answers.
 
@@ -199,11 +204,7 @@ def wait_until_healthy(start: Start, seconds: float = HEALTHY_SECONDS) -> None:
 
 
 def is_ready(start: Start) -> bool:
-    """Whether a service answers.
-
-    Raises:
-        ServiceError: it ended; with the last lines of its log.
-    """
+    """Whether a service answers; raises as `require_alive`."""
     require_alive(start)
     return is_healthy(start.state.port, start.state.health)
 
@@ -216,7 +217,7 @@ def require_alive(start: Start) -> None:
     """
     if start.process is not None:
         start.process.poll()  # or it would stay as a zombie
-    if not is_alive(start.state.pid, start.state.mark):
+    if not start.state.is_alive():
         raise failure(start, "ended")
 
 
@@ -237,27 +238,21 @@ def stop(project: Project, service: Service) -> bool:
     is being started just now is stopped as soon as it was.
     """
     path = state_file(project, service.name)
-    with _alone(project, service):
+    with _only_one(project, service):
         state = read_state(path)
         if state is None:
             path.unlink(missing_ok=True)
             return False
-        ran = is_alive(state.pid, state.mark)
+        ran = state.is_alive()
         if ran:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(state.pid, signal.SIGTERM)
             deadline = time.monotonic() + STOP_SECONDS
-            while is_alive(state.pid, state.mark) and time.monotonic() < deadline:
+            while state.is_alive() and time.monotonic() < deadline:
                 time.sleep(0.1)
-        killed = kill_marked(state.mark)
+        killed = state.kill()
         forget(path, state.mark)
         return ran or killed > 0
-
-
-def stop_now(state: ServiceState, project: Project) -> None:
-    """Kill a service at once: somebody asked twice."""
-    kill_marked(state.mark)
-    forget(state_file(project, state.service), state.mark)
 
 
 def status(project: Project, service: Service) -> Status:
@@ -265,11 +260,11 @@ def status(project: Project, service: Service) -> Status:
     state = read_state(state_file(project, service.name))
     if state is None:
         return Status(service.name, "stopped", None, 0)
-    processes = len(marked(state.mark))
-    if is_alive(state.pid, state.mark):
-        answers = is_healthy(state.port, state.health)
-        return Status(service.name, "running" if answers else "starting", state, processes)
-    return Status(service.name, "failed" if state.ended else "killed", state, processes)
+    if state.is_alive():
+        answer = "running" if is_healthy(state.port, state.health) else "starting"
+    else:
+        answer = "failed" if state.ended else "killed"
+    return Status(service.name, answer, state, len(state.processes()))
 
 
 def restart(project: Project, service: Service, port: int | None = None) -> Start:

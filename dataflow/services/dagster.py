@@ -1,5 +1,8 @@
 """Dagster for operators: its web pages, and the daemon that runs schedules.
 
+`python -m dataflow.services.dagster` cancels the runs that Dagster has under way, as *Terminate*
+does, when the service is to end: a signal alone would make them failures, which start again.
+
 Not by `dagster dev`: that looks at its programs every five seconds only, ends with exit code
 0 when one of them dies, and waits for the runs in hand to finish before it stops.
 """
@@ -10,7 +13,9 @@ import json
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
+from typing import Any
 
 from dataflow.base.addresses import HOST, local_url
 from dataflow.project import Project
@@ -18,9 +23,10 @@ from dataflow.services.model import Command, Plan
 
 MODULE = "dataflow.definitions"
 LOCATION = "dataflow"
+CANCEL_SECONDS = 20.0  # for work in hand to note its own end
 
 
-def prepare(project: Project, port: int) -> Plan:
+def prepare(project: Project, port: int, dev: bool) -> Plan:
     """Make Dagster ready to start: its instance, and dbt's manifest.
 
     The code server loads the project once, for the web server and the daemon both, and loads
@@ -67,9 +73,69 @@ def prepare(project: Project, port: int) -> Plan:
             root,
             environment,
             ready_socket=str(socket),
-            before_end=[*python, "dataflow.services.dagster_cancel"],
+            before_end=[*python, "dataflow.services.dagster"],
         ),
         Command("daemon", daemon, root, environment),
         Command("web server", web, root, environment),
     ]
     return Plan(commands, local_url(port), "/server_info", remove=str(folder))
+
+
+def broken_workflows(project: Project) -> dict[str, str]:
+    """The workflows that Dagster goes on without, each with the first of its problems.
+
+    Nothing of theirs is executed.
+    """
+    from dataflow.validation.workflow import examine_workflow
+    from dataflow.workflows.registry import workflow_folders
+
+    project.load_environment()
+    found = {}
+    for folder in workflow_folders(project):
+        if problems := examine_workflow(project, folder, execute=False).problems:
+            found[folder.name] = f"{problems[0].where(project.root)}: {problems[0].message}"
+    return found
+
+
+def cancel_runs(instance: Any, seconds: float = CANCEL_SECONDS) -> list[str]:
+    """Cancel the runs that the code server started, and wait for their ends.
+
+    Runs from the command line are another process's, and queued ones have not begun.
+
+    Returns:
+        The ids of the runs that were cancelled.
+    """
+    found = _under_way(instance)
+    for run in found:
+        try:
+            instance.run_launcher.terminate(run.run_id)
+        except Exception as error:  # its server is gone; the run's end is noted below
+            print(f"run {run.run_id} could not be told to end: {error}")
+    deadline = time.monotonic() + seconds
+    while (left := _under_way(instance)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    for run in left:  # its process is killed next
+        instance.report_run_canceled(run, message="The service ended before the run did.")
+    return [run.run_id for run in found]
+
+
+def _under_way(instance: Any) -> list[Any]:
+    from dagster import DagsterRunStatus, RunsFilter
+    from dagster._core.storage.tags import GRPC_INFO_TAG
+
+    statuses = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+    runs = instance.get_runs(RunsFilter(statuses=statuses))
+    return [run for run in runs if GRPC_INFO_TAG in run.tags]
+
+
+def main() -> None:
+    """Cancel the runs of the project that the environment names."""
+    from dataflow.orchestration.instance import open_instance
+
+    with open_instance(Project.find(), quiet=True) as instance:
+        for run_id in cancel_runs(instance):
+            print(f"dataflow: run {run_id} was cancelled, since the service ends")
+
+
+if __name__ == "__main__":
+    main()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import sys
-from urllib.parse import urlsplit
+from pathlib import Path
 
-from dataflow.base.addresses import HOST, local_url, public_url
+from dataflow.base.addresses import HOST, local_url
+from dataflow.dashboard.paths import build_folder, data_folder
 from dataflow.project import Project
 from dataflow.services.model import Command, Plan
 
+HEALTH = "/_dataflow/health"
 NOT_BUILT = (
     "There is no dashboard yet: a run builds it at its end. `dataflow workflow run NAME`, then "
     "reload the page."
@@ -28,38 +32,54 @@ def prepare(project: Project, port: int, dev: bool) -> Plan:
         ConfigurationError: `dev`, and there is no Node.
         DashboardError: `dev`, and Evidence's packages cannot be installed.
     """
-    from dataflow.dashboard.paths import build_folder
-    from dataflow.services.dashboards import HEALTH
-
-    url = local_url(port)
     if dev:
-        from dataflow.dashboard.dev import dev_command
-
-        evidence = dev_command(project, port, HOST)
-        changed: dict[str, str | None] = {
-            name: value for name, value in evidence.env.items() if os.environ.get(name) != value
-        }
-        removed = dict.fromkeys(os.environ.keys() - evidence.env.keys())
-        command = Command("evidence", evidence.argv, str(evidence.cwd), {**changed, **removed})
-        return Plan([command], url, "/")
-    argv = [sys.executable, "-m", "dataflow.services.evidence", str(port)]
-    built = (build_folder(project) / "index.html").is_file()
+        return Plan([_development_server(project, port)], local_url(port), "/")
+    argv = [sys.executable, "-m", "dataflow.services.evidence_web", str(port)]
+    is_built = (build_folder(project) / "index.html").is_file()
     return Plan(
         [Command("evidence", argv, str(project.root))],
-        url,
+        local_url(port),
         HEALTH,
-        note=None if built else NOT_BUILT,
+        note=None if is_built else NOT_BUILT,
     )
 
 
-def main() -> None:
-    """Serve the dashboards of the project that the environment names, on the given port."""
-    from dataflow.services.dashboards import serve
+def _development_server(project: Project, port: int) -> Command:
+    """Make `evidence dev` ready.
 
-    project = Project.find()
-    public = urlsplit(public_url(project, "evidence") or "").hostname
-    serve(project, HOST, int(sys.argv[1]), hosts=[public] if public else [])
+    It shows the tables that the built dashboard shows, so that authors see what readers see
+    and need not run Evidence's own (slow) `evidence sources`.
+    """
+    from dataflow.dashboard.install import install
+    from dataflow.dashboard.node import find_node
+
+    install(project)
+    _show_exported_tables(project)
+    node = find_node(project)
+    environment = node.variables() | {"BROWSER": "none"}
+    if node.npm[-1].endswith("npm-cli.js"):
+        # Evidence's command starts `npx`, and PyPI's Node has a broken one.
+        folder = project.state / "dashboard" / "bin"
+        folder.mkdir(parents=True, exist_ok=True)
+        script = Path(node.npm[-1]).with_name("npx-cli.js")
+        npx = folder / "npx"
+        npx.write_text(f'#!/bin/sh\nexec {shlex.join([str(node.path), str(script)])} "$@"\n')
+        npx.chmod(0o755)
+        environment["PATH"] = f"{folder}{os.pathsep}{environment['PATH']}"
+    command = project.evidence / "node_modules" / "@evidence-dev" / "evidence" / "cli.js"
+    options = ["--host", HOST, "--port", str(port), "--strictPort"]
+    argv = [str(node.path), str(command), "dev", *options]
+    return Command("evidence", argv, str(project.evidence), environment)
 
 
-if __name__ == "__main__":
-    main()
+def _show_exported_tables(project: Project) -> None:
+    """Put the exported tables where the development server looks for data."""
+    data = data_folder(project)
+    data.mkdir(parents=True, exist_ok=True)
+    link = project.evidence / ".evidence" / "template" / "static" / "data"
+    if link.is_symlink():
+        link.unlink()
+    elif link.is_dir():
+        shutil.rmtree(link)
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(data, target_is_directory=True)

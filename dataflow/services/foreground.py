@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
+from dataflow.base.process import signals_as_interrupt
 from dataflow.project import Project
 from dataflow.services import control
 from dataflow.services.control import Start
 from dataflow.services.logs import Follower
 from dataflow.services.model import Service
+from dataflow.services.state import forget, state_file
 
 POLL_SECONDS = 0.2
 
@@ -49,7 +49,7 @@ def run(
     """
     started: list[Start] = []
     try:
-        with _signals_as_interrupt():
+        with signals_as_interrupt(signal.SIGTERM, signal.SIGHUP):
             try:
                 for service in services:
                     start = control.launch(project, service, port=port, dev=dev, tied=True)
@@ -65,7 +65,8 @@ def run(
                 _stop(project, started)
     except KeyboardInterrupt:  # a second time, while they were ending
         for start in started:
-            control.stop_now(start.state, project)
+            start.state.kill()
+            forget(state_file(project, start.service.name), start.state.mark)
     return bool(started)
 
 
@@ -103,18 +104,3 @@ def _stop(project: Project, started: list[Start]) -> None:
         control.stop(project, start.service)
         if start.process is not None:
             start.process.wait(timeout=10)
-
-
-@contextmanager
-def _signals_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the block as Ctrl-C does."""
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = {n: signal.signal(n, interrupt) for n in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

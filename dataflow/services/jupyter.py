@@ -1,20 +1,59 @@
-"""JupyterLab on the project's notebooks, for authors."""
+"""JupyterLab on the project's notebooks, for authors, with tiles for the other services."""
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
-from dataflow.base.addresses import HOST, local_url
+from dataflow.base.addresses import HOST, PORTS, local_url
 from dataflow.project import Project
-from dataflow.services.launcher import write_config
 from dataflow.services.model import Command, Plan
 
+EXTENSION = "dataflow.services.lab_extension"
+ICONS = Path(__file__).parent / "icons"
 
-def prepare(project: Project, port: int) -> Plan:
+
+@dataclass(frozen=True)
+class Tile:
+    """A tile in JupyterLab's launcher that leads to another service.
+
+    Args:
+        name: its part of the address, and its icon's name.
+        title: what it says.
+        service: the service behind it.
+        path: where in the service it leads.
+    """
+
+    name: str
+    title: str
+    service: str
+    path: str = "/"
+
+
+TILES = {
+    tile.name: tile
+    for tile in (
+        Tile("dagster", "Dagster", "dagster"),
+        Tile("dashboards", "Dashboards", "evidence"),
+        Tile("runs", "Runs", "evidence", "/runs/"),
+    )
+}
+
+# JupyterLab would ask every new user whether it may fetch news.
+LAB_SETTINGS = {
+    "@jupyterlab/apputils-extension:notification": {
+        "fetchNews": "false",
+        "checkForUpdates": False,
+    }
+}
+
+
+def prepare(project: Project, port: int, dev: bool) -> Plan:
     """Make JupyterLab ready to start.
 
     Its kernel is the Python that runs this. Each start has a new token, which is handed over
@@ -25,7 +64,7 @@ def prepare(project: Project, port: int) -> Plan:
     token = secrets.token_hex(24)
     token_file = folder / "token"
     token_file.write_text(token, "utf-8")
-    write_config(project, folder)
+    _write_config(project, folder)
     project.notebooks.mkdir(parents=True, exist_ok=True)
     settings = {
         "ServerApp.ip": HOST,
@@ -61,3 +100,37 @@ def prepare(project: Project, port: int) -> Plan:
     )
     url = f"{local_url(port)}/lab?token={token}"
     return Plan([command], url, "/api", remove=str(folder))
+
+
+def _write_config(project: Project, folder: Path) -> None:
+    """Write what JupyterLab reads from a folder named in `JUPYTER_CONFIG_PATH`.
+
+    jupyter-server-proxy shows the tiles. What it proxies has to work below a path of
+    JupyterLab's; the services do not, and need not: a tile leads to `/dataflow/<name>`, which
+    leads on to where the service listens (see `dataflow.services.lab_extension`).
+    """
+    servers = {
+        f"dataflow-{tile.name}": {
+            # Nothing is started: it is a service of its own.
+            "command": [],
+            "port": PORTS[tile.service],
+            "launcher_entry": {
+                "title": tile.title,
+                "icon_path": str(ICONS / f"{tile.name}.svg"),
+                "path_info": f"dataflow/{tile.name}",
+                # In a category of their own JupyterLab would not show the icons.
+                "category": "Notebook",
+            },
+        }
+        for tile in TILES.values()
+    }
+    config = {
+        # Which notebooks are open is the project's own; the user has one place for all.
+        "LabApp": {"workspaces_dir": str(project.state / "jupyter" / "workspaces")},
+        "ServerApp": {"jpserver_extensions": {EXTENSION: True}},
+        "ServerProxy": {"servers": servers},
+    }
+    (folder / "jupyter_server_config.json").write_text(json.dumps(config), "utf-8")
+    (folder / "labconfig").mkdir()
+    overrides = folder / "labconfig" / "default_setting_overrides.json"
+    overrides.write_text(json.dumps(LAB_SETTINGS), "utf-8")

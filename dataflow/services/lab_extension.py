@@ -1,11 +1,10 @@
 """Jupyter's server leads on to the other services, and starts them when asked.
 
-Jupyter loads this module by its name (see `dataflow.services.launcher`).
+Jupyter loads this module by its name (see `dataflow.services.jupyter`).
 """
 
 from __future__ import annotations
 
-import html
 from typing import Any
 
 from jupyter_server.base.handlers import JupyterHandler
@@ -18,95 +17,56 @@ from dataflow.errors import DataflowError
 from dataflow.project import Project
 from dataflow.services import control
 from dataflow.services.catalog import SERVICES
-from dataflow.services.launcher import DOORS, EXTENSION, Door
+from dataflow.services.jupyter import EXTENSION, TILES, Tile
+from dataflow.services.pages import render
 
-PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>{title}</title>
-{refresh}
-<style>
-  body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 34rem; margin: 18vh auto; padding: 0 1rem; }}
-  button {{ font: inherit; padding: .4rem 1rem; border: 0; border-radius: 6px; color: white;
-            background: #1d4ed8; cursor: pointer; }}
-  code, pre {{ background: #f1f5f9; padding: .1rem .3rem; border-radius: 4px; }}
-  pre {{ padding: .6rem; white-space: pre-wrap; }}
-</style>
-<h1>{title}</h1>
-{body}
-</html>
-"""
-STOPPED = """<p>The dashboards and Dagster are services of their own, and this one is stopped.</p>
-<form method="post">{xsrf}<button>Start {service}</button></form>
-<p>In a terminal: <code>dataflow service start {name} -d</code></p>
-"""
-ELSEWHERE = """<p>JupyterLab is reached through a proxy. Where that proxy has this service is to be
-said in the project's <code>.env</code>: <code>{}=https://…</code></p>
-"""
-STARTING = "<p>This page leads on as soon as it answers.</p>"
 _FORWARDED = {"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded"}
 
 
-class DoorHandler(JupyterHandler):
-    """`/dataflow/<door>`: on to the service, or a page that can start it."""
+class TileHandler(JupyterHandler):
+    """`/dataflow/<tile>`: on to the service, or a page that can start it."""
 
     @web.authenticated
     async def get(self, name: str) -> None:
         """Lead on to the service when it runs."""
-        door = self._door(name)
-        project = Project.find()
-        status = await IOLoop.current().run_in_executor(
-            None, control.status, project, SERVICES[door.service]
-        )
-        if status.status == "running" and status.state is not None:
-            self._lead_on(project, door)
-        elif status.status == "starting":
-            self._page(f"{SERVICES[door.service].title} is starting", STARTING, refresh=True)
+        tile = self._tile(name)
+        project, service = Project.find(), SERVICES[tile.service]
+        status = await IOLoop.current().run_in_executor(None, control.status, project, service)
+        if status.status == "running":
+            self._lead_on(project, tile)
         else:
-            self._stopped(door)
+            self._page(tile, "starting" if status.status == "starting" else "stopped")
 
     @web.authenticated
     async def post(self, name: str) -> None:
         """Start the service, then lead on to it."""
-        door = self._door(name)
+        tile = self._tile(name)
         try:
             await IOLoop.current().run_in_executor(
-                None, control.launch, Project.find(), SERVICES[door.service]
+                None, control.launch, Project.find(), SERVICES[tile.service]
             )
         except DataflowError as error:
             self.set_status(409)
-            self._stopped(door, f"<pre>{html.escape(str(error))}</pre>")
+            self._page(tile, "stopped", error=str(error))
             return
         self.redirect(self.request.path, status=303)
 
-    def _door(self, name: str) -> Door:
-        if name not in DOORS:
+    def _tile(self, name: str) -> Tile:
+        if name not in TILES:
             raise web.HTTPError(404)
-        return DOORS[name]
+        return TILES[name]
 
-    def _lead_on(self, project: Project, door: Door) -> None:
+    def _lead_on(self, project: Project, tile: Tile) -> None:
         local = self.request.host_name in OWN_NAMES and not _FORWARDED & self.request.headers.keys()
-        if local or public_url(project, door.service):
-            self.redirect(service_url(project, door.service) + door.path)
-            return
-        # Where the proxy has the service, if anywhere, only its owner knows.
-        variable = f"DATAFLOW_{door.service.upper()}_URL"
-        self._page(
-            f"{SERVICES[door.service].title} has no address here", ELSEWHERE.format(variable)
-        )
+        if local or public_url(project, tile.service):
+            self.redirect(service_url(project, tile.service) + tile.path)
+        else:  # where the proxy has the service, if anywhere, only its owner knows
+            self._page(tile, "elsewhere")
 
-    def _stopped(self, door: Door, error: str = "") -> None:
-        service = SERVICES[door.service]
-        body = STOPPED.format(
-            xsrf=self.xsrf_form_html(), service=html.escape(service.title), name=service.name
-        )
-        self._page(f"{service.title} does not run", error + body)
-
-    def _page(self, title: str, body: str, *, refresh: bool = False) -> None:
+    def _page(self, tile: Tile, status: str, error: str | None = None) -> None:
         self.set_header("Cache-Control", "no-store")
-        mark = '<meta http-equiv="refresh" content="1">' if refresh else ""
-        self.finish(PAGE.format(title=html.escape(title), refresh=mark, body=body))
+        service, xsrf = SERVICES[tile.service], self.xsrf_form_html()
+        self.finish(render("service.html", service=service, status=status, error=error, xsrf=xsrf))
 
 
 def _jupyter_server_extension_points() -> list[dict[str, Any]]:
@@ -115,4 +75,4 @@ def _jupyter_server_extension_points() -> list[dict[str, Any]]:
 
 def _load_jupyter_server_extension(server: Any) -> None:
     pattern = url_path_join(server.web_app.settings["base_url"], r"/dataflow/(\w+)")
-    server.web_app.add_handlers(".*$", [(pattern, DoorHandler)])
+    server.web_app.add_handlers(".*$", [(pattern, TileHandler)])

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
 
-from dataflow.errors import ServiceError
 from dataflow.project import Project
 
 
@@ -55,15 +51,6 @@ class Plan:
     remove: str | None = None
     note: str | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        """The plan as JSON has it."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Plan:
-        """The plan that `as_json` wrote."""
-        return cls(**{**data, "commands": [Command(**command) for command in data["commands"]]})
-
 
 @dataclass(frozen=True)
 class Service:
@@ -80,19 +67,3 @@ class Service:
     title: str
     port: int
     prepare: Callable[[Project, int, bool], Plan]
-
-
-def services_folder(project: Project) -> Path:
-    """Where the services' states and logs lie; private, since Jupyter's token is in them.
-
-    Raises:
-        ServiceError: another user's services are, or were, started in this project.
-    """
-    folder = project.state / "services"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        raise ServiceError(
-            f"the services of this project belong to the user {folder.owner()}",
-            hint="Ask them, or start yours in a clone of your own.",
-        )
-    return folder

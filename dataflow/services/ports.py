@@ -1,4 +1,4 @@
-"""Ports: whether one is free, and who has it when it is not."""
+"""Ports: whether one is free, who has it when it is not, and whether a service answers there."""
 
 from __future__ import annotations
 
@@ -6,29 +6,13 @@ import contextlib
 import http.client
 import socket
 
+import psutil
+
 from dataflow.base.addresses import HOST
-from dataflow.errors import ServiceError
-from dataflow.services.model import Service
+from dataflow.services.state import MARK_VARIABLE
 
 # A browser that is told `localhost` may try either of them first.
 _LOOPBACKS = ((socket.AF_INET, HOST), (socket.AF_INET6, "::1"))
-
-
-def require_free(service: Service, port: int) -> None:
-    """Make sure nobody listens on `port`.
-
-    Raises:
-        ServiceError: somebody does; names the process, and a port that is free.
-    """
-    if is_free(port):
-        return
-    other = next((p for p in range(port + 1, min(port + 100, 65535)) if is_free(p)), None)
-    hint = "Stop that process first"
-    if other is not None:
-        hint += f", or use another port: dataflow service start {service.name} --port {other}"
-    raise ServiceError(
-        f"port {port}, where {service.title} listens, is taken by {holder(port)}", hint=f"{hint}."
-    )
 
 
 def is_free(port: int) -> bool:
@@ -40,22 +24,34 @@ def is_free(port: int) -> bool:
                 candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 candidate.bind((address, port))
         except OSError:
-            if family == socket.AF_INET or answers(address, port):
+            if family == socket.AF_INET or accepts(family, (address, port)):
                 return False
     return True
 
 
-def answers(address: str, port: int) -> bool:
-    """Whether somebody accepts connections there."""
-    with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=2):
+def accepts(family: socket.AddressFamily, address: tuple[str, int] | str) -> bool:
+    """Whether somebody accepts connections at `address`, of a Unix socket a path."""
+    with contextlib.suppress(OSError), socket.socket(family) as connection:
+        connection.settimeout(2)
+        connection.connect(address)
         return True
     return False
 
 
+def is_healthy(port: int, path: str) -> bool:
+    """Whether the service on `port` answers `path` with 200."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
 def holder(port: int) -> str:
     """Who listens on `port`, in words: the process, and the project when it is one of ours."""
-    import psutil
-
     pid = None
     with contextlib.suppress(psutil.Error, OSError):
         for connection in psutil.net_connections("tcp"):
@@ -73,27 +69,6 @@ def holder(port: int) -> str:
     whose = ""
     with contextlib.suppress(psutil.Error, OSError):
         environment = process.environ()
-        if "DATAFLOW_SERVICE" in environment:
+        if MARK_VARIABLE in environment:
             whose = f" of the project in {environment.get('DATAFLOW_PROJECT')}"
     return f"process {pid}{whose}: {shown}"
-
-
-def is_healthy(port: int, path: str) -> bool:
-    """Whether the service on `port` answers `path` with 200."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=5)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
-
-
-def answers_on_socket(path: str) -> bool:
-    """Whether somebody accepts connections on the Unix socket `path`."""
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(2)
-        connection.connect(path)
-        return True
-    return False

@@ -1,4 +1,7 @@
-"""What is remembered of a service that was started: `.dataflow/services/<name>.json`."""
+"""What is known of a service that was started: `.dataflow/services/<name>.json`, and its processes.
+
+All processes of a start carry its mark in their environment, and are found by it.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,14 @@ import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import psutil
+
+from dataflow.base.files import whole_file
+from dataflow.base.process import carries, carrying, kill_carrying
+from dataflow.errors import ServiceError
 from dataflow.project import Project
-from dataflow.services.model import services_folder
+
+MARK_VARIABLE = "DATAFLOW_SERVICE"
 
 
 @dataclass(frozen=True)
@@ -18,12 +27,12 @@ class ServiceState:
     Args:
         service: the service's name.
         pid: the process that watches over the service's programs.
-        created: when that process began, seconds since 1970: numbers are given out again.
+        created: when that process began, seconds since 1970.
         port: where the service listens.
         url: the address for people; JupyterLab's has the token in it.
         health: the path that answers 200 when it works.
         log: everything its programs print.
-        mark: what its processes carry in their environment; all of them are found by it.
+        mark: what its processes carry in their environment.
         started_at: ISO time, UTC.
         dev: whether it is a development server.
         ended: why it ended by itself; None while it runs, or when nobody could note it.
@@ -41,10 +50,50 @@ class ServiceState:
     dev: bool = False
     ended: str | None = None
 
+    def is_alive(self) -> bool:
+        """Whether the watching process still runs.
+
+        No other has its mark, whoever was given its number since and whatever was done to the
+        clock.
+        """
+        try:
+            return carries(psutil.Process(self.pid), MARK_VARIABLE, self.mark)
+        except psutil.Error:
+            return False
+
+    def processes(self) -> list[psutil.Process]:
+        """The running processes of this start, left over ones included."""
+        return carrying(MARK_VARIABLE, self.mark)
+
+    def kill(self) -> int:
+        """Kill every process of this start; returns how many there were."""
+        return kill_carrying(MARK_VARIABLE, self.mark)
+
+
+def services_folder(project: Project) -> Path:
+    """Where the services' states and logs lie; private, since Jupyter's token is in them.
+
+    Raises:
+        ServiceError: another user's services are, or were, started in this project.
+    """
+    folder = project.state / "services"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise ServiceError(
+            f"the services of this project belong to the user {folder.owner()}",
+            hint="Ask them, or start yours in a clone of your own.",
+        )
+    return folder
+
 
 def state_file(project: Project, service: str) -> Path:
     """Where a service's state is kept."""
     return services_folder(project) / f"{service}.json"
+
+
+def log_file(project: Project, service: str) -> Path:
+    """Where a service's log is."""
+    return services_folder(project) / f"{service}.log"
 
 
 def read_state(path: Path) -> ServiceState | None:
@@ -57,10 +106,9 @@ def read_state(path: Path) -> ServiceState | None:
 
 def write_state(path: Path, state: ServiceState) -> None:
     """Write a state in one step; only its owner may read it."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.new")
-    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        json.dump(asdict(state), file, indent=2)
-    scratch.replace(path)
+    with whole_file(path) as draft:
+        draft.touch(mode=0o600)
+        draft.write_text(json.dumps(asdict(state), indent=2), "utf-8")
 
 
 def forget(path: Path, mark: str) -> None:

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -20,15 +21,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from dataflow.base.process import carrying, kill_carrying
 from dataflow.services.logs import KeptLog
 from dataflow.services.model import Command, Plan
-from dataflow.services.ports import answers_on_socket
-from dataflow.services.processes import (
-    kill_marked,
-    terminate_marked,
-    wait_until_gone,
-)
-from dataflow.services.state import forget, note_end
+from dataflow.services.ports import accepts
+from dataflow.services.state import MARK_VARIABLE, forget, note_end
 from dataflow.stages.lifetime import child_setup, in_words
 
 READY_SECONDS = 120.0  # until a program listens
@@ -56,13 +55,15 @@ class Job:
 
     def dumps(self) -> str:
         """The job as one line."""
-        return json.dumps({**asdict(self), "plan": self.plan.as_json()})
+        return json.dumps(asdict(self))
 
     @classmethod
     def loads(cls, line: str) -> Job:
         """The job that `dumps` wrote."""
-        data: dict[str, Any] = json.loads(line)
-        return cls(**{**data, "plan": Plan.from_json(data["plan"])})
+        job: dict[str, Any] = json.loads(line)
+        plan = job.pop("plan")
+        commands = [Command(**command) for command in plan.pop("commands")]
+        return cls(Plan(commands, **plan), **job)
 
 
 class Supervisor:
@@ -71,13 +72,13 @@ class Supervisor:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._log = KeptLog(Path(job.log))
-        self._told_to_end = threading.Event()
+        self._ending = threading.Event()
         self._running: list[tuple[Command, subprocess.Popen[bytes]]] = []
 
     def run(self) -> int:
         """Run the programs; returns the exit code: 0 told to end, 1 a program ended by itself."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda *_: self._told_to_end.set())
+            signal.signal(number, lambda *_: self._ending.set())
         if self._job.tied:
             threading.Thread(target=self._end_with_input, daemon=True).start()
         why = None
@@ -99,11 +100,11 @@ class Supervisor:
         # Not through sys.stdin: its lock, held by a waiting thread, would break the exit.
         while os.read(sys.stdin.fileno(), 1024):
             pass
-        self._told_to_end.set()
+        self._ending.set()
 
     def _start(self) -> str | None:
         for command in self._job.plan.commands:
-            if self._told_to_end.is_set():
+            if self._ending.is_set():
                 return None
             self._running.append((command, self._spawn(command)))
             if command.ready_socket and (why := self._wait_for(command, command.ready_socket)):
@@ -123,18 +124,18 @@ class Supervisor:
                 preexec_fn=child_setup(),
             )
 
-    def _wait_for(self, command: Command, socket: str) -> str | None:
+    def _wait_for(self, command: Command, path: str) -> str | None:
         deadline = time.monotonic() + READY_SECONDS
-        while not self._told_to_end.is_set() and not answers_on_socket(socket):
+        while not self._ending.is_set() and not accepts(socket.AF_UNIX, path):
             if why := self._who_ended():
                 return why
             if time.monotonic() > deadline:
                 return f"the {command.name} was not ready within {READY_SECONDS:.0f} seconds"
-            self._told_to_end.wait(0.1)
+            self._ending.wait(0.1)
         return None
 
     def _watch(self) -> str | None:
-        while not self._told_to_end.wait(0.5):
+        while not self._ending.wait(0.5):
             if why := self._who_ended():
                 return why
             self._log.tend()
@@ -151,7 +152,7 @@ class Supervisor:
         told: list[subprocess.Popen[bytes]] = []
         self._log.tend()
         for command, process in reversed(self._running):
-            if command.before_end and self._told_to_end.is_set():
+            if command.before_end and self._ending.is_set():
                 self._wait_for_end(told)
                 self._end_work(command)
             with contextlib.suppress(ProcessLookupError):
@@ -159,9 +160,13 @@ class Supervisor:
             told.append(process)
         self._wait_for_end(told)
         # What is left now is what the programs forgot about.
-        terminate_marked(self._job.mark)
-        if not wait_until_gone(self._job.mark, LEFTOVER_SECONDS):
-            kill_marked(self._job.mark)
+        for left in carrying(MARK_VARIABLE, self._job.mark):
+            with contextlib.suppress(psutil.Error):
+                left.terminate()
+        deadline = time.monotonic() + LEFTOVER_SECONDS
+        while carrying(MARK_VARIABLE, self._job.mark) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        kill_carrying(MARK_VARIABLE, self._job.mark)
         for _, process in self._running:
             process.poll()
         if self._job.plan.remove:

@@ -12,7 +12,7 @@ from pathlib import Path
 import uvicorn
 
 from dataflow.project import Project
-from dataflow.services.dashboards import create_app
+from dataflow.services.evidence_web import create_app
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from dashboard_helpers import write
 
 from dataflow.dashboard.build import build_pages, is_stale, pages_hash, staged_pages
 from dataflow.dashboard.build_errors import build_error
-from dataflow.dashboard.dev import dev_command
 from dataflow.dashboard.install import (
     LAZY_TABLES,
     STAMP,
@@ -26,6 +25,7 @@ from dataflow.dashboard.node import find_node
 from dataflow.dashboard.paths import build_folder, data_folder
 from dataflow.errors import ConfigurationError, DashboardError
 from dataflow.project import Project
+from dataflow.services.evidence import prepare
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -170,15 +170,16 @@ def test_the_development_server_shows_the_exported_tables(site):
     write(old, "made by evidence sources")
 
     for _ in range(2):
-        command = dev_command(site, 9123)
+        (command,) = prepare(site, 9123, dev=True).commands
 
     write(data_folder(site) / "manifest.json", "exported")
     assert old.read_text() == "exported"
-    assert command.cwd == site.evidence
+    assert command.cwd == str(site.evidence)
     assert command.argv[-3:] == ["--port", "9123", "--strictPort"]
-    npx = shutil.which("npx", path=command.env["PATH"])
+    environment = {**os.environ, **{name: value or "" for name, value in command.env.items()}}
+    npx = shutil.which("npx", path=environment["PATH"])
     assert npx
-    version = subprocess.run([npx, "--version"], env=command.env, capture_output=True, check=True)
+    version = subprocess.run([npx, "--version"], env=environment, capture_output=True, check=True)
     assert version.stdout.strip()
 
 

@@ -14,7 +14,6 @@ import psutil
 
 from dataflow.project import Project
 from dataflow.services.model import Command, Plan, Service
-from dataflow.services.processes import marked
 from dataflow.services.state import ServiceState, read_state, state_file
 
 COMMAND = [sys.executable, "-c", "from dataflow.cli.main import main; main()"]
@@ -62,7 +61,7 @@ def state_of(project: Project, service: str) -> ServiceState:
 def running(state: ServiceState) -> list[str]:
     """The command lines of a service's processes."""
     found = []
-    for process in marked(state.mark):
+    for process in state.processes():
         with contextlib.suppress(psutil.Error):  # it has just ended
             found.append(" ".join(process.cmdline()))
     return found

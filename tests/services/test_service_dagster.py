@@ -18,7 +18,7 @@ from service_helpers import fetch, running, state_of
 
 from dataflow.project import Project
 from dataflow.runs.record import Run, RunRecord, list_runs
-from dataflow.services.dagster_cancel import cancel_runs
+from dataflow.services.dagster import cancel_runs
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 

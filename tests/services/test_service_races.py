@@ -12,14 +12,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from service_helpers import COMMAND, WEB, environment, running, small_service, state_of
 
+from dataflow.base.process import carries
 from dataflow.project import Project
 from dataflow.services import control
 from dataflow.services.model import Plan
-from dataflow.services.processes import MARK_VARIABLE, is_alive
-from dataflow.services.state import state_file, write_state
+from dataflow.services.state import MARK_VARIABLE, state_file, write_state
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 SETPRIV = shutil.which("setpriv")
@@ -125,7 +126,7 @@ def test_a_process_that_has_just_been_started_counts_as_running():
         process = subprocess.Popen(
             ["/bin/sleep", "1"], env={MARK_VARIABLE: "new"}, start_new_session=True
         )
-        lost += not is_alive(process.pid, "new")
+        lost += not carries(psutil.Process(process.pid), MARK_VARIABLE, "new")
         process.kill()
         process.wait()
 

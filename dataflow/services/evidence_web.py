@@ -1,5 +1,7 @@
 """The web server of the dashboards: pages, their data, and the executed notebooks.
 
+`python -m dataflow.services.evidence_web PORT` serves the project that the environment names.
+
 `/` the built pages, `/data` the exported tables, `/runs` the archive of runs. Nothing else
 on the machine can be read through it, and it answers only to names of this machine.
 """
@@ -9,10 +11,10 @@ from __future__ import annotations
 import contextlib
 import mimetypes
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -22,18 +24,18 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dataflow.base.addresses import HOST, OWN_NAMES, PORTS
+from dataflow.base.addresses import HOST, OWN_NAMES, public_url
 from dataflow.dashboard.paths import MANIFEST, build_folder, data_folder
 from dataflow.errors import DataflowError
 from dataflow.project import Project
-from dataflow.runs.html import POLICY
-
-HEALTH = "/_dataflow/health"
-# A page of another site must not read the data by pointing its own name at this machine.
+from dataflow.runs.html import POLICY, page_of
+from dataflow.runs.record import folder_of
+from dataflow.services.evidence import HEALTH
+from dataflow.services.pages import missing_page, render, run_page, runs_page
 
 _DEFINED_BY = ("config.yaml", "*.ipynb", "dagster_job.py")
 _FOREVER = "public, max-age=31536000, immutable"
@@ -83,34 +85,27 @@ def create_app(project: Project, *, hosts: Sequence[str] = ()) -> Starlette:
     Args:
         hosts: further names it answers to, of a proxy in front of it, say.
     """
+
+    def health(request: Request) -> JSONResponse:
+        is_built = (build_folder(project) / "index.html").is_file()
+        return JSONResponse(
+            {"service": "evidence", "project": str(project.root), "built": is_built}
+        )
+
     return Starlette(
         routes=[
-            Route(HEALTH, _health(project)),
+            Route(HEALTH, health),
             Mount("/data", ExportedData(project)),
             Route("/runs", lambda request: RedirectResponse("/runs/")),
-            Mount("/runs", routes=runs_routes(project)),
+            Mount("/runs", RunFiles(project)),
             Mount("/", Pages(build_folder(project))),
         ],
         middleware=[
             Middleware(_SafeHeaders),
+            # A page of another site must not read the data by pointing its own name at this machine.
             Middleware(TrustedHostMiddleware, allowed_hosts=[*OWN_NAMES, *hosts]),
         ],
     )
-
-
-def serve(
-    project: Project, host: str = HOST, port: int = PORTS["evidence"], *, hosts: Sequence[str] = ()
-) -> None:
-    """Serve until stopped (SIGINT, SIGTERM)."""
-    import uvicorn
-
-    app = create_app(project, hosts=hosts)
-    uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=3)
-
-
-def runs_routes(project: Project) -> list[BaseRoute]:
-    """What `/runs` answers: the files of the archive, and pages about its runs."""
-    return [Mount("/", RunFiles(project))]
 
 
 class _Folder(StaticFiles):
@@ -161,7 +156,9 @@ class Pages(_Folder):
         try:
             return await self._file("index.html", scope)
         except HTTPException:
-            return HTMLResponse(_NOT_BUILT, status_code=503, headers={"retry-after": "10"})
+            return HTMLResponse(
+                render("not_built.html"), status_code=503, headers={"retry-after": "10"}
+            )
 
 
 class ExportedData(_Folder):
@@ -242,14 +239,10 @@ class RunFiles(_Folder):
 
     def _folder_of(self, workflow_id: str, run_id: str) -> str | None:
         """The name of a run's folder, of which an address has the id."""
-        from dataflow.runs.record import folder_of
-
         folder = folder_of(self._project.runs / workflow_id, run_id)
         return folder.name if folder is not None and folder.name != run_id else None
 
     def _page(self, parts: tuple[str, ...]) -> Response:
-        from dataflow.services.run_pages import run_page, runs_page
-
         if len(parts) <= 1:
             text: str | None = runs_page(self._project, parts[0] if parts else None)
         else:
@@ -259,8 +252,6 @@ class RunFiles(_Folder):
         return HTMLResponse(text, headers={"content-security-policy": _RUN_LIST_POLICY})
 
     def _missing(self, parts: tuple[str, ...]) -> Response:
-        from dataflow.services.run_pages import missing_page
-
         return HTMLResponse(
             missing_page(self._project, parts),
             status_code=404,
@@ -269,8 +260,6 @@ class RunFiles(_Folder):
 
     def _refresh(self, path: str) -> None:
         """Write the page of an executed notebook that has none: its run was killed, or goes on."""
-        from dataflow.runs.html import page_of
-
         full, _ = self.lookup_path(path.removesuffix(".html") + ".ipynb")
         if full and Path(full).is_file():
             # An unreadable notebook is no reason to withhold the page it once had.
@@ -293,39 +282,21 @@ class _SafeHeaders:
         await self.app(scope, receive, send_with_headers)
 
 
-def _health(project: Project) -> Any:
-    def health(request: Request) -> JSONResponse:
-        return JSONResponse(
-            {
-                "service": "evidence",
-                "project": str(project.root),
-                "built": (build_folder(project) / "index.html").is_file(),
-            }
-        )
-
-    return health
-
-
 def _is_hidden(path: str) -> bool:
     """Whether any part of the path is hidden: unfinished exports, stamps, private files."""
     return any(part.startswith(".") for part in PurePosixPath(path).parts if part != ".")
 
 
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 42rem; margin: 12vh auto; padding: 0 1.5rem;
-  color: #1f2937; background: #fff; }}
-h1 {{ font-size: 1.4rem; overflow-wrap: anywhere; }} a {{ color: #1f5f8b; }}
-code {{ background: #f3f4f6; padding: .1em .35em; border-radius: 4px; }}
-@media (prefers-color-scheme: dark) {{ body {{ color: #e5e7eb; background: #111827; }}
-  a {{ color: #7db7e0; }} code {{ background: #1f2937; }} }}
-</style></head><body>{body}</body></html>
-"""
-_NOT_BUILT = _PAGE.format(
-    title="No dashboard yet",
-    body="<h1>No dashboard yet</h1><p>The pages of this project were not built. Run a workflow, "
-    "which builds them at its end: <code>dataflow workflow run NAME</code>, or build them alone: "
-    "<code>make dashboard</code>.</p><p>Then reload this page.</p>",
-)
+def main() -> None:
+    """Serve until stopped (SIGINT, SIGTERM)."""
+    import uvicorn
+
+    project = Project.find()
+    public = urlsplit(public_url(project, "evidence") or "").hostname
+    app = create_app(project, hosts=[public] if public else [])
+    port = int(sys.argv[1])
+    uvicorn.run(app, host=HOST, port=port, log_level="warning", timeout_graceful_shutdown=3)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""The pages at `/runs`: which runs there were, and what each came to."""
+"""The pages that the services make themselves: about runs, and what stands where nothing is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import TemplateError
+from jinja2 import Environment, FileSystemLoader, TemplateError
 
 from dataflow.base.words import seconds_text
 from dataflow.project import Project
@@ -16,10 +16,26 @@ from dataflow.runs.record import RUN_FILE, Run, list_runs, read_run, step_second
 MOST = 200  # runs on a page
 
 
+def render(template: str, **values: Any) -> str:
+    """A file of `templates/` with `values` in it, as HTML."""
+    return str(_environment().get_template(template).render(values))
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
 def runs_page(project: Project, workflow_id: str | None = None) -> str:
     """The list of runs, the newest first, as HTML."""
     runs = list_runs(project, workflow_id)
-    return _template("runs.html").render(
+    return render(
+        "runs.html",
         title=f"Runs of {workflow_id}" if workflow_id else "Runs",
         workflow_id=workflow_id,
         runs=runs[:MOST],
@@ -35,15 +51,14 @@ def run_page(project: Project, folder: Path) -> str | None:
     if run is None:
         return None
     try:
-        return str(
-            _template("run.html").render(
-                run=run,
-                title=f"{run.workflow_id} {run.run_id[:8]}",
-                seconds=seconds_text,
-                took=lambda step: seconds_text(step_seconds(step)),
-                others=_others(run),
-                pages={path.stem.split(".")[0]: path.stem for path in run.notebooks},
-            )
+        return render(
+            "run.html",
+            run=run,
+            title=f"{run.workflow_id} {run.run_id[:8]}",
+            seconds=seconds_text,
+            took=lambda step: seconds_text(step_seconds(step)),
+            others=_others(run),
+            pages={path.stem.split(".")[0]: path.stem for path in run.notebooks},
         )
     except (TypeError, ValueError, AttributeError, TemplateError):
         return None  # somebody wrote something else into its run.json
@@ -56,14 +71,13 @@ def missing_page(project: Project, parts: tuple[str, ...]) -> str:
     title = "This run's folder is gone"
     if is_there:
         title = "There is no such file" if rest else "This run cannot be read"
-    return str(
-        _template("missing.html").render(
-            title=title,
-            workflow_id=workflow_id,
-            run_id=run_id,
-            file="/".join(rest) if is_there else "",
-            unreadable=is_there,
-        )
+    return render(
+        "missing.html",
+        title=title,
+        workflow_id=workflow_id,
+        run_id=run_id,
+        file="/".join(rest) if is_there else "",
+        unreadable=is_there,
     )
 
 
@@ -81,16 +95,3 @@ def _others(run: Run) -> list[str]:
         and path.suffix != ".html"
         and path.name != RUN_FILE
     )
-
-
-@cache
-def _template(name: str) -> Any:
-    from jinja2 import Environment, FileSystemLoader
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(name)
