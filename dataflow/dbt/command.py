@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from dataflow.base.files import whole_file
+from dataflow.dbt.results import writing
 from dataflow.errors import ConfigurationError
 from dataflow.project import TIMEZONE_VARIABLE, Project
 
@@ -24,8 +25,6 @@ def run_by_hand(project: Project, arguments: list[str]) -> int:
         ConfigurationError: there is no command.
         WarehouseLocked: somebody else held the warehouse all the time.
     """
-    from dataflow.dbt.results import writing
-
     if not arguments:
         raise ConfigurationError(
             "dbt needs a command", hint="For instance: dataflow dbt build --select earthquakes."

@@ -13,6 +13,7 @@ from dataflow.orchestration.selection import refuse_unpassed
 from dataflow.orchestration.step import recorded_step
 from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.project import Project
+from dataflow.warehouse.publish import publish
 from dataflow.workflows.model import Workflow
 
 if TYPE_CHECKING:
@@ -69,8 +70,6 @@ def publish_workflow(steps: WorkflowSteps, *, run_id: str | None = None) -> "Pub
         WarehouseError: a table it declares would be lost, a run's was written by hand since, or
             the version cannot be made.
     """
-    from dataflow.warehouse.publish import publish
-
     workflow = steps.workflow
     if run_id is not None:
         declared = refuse_unpassed(steps)

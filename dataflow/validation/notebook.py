@@ -10,6 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from dataflow.base.words import nearest
 from dataflow.errors import ConfigurationError, ParameterError, Problem
+from dataflow.shared.variables import unset_variables
+from dataflow.stages.notebook import read_notebook
+from dataflow.stages.parameters import read_declaration
+from dataflow.stages.result import code_of
+from dataflow.stages.scrub import Scrubber
+from dataflow.stages.values import check_values
 
 if TYPE_CHECKING:
     from dataflow.stages.scrub import Scrubber
@@ -33,9 +39,6 @@ def examine_notebook(
         Problems, which keep the stage from running or should keep the file from being
         committed, and warnings.
     """
-    from dataflow.stages.notebook import read_notebook
-    from dataflow.stages.scrub import Scrubber
-
     try:
         notebook = read_notebook(path)
     except ConfigurationError as error:
@@ -110,8 +113,6 @@ def _merge_problems(path: Path, number: int, source: str) -> list[Problem]:
 
 
 def _syntax_problems(path: Path, number: int, cell: Any) -> list[Problem]:
-    from dataflow.stages.result import code_of
-
     if cell.source.startswith(CONFLICT) or any(m in cell.source for m in ("\n<<<<<<< ",)):
         return []  # said already
     error = _syntax_error(code_of(cell))
@@ -163,10 +164,6 @@ def _secret_problems(
 def _parameter_problems(
     path: Path, cells: list[Any], stage: str, values: Mapping[str, Any]
 ) -> list[Problem]:
-    from dataflow.shared.variables import unset_variables
-    from dataflow.stages.parameters import read_declaration
-    from dataflow.stages.values import check_values
-
     declaration = read_declaration(path, cells)
     problems = list(declaration.problems) if declaration.cell is not None else []
     # Unset variables are named with their line in config.yaml.

@@ -5,6 +5,12 @@ from __future__ import annotations
 import re
 
 from dataflow.base.words import nearest
+from dataflow.dashboard import limits
+from dataflow.dashboard.catalog import PROJECT_SOURCE
+from dataflow.dashboard.check import check_pages
+from dataflow.dashboard.export import exported_files
+from dataflow.dashboard.pages import read_pages
+from dataflow.dashboard.paths import dashboard_url
 from dataflow.errors import Problem
 from dataflow.project import Project
 
@@ -15,8 +21,6 @@ LOCAL = re.compile(r"\bas\s+([\w$]+)|\b(?:let|const|var|import|export let)\s+([\
 
 def check_workflow_pages(project: Project, workflow_id: str) -> list[Problem]:
     """Check the workflow's pages: their queries, and that their components name queries."""
-    from dataflow.dashboard.paths import dashboard_url
-
     folder = project.evidence / "pages"
     slug = dashboard_url(workflow_id)[1:]
     paths = [*sorted((folder / slug).rglob("*.md")), *folder.glob(f"{slug}.md")]
@@ -34,17 +38,10 @@ def check_workflow_pages(project: Project, workflow_id: str) -> list[Problem]:
 
 def table_warnings(project: Project, workflow_id: str) -> list[Problem]:
     """Warnings about exported tables that browsers cannot show as they are."""
-    from dataflow.dashboard import limits
-    from dataflow.dashboard.export import exported_files
-
     return limits.warnings_of(project, workflow_id, exported_files(project).get(workflow_id, {}))
 
 
 def _query_problems(project: Project, workflow_id: str) -> list[Problem]:
-    from dataflow.dashboard.catalog import PROJECT_SOURCE
-    from dataflow.dashboard.check import check_pages
-    from dataflow.dashboard.export import exported_files
-
     problems = check_pages(project, [workflow_id])
     if PROJECT_SOURCE in exported_files(project):
         return problems
@@ -54,8 +51,6 @@ def _query_problems(project: Project, workflow_id: str) -> list[Problem]:
 
 
 def _component_problems(project: Project, workflow_id: str) -> list[Problem]:
-    from dataflow.dashboard.pages import read_pages
-
     problems = []
     for page in read_pages(project, [workflow_id]):
         queries = {query.name for query in page.queries}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dataflow.base.words import nearest
+from dataflow.dashboard.source_query import explain, without_semicolon
 from dataflow.errors import Problem
 from dataflow.project import Project
 from dataflow.workflows.yaml_file import Location, YamlFile, read_yaml
@@ -169,8 +170,6 @@ def _statement_problems(
     path: Path, text: str, what: str, *, semicolon: bool = False
 ) -> Iterator[Problem]:
     import duckdb
-
-    from dataflow.dashboard.source_query import explain, without_semicolon
 
     try:
         statements = duckdb.extract_statements(text)

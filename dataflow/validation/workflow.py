@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dataflow.dbt.project import HINT, broken_models, ensure_manifest
 from dataflow.errors import ConfigurationError, Problem
 from dataflow.project import Project
+from dataflow.shared.config import read_variables_of
+from dataflow.stages.scrub import secrets_in
 from dataflow.validation.config import secrets_in_clear, unset_variables
 from dataflow.validation.notebook import examine_notebook
 from dataflow.validation.pages import check_workflow_pages, table_warnings
@@ -68,8 +71,6 @@ def examine_workflow(project: Project, folder: Path, *, execute: bool = True) ->
 
 def examine_dbt(project: Project) -> list[Problem]:
     """Have dbt read the project; takes seconds when its files changed since it last did."""
-    from dataflow.dbt.project import HINT, broken_models, ensure_manifest
-
     if not (project.dbt / "dbt_project.yml").is_file():
         return []
     try:
@@ -132,9 +133,6 @@ def _module_problems(folder: Path) -> list[Problem]:
 
 def _secrets(folder: Path) -> dict[str, str]:
     """The values of the variables that config.yaml names, where they are set."""
-    from dataflow.shared.config import read_variables_of
-    from dataflow.stages.scrub import secrets_in
-
     return secrets_in(read_variables_of(folder))
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from dataflow.project import Project
 from dataflow.shared.variables import variables_in
+from dataflow.stages.notebook import declared_parameters
+from dataflow.stages.scrub import Scrubber, secrets_in
 from dataflow.workflows.model import Workflow
 from dataflow.workflows.yaml_file import Location, read_yaml
 
@@ -78,8 +80,6 @@ def secret_mask(project: Project, data: Any) -> Scrubber:
     """
     from dotenv import dotenv_values
 
-    from dataflow.stages.scrub import Scrubber, secrets_in
-
     from_file = {name: value or "" for name, value in dotenv_values(project.root / ".env").items()}
     secrets = secrets_in(data, environment={**from_file, **os.environ})
     for location, text in clear_secrets(data):
@@ -93,8 +93,6 @@ def parameters_of(workflow: Workflow) -> list[Setting]:
     Raises:
         ConfigurationError: a notebook cannot be read.
     """
-    from dataflow.stages.notebook import declared_parameters
-
     settings = []
     for stage in workflow.stages:
         for parameter in declared_parameters(stage.notebook).parameters.values():

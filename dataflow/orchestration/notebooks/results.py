@@ -13,6 +13,7 @@ from dataflow.runs.record import RunRecord
 from dataflow.stages.context import yielded_events
 from dataflow.stages.execute import StageOutcome
 from dataflow.stages.result import DeclaredCheck
+from dataflow.warehouse.changes import compare_writes
 from dataflow.workflows.model import Stage, Workflow
 
 
@@ -145,8 +146,6 @@ def check_writes(
     A declared table that was not written, and a table in a schema that is not the stage's,
     are errors; another table in the workflow's own raw schema is a warning.
     """
-    from dataflow.warehouse.changes import compare_writes
-
     if not declared_writes_check(workflow):
         return None
     declared = [".".join(table) for table in stage.writes]

@@ -22,7 +22,9 @@ from dataflow.orchestration.notebooks.results import (
 from dataflow.orchestration.step import recorded_step
 from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.project import Project
+from dataflow.runs.html import write_page_soon
 from dataflow.runs.record import Step
+from dataflow.stages.context import context_file
 from dataflow.stages.display import plain
 from dataflow.stages.execute import StageOutcome, execute_stage
 from dataflow.stages.notebook import read_notebook
@@ -141,9 +143,6 @@ def _execute(
     step: Step,
     attempt: int,
 ) -> StageOutcome:
-    from dataflow.runs.html import write_page_soon
-    from dataflow.stages.context import context_file
-
     partition = context.run.tags.get("dagster/partition")
     notebook = step.record.executed_notebook(stage.name, attempt=attempt, partition=partition)
     live = LiveOutput(context.log, stage.name, sys.stderr)

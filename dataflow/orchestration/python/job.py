@@ -15,6 +15,7 @@ from dataflow.orchestration.python.op import op_step, summary
 from dataflow.orchestration.python.steps import PythonSteps, last_nodes, tables_name
 from dataflow.orchestration.step import recorded_step
 from dataflow.project import Project
+from dataflow.shared.db import get_duckdb_connection
 from dataflow.stages.display import plain
 from dataflow.workflows.model import Workflow
 
@@ -265,8 +266,6 @@ def _tables_op(steps: PythonSteps, name: str, ports: dict[Any, str]) -> Any:
 
 def _row_counts(project: Project, workflow: Workflow) -> dict[tuple[str, ...], int]:
     """The rows of every table in the workflow's schemas."""
-    from dataflow.shared.db import get_duckdb_connection
-
     counts: dict[tuple[str, ...], int] = {}
     with get_duckdb_connection(database="working", project=project) as conn:
         found = conn.execute(
