@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -87,8 +86,3 @@ def status_text(status: str) -> str:
     """A status with its sign and colour, as rich's markup."""
     sign, style = STATUS_STYLES.get(status, ("?", "dim"))
     return f"[{style}]{sign} {status}[/]"
-
-
-def is_plain() -> bool:
-    """Whether nobody watches: a pipe, a log, CI."""
-    return not sys.stderr.isatty() or bool(os.environ.get("CI"))

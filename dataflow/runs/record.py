@@ -134,7 +134,7 @@ class Run:
         order = {name: number for number, name in enumerate(self.steps)}
         return sorted(
             self.folder.glob("[!.]*.ipynb"),
-            key=lambda path: (order.get(path.name.split(".")[0].split("@")[0], 99), path.name),
+            key=lambda path: (order.get(path.name.split(".")[0], 99), path.name),
         )
 
 
@@ -164,14 +164,9 @@ class RunRecord:
             self.__dict__["_folder"] = found  # it has it for good
         return Path(self.__dict__["_folder"])
 
-    def executed_notebook(
-        self, stage: str, *, attempt: int = 1, partition: str | None = None
-    ) -> Path:
+    def executed_notebook(self, stage: str, attempt: int = 1) -> Path:
         """Where the executed notebook of a stage's try goes."""
-        name = stage if partition is None else f"{stage}@{partition.replace('/', '_')}"
-        if attempt > 1:
-            name += f".try{attempt}"
-        return self.folder / f"{name}.ipynb"
+        return self.folder / f"{stage}{f'.try{attempt}' if attempt > 1 else ''}.ipynb"
 
     def read(self) -> dict[str, Any]:
         """The content of `run.json`; empty when there is none yet."""

@@ -143,8 +143,7 @@ def _execute(
     step: Step,
     attempt: int,
 ) -> StageOutcome:
-    partition = context.run.tags.get("dagster/partition")
-    notebook = step.record.executed_notebook(stage.name, attempt=attempt, partition=partition)
+    notebook = step.record.executed_notebook(stage.name, attempt)
     live = LiveOutput(context.log, stage.name, sys.stderr)
     try:
         with context_file(project, context, step.secrets) as environment:
