@@ -25,7 +25,7 @@ def init(
     ] = False,
 ) -> None:
     """Make a workflow with notebooks, dbt models, dashboard and tests, ready to run."""
-    from dataflow.base.addresses import service_url
+    from dataflow.addresses import service_url
     from dataflow.cli.output import console, messages
     from dataflow.scaffold.workflow import make_workflow, plan_workflow
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from dataflow.base.addresses import service_url
+from dataflow.addresses import service_url
 from dataflow.base.words import seconds_text
 from dataflow.cli.output import console, new_table, status_text
 from dataflow.errors import DataflowError, StageFailed

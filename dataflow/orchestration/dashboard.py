@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from dataflow.base.addresses import service_url
+from dataflow.addresses import service_url
 from dataflow.dashboard.refresh import refresh_dashboard
 from dataflow.dbt.project import model_keys
 from dataflow.errors import DataflowError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataflow.base.addresses import PORTS
+from dataflow.addresses import PORTS
 from dataflow.services import dagster, evidence, jupyter
 from dataflow.services.model import Service
 

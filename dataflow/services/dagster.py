@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dataflow.base.addresses import HOST, local_url
+from dataflow.addresses import HOST, local_url
 from dataflow.project import Project
 from dataflow.services.model import Command, Plan
 

@@ -19,7 +19,7 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dataflow.base.addresses import OWN_NAMES, public_url
+from dataflow.addresses import OWN_NAMES, public_url
 from dataflow.project import Project
 
 _OWN_HOST = re.compile(rf"({'|'.join(map(re.escape, OWN_NAMES))})(:\d+)?", re.IGNORECASE)

@@ -8,7 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from dataflow.base.addresses import HOST, local_url
+from dataflow.addresses import HOST, local_url
 from dataflow.dashboard.paths import build_folder, data_folder
 from dataflow.project import Project
 from dataflow.services.model import Command, Plan

@@ -28,7 +28,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dataflow.base.addresses import HOST, OWN_NAMES, public_url
+from dataflow.addresses import HOST, OWN_NAMES, public_url
 from dataflow.dashboard.paths import MANIFEST, build_folder, data_folder
 from dataflow.errors import DataflowError
 from dataflow.project import Project

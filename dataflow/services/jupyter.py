@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataflow.base.addresses import HOST, PORTS, local_url
+from dataflow.addresses import HOST, PORTS, local_url
 from dataflow.project import Project
 from dataflow.services.model import Command, Plan
 

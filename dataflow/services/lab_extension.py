@@ -12,7 +12,7 @@ from jupyter_server.utils import url_path_join
 from tornado import web
 from tornado.ioloop import IOLoop
 
-from dataflow.base.addresses import OWN_NAMES, public_url, service_url
+from dataflow.addresses import OWN_NAMES, public_url, service_url
 from dataflow.errors import DataflowError
 from dataflow.project import Project
 from dataflow.services import control

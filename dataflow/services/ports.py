@@ -8,7 +8,7 @@ import socket
 
 import psutil
 
-from dataflow.base.addresses import HOST
+from dataflow.addresses import HOST
 from dataflow.services.state import MARK_VARIABLE
 
 # A browser that is told `localhost` may try either of them first.

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from service_helpers import fetch, free_port, running, state_of
 
-from dataflow.base.addresses import service_url
+from dataflow.addresses import service_url
 from dataflow.project import Project
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]

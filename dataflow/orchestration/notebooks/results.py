@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from dataflow.base.addresses import service_url
+from dataflow.addresses import service_url
 from dataflow.orchestration import dagster_names as names
 from dataflow.project import Project
 from dataflow.runs.record import RunRecord
