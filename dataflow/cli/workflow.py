@@ -135,7 +135,7 @@ def run(
     from dataflow.orchestration.run import plan_run, run_workflow
 
     plan = plan_run(project, workflow, values, only=only, start=start, changed=changed)
-    if plan.steps == []:
+    if plan.chosen == []:
         err.print("nothing changed since the last success; nothing was run")
         return
     finished = run_workflow(

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from dataflow.base.process import signals_as_interrupt, this_process
@@ -34,33 +34,33 @@ class StepEvent:
     message: str = ""
 
 
-@dataclass
+@dataclass(frozen=True)
 class RunPlan:
     """A run that was checked and may begin.
 
     Args:
-        workflow: the workflow's steps.
+        steps: the workflow's steps.
         values: what was chosen, by step and parameter.
-        steps: the steps to do; None for all.
+        chosen: the steps to do; None for all.
     """
 
-    workflow: WorkflowSteps
-    values: Values = field(default_factory=dict)
-    steps: list[str] | None = None
+    steps: WorkflowSteps
+    values: Values
+    chosen: list[str] | None
 
     @property
     def run_config(self) -> dict[str, Any]:
         """The run's configuration for Dagster."""
-        return self.workflow.run_config(self.values, self.steps) or {}
+        return self.steps.run_config(self.values, self.chosen) or {}
 
     @property
     def asset_selection(self) -> Any:
         """The assets of its steps as Dagster's selection; None for all."""
         from dagster import AssetKey
 
-        if self.steps is None:
+        if self.chosen is None:
             return None
-        return frozenset(AssetKey(key) for step in self.steps for key in self.workflow.keys(step))
+        return frozenset(AssetKey(key) for step in self.chosen for key in self.steps.keys(step))
 
 
 def plan_run(
@@ -93,9 +93,8 @@ def plan_run(
             f"workflow {workflow.id} is not valid", problems=conflicts, root=project.root
         )
     steps = steps_of(project, workflow)
-    plan = RunPlan(steps, steps.check(parameters))
-    plan.steps = select(steps, plan.values, only=only, start=start, changed=changed)
-    return plan
+    values = steps.check(parameters)
+    return RunPlan(steps, values, select(steps, values, only=only, start=start, changed=changed))
 
 
 def run_workflow(
@@ -130,7 +129,7 @@ def run_workflow(
             run_id = _execute(project, plan, instance, on_event or (lambda event: None))
     finally:
         instance.dispose()
-    record = RunRecord(project, plan.workflow.workflow.id, run_id)
+    record = RunRecord(project, plan.steps.workflow.id, run_id)
     data = record.read()
     if not data:
         raise RunFailed(
@@ -149,7 +148,7 @@ def _execute(
     from dataflow.orchestration.build import BROKEN_TAG, ONLY_VARIABLE
     from dataflow.orchestration.lost import PROCESS_TAG
 
-    workflow_id = plan.workflow.workflow.id
+    workflow_id = plan.steps.workflow.id
     os.environ[ONLY_VARIABLE] = workflow_id
 
     repository = ReconstructableRepository.for_module(MODULE, "defs", str(project.root))
