@@ -39,7 +39,7 @@ def ensure_manifest(project: Project) -> Path:
         dbt's `manifest.json`.
 
     Raises:
-        ConfigurationError: dbt cannot read what all workflows share; says what dbt said.
+        ConfigurationError: dbt cannot read what all workflows share; gives dbt's own messages.
     """
     from filelock import FileLock
 
@@ -80,20 +80,20 @@ def _parse_what_can_be(project: Project) -> dict[str, str]:
     models = project.dbt / "models"
     workflows = [path.name for path in models.glob("*") if path.is_dir()]
     broken = {name: text for name in workflows if (text := _not_utf8(project, name))}
-    while said := _parse(project, _without(project, broken) if broken else project.dbt):
-        text = "dbt cannot read the models:\n    " + "\n    ".join(said[-12:])
-        named = {name for name in workflows if _names(said, name)} - broken.keys()
+    while messages := _parse(project, _without(project, broken) if broken else project.dbt):
+        text = "dbt cannot read the models:\n    " + "\n    ".join(messages[-12:])
+        named = {name for name in workflows if _names(messages, name)} - broken.keys()
         if not named:
             raise ConfigurationError(text, where=project.relative(project.dbt), hint=HINT)
         broken |= dict.fromkeys(named, text)
     return broken
 
 
-def _names(said: list[str], workflow_id: str) -> bool:
+def _names(messages: list[str], workflow_id: str) -> bool:
     """Whether dbt speaks of a workflow's files: `models/x/…`, or `Error reading project: x/…`."""
     places = "|".join(f"{folder}/" for folder in PARSED)
     pattern = rf"(?:\b(?:{places})|: ){re.escape(workflow_id)}/"
-    return any(re.search(pattern, line) for line in said)
+    return any(re.search(pattern, line) for line in messages)
 
 
 def _not_utf8(project: Project, workflow_id: str) -> str:
@@ -161,8 +161,8 @@ def _parse(project: Project, folder: Path) -> list[str]:
     forget_variables(project)
     if not result.returncode:
         return []
-    said = [line.strip() for line in (result.stdout + result.stderr).splitlines()]
-    return [line for line in said if line and "Running with dbt" not in line] or ["nothing"]
+    messages = [line.strip() for line in (result.stdout + result.stderr).splitlines()]
+    return [line for line in messages if line and "Running with dbt" not in line] or ["nothing"]
 
 
 @lru_cache(maxsize=1)
@@ -177,8 +177,8 @@ def read_manifest(project: Project, workflow: Workflow) -> dict[str, Any]:
         ConfigurationError: dbt cannot read it, or the files of `workflow`.
     """
     path = ensure_manifest(project)
-    if said := broken_models(project).get(workflow.id):
-        raise ConfigurationError(said, where=project.relative(project.dbt), hint=HINT)
+    if message := broken_models(project).get(workflow.id):
+        raise ConfigurationError(message, where=project.relative(project.dbt), hint=HINT)
     return _read_manifest(path, path.stat().st_mtime)
 
 

@@ -61,9 +61,9 @@ def cleaned_error(error: Exception, scrubber: Scrubber) -> Exception:
         if isinstance(each, dg.Failure):
             each.description = scrubber.text(each.description or "") or None
             each.metadata = {k: cleaned(v, scrubber) for k, v in each.metadata.items()}
-    told = "".join(traceback.format_exception(error))
-    clean = scrubber.text(told)
-    if clean == told:
+    text = "".join(traceback.format_exception(error))
+    clean = scrubber.text(text)
+    if clean == text:
         return error
     return dg.Failure(clean.strip().splitlines()[-1], metadata={"traceback": clean})
 

@@ -143,7 +143,7 @@ def _trigger(tags: Mapping[str, str]) -> str:
 def _in_turn(record: RunRecord, plan_context: Any) -> Iterator[None]:
     run = record.read()
     who = f"run {record.run_id[:8]} by {run['trigger']} of {run['user']}"
-    waiting = _teller(record, plan_context)
+    waiting = _announcer(record, plan_context)
     # Dagster holds signals back while it executes; somebody who waits can be cancelled.
     with contextlib.ExitStack() as held:
         with raise_execution_interrupts():
@@ -153,20 +153,20 @@ def _in_turn(record: RunRecord, plan_context: Any) -> Iterator[None]:
         yield
 
 
-def _teller(record: RunRecord, plan_context: Any) -> Callable[[str], None]:
+def _announcer(record: RunRecord, plan_context: Any) -> Callable[[str], None]:
     """Says whom a run waits for: on the terminal, in its record, and in Dagster's events."""
-    said = ""
+    last = ""
 
-    def say(text: str) -> None:
-        nonlocal said
-        if text == said:
+    def announce(text: str) -> None:
+        nonlocal last
+        if text == last:
             return
-        said = text
+        last = text
         tell(text)
         record.note(waiting_for=text)
         plan_context.instance.report_engine_event(text, plan_context.dagster_run)
 
-    return say
+    return announce
 
 
 def _end(records: list[RunRecord], *, cancelled: bool = False, error: str | None = None) -> None:

@@ -76,10 +76,10 @@ def examine_dbt(project: Project) -> list[Problem]:
     try:
         ensure_manifest(project)
     except ConfigurationError as error:
-        said, hint = [error.message], error.hint
+        messages, hint = [error.message], error.hint
     else:
-        said, hint = list(dict.fromkeys(broken_models(project).values())), HINT
-    return [Problem(_dbts_words(text), *_place(project, text), hint) for text in said]
+        messages, hint = list(dict.fromkeys(broken_models(project).values())), HINT
+    return [Problem(_without_noise(text), *_place(project, text), hint) for text in messages]
 
 
 def stray_folders(project: Project) -> list[Problem]:
@@ -155,7 +155,7 @@ def _unwritten_sources(project: Project, workflow: Workflow) -> list[Problem]:
     ]
 
 
-def _dbts_words(message: str) -> str:
+def _without_noise(message: str) -> str:
     """dbt's message without times, and without what Python and dbt say about themselves."""
     lines = [re.sub(r"^\s*\d\d:\d\d:\d\d\s*", "    ", line) for line in message.splitlines()]
     noise = ("RuntimeWarning", "Registered adapter", "Encountered an error", "Running with dbt")

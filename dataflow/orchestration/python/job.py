@@ -35,7 +35,7 @@ def job_asset(steps: PythonSteps) -> Any:
     ports = {key: f"table_{number}" for number, key in enumerate(outputs)}
     tables = _tables_op(steps, tables_name(job.graph), ports)
     ops = _Ops(steps, job.op_retry_policy)
-    graph = _whole(ops, job.graph, tables, ports)
+    graph = _recorded_graph(ops, job.graph, tables, ports)
     description = registration.description or workflow.config.workflow.description or workflow.name
 
     def each(value: Any) -> dict[str, Any]:
@@ -94,7 +94,7 @@ class _Ops:
         return names.op_name(self.steps.workflow.id, own)
 
 
-def _whole(ops: _Ops, graph: Any, tables: Any, ports: Any) -> Any:
+def _recorded_graph(ops: _Ops, graph: Any, tables: Any, ports: Any) -> Any:
     """The author's graph with recorded ops, and the step about its tables after them."""
     alias = tables_name(graph)
     dependencies = _renamed(ops, graph)

@@ -24,7 +24,7 @@ from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.project import ROOT_VARIABLE, Project
 from dataflow.runs.record import Step, current_step
 from dataflow.stages.display import Result, StageSkipped, listener, plain
-from dataflow.stages.result import StageReport, report_of
+from dataflow.stages.result import report_of
 from dataflow.stages.scrub import Scrubber
 from dataflow.workflows.model import Workflow
 
@@ -43,7 +43,7 @@ def op_step(steps: WorkflowSteps) -> Iterator[Step]:
     project, workflow = steps.project, steps.workflow
     context: Any = dg.OpExecutionContext.get()
     name = step_of(context.get_step_execution_context().step.key)
-    heard: list[Result] = []
+    results: list[Result] = []
     values = parameters_of(context.run.run_config).get(name, {})
     with recorded_step(
         context, steps, name, attempt=context.retry_number + 1, values=values
@@ -52,15 +52,15 @@ def op_step(steps: WorkflowSteps) -> Iterator[Step]:
         begun = time.monotonic()
         try:
             with (
-                _listening(heard, step),
+                _receiving(results, step),
                 _surroundings(project, workflow, name, context.run_id),
                 logged(
                     step.record.folder / f"{name}.log", context, name, Scrubber(step.secrets)
                 ) as log,
             ):
-                yield from _one(step, log, workflow)
+                yield from _noting_errors(step, log, workflow)
         finally:
-            report = _report(heard)
+            report = report_of(result.to_json() for result in results)
             step.facts.update(
                 seconds=round(time.monotonic() - begun, 3),
                 rows=report.rows,
@@ -72,7 +72,7 @@ def op_step(steps: WorkflowSteps) -> Iterator[Step]:
             raise dg.Failure(f"check failed: {shown}", allow_retries=False)
 
 
-def _one(step: Step, log: OpOutput, workflow: Workflow) -> Iterator[Step]:
+def _noting_errors(step: Step, log: OpOutput, workflow: Workflow) -> Iterator[Step]:
     try:
         yield step
     except StageSkipped as skipped:
@@ -123,14 +123,9 @@ def _size(value: Any) -> int | None:
         return None
 
 
-def _report(heard: list[Result]) -> StageReport:
-    """The records and checks of an op, read as those of a notebook are."""
-    return report_of(result.to_json() for result in heard)
-
-
 @contextlib.contextmanager
-def _listening(heard: list[Result], step: Step) -> Iterator[None]:
-    tokens = listener.set(heard.append), current_step.set(step)
+def _receiving(results: list[Result], step: Step) -> Iterator[None]:
+    tokens = listener.set(results.append), current_step.set(step)
     try:
         yield
     finally:
