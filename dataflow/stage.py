@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from dataflow.stages.display import MIME as MIME
-from dataflow.stages.display import Result, StageSkipped, show
+from dataflow.stages.result import Result, StageSkipped, show
 
 
 def record(table: str | None = None, rows: int | None = None, **metadata: Any) -> None:

@@ -25,16 +25,16 @@ from engine_helpers import run_cells
 from jupyter_client import BlockingKernelClient
 from projects import REPOSITORY, text_of
 
+from dataflow.base.lifetime import end_with_run
+from dataflow.engine import kernel
+from dataflow.engine.client import StageClient
+from dataflow.engine.saving import StageManager
+from dataflow.engine.secrets import Scrubber
 from dataflow.orchestration import executor, live
 from dataflow.orchestration.clean import keep_clean
 from dataflow.orchestration.python.job import _own_resources
 from dataflow.orchestration.step import Cancelled, _policy
 from dataflow.services import dagster_web
-from dataflow.stages import wire
-from dataflow.stages.client import StageClient
-from dataflow.stages.lifetime import end_with_run
-from dataflow.stages.manager import StageManager
-from dataflow.stages.scrub import Scrubber
 
 PACKAGE = REPOSITORY / "dataflow"
 OURS = "dataflow"
@@ -285,7 +285,7 @@ def test_nbclient_asks_what_the_engine_sets():
 
 def test_a_client_of_a_kernel_drops_no_message_and_reads_by_our_own_way():
     client = BlockingKernelClient()
-    wire.unlimited(client)
+    kernel.unlimited(client)
     client.ip = "127.0.0.1"
     client.iopub_port = 1
     socket = client.connect_iopub()
@@ -293,7 +293,7 @@ def test_a_client_of_a_kernel_drops_no_message_and_reads_by_our_own_way():
     _, *parts = client.session.feed_identities(client.session.serialize(message))
     try:
         assert socket.rcvhwm == 0
-        assert client.session.unpack is wire.unpack
+        assert client.session.unpack is kernel.unpack
         assert client.session.deserialize(parts[0])["header"]["date"] == message["header"]["date"]
     finally:
         socket.close()

@@ -126,8 +126,8 @@ def _internal_error(error: Exception) -> int:
 
 def _without_secrets(project: Project, text: str) -> str:
     """A text for others to read, without the values of the variables that workflows name."""
-    from dataflow.shared.config import read_variables_of
-    from dataflow.stages.scrub import Scrubber, secrets_in
+    from dataflow.engine.secrets import Scrubber
+    from dataflow.settings import secrets_of
 
     # The variables that any workflow's configuration names.
-    return Scrubber(secrets_in(read_variables_of(project.notebooks / "any"))).text(text)
+    return Scrubber(secrets_of(project.notebooks / "any")).text(text)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from dataflow.base.lifetime import child_setup, end_group, limited
 from dataflow.errors import ConfigurationError, DashboardError
 from dataflow.project import Project
-from dataflow.stages.lifetime import child_setup, end_group
-from dataflow.stages.limits import limited
+from dataflow.settings import seconds_from
 
 OLDEST = 18
 LIMIT_VARIABLE = "DATAFLOW_NODE_TIMEOUT"
@@ -106,6 +106,7 @@ def run_limited(
     Raises:
         DashboardError: it took longer than `DATAFLOW_NODE_TIMEOUT` says (15 minutes).
     """
+    seconds = seconds_from(LIMIT_VARIABLE, LIMIT_SECONDS)
     with subprocess.Popen(
         command,
         cwd=folder,
@@ -120,7 +121,7 @@ def run_limited(
         preexec_fn=child_setup(),
     ) as process:
         try:
-            with limited(process, LIMIT_VARIABLE, LIMIT_SECONDS) as limit:
+            with limited(process, seconds) as limit:
                 for line in process.stdout or ():
                     on_line(line.rstrip())
                 code = process.wait()

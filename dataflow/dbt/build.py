@@ -19,13 +19,14 @@ import dagster as dg
 from dagster_dbt import DbtCliResource
 from packaging.version import Version
 
+from dataflow.base.lifetime import limited
 from dataflow.dbt.command import dbt_environment
 from dataflow.dbt.project import readable_folder
 from dataflow.dbt.results import Results, read_results, writing
+from dataflow.engine.secrets import Scrubber
 from dataflow.project import Project
 from dataflow.runs.record import Step
-from dataflow.stages.limits import limited
-from dataflow.stages.scrub import Scrubber
+from dataflow.settings import seconds_from
 
 LIMIT_VARIABLE = "DATAFLOW_DBT_TIMEOUT"
 LIMIT_SECONDS = 2 * 60 * 60
@@ -34,7 +35,7 @@ CANCEL_SECONDS = 3.0  # for dbt to end by itself; DuckDB does not look up from a
 # Ties itself to the run's process, then becomes dbt: the system's promise outlives the change.
 TIED = """\
 import os, sys
-from dataflow.stages.lifetime import die_with_parent
+from dataflow.base.lifetime import die_with_parent
 die_with_parent(int(sys.argv[1]))
 os.execv(sys.argv[2], sys.argv[2:])
 """
@@ -98,9 +99,11 @@ def building(
         select: dbt's own selection, without a context.
 
     Raises:
-        dagster.Failure: dbt took longer than `DATAFLOW_DBT_TIMEOUT` says (two hours).
+        ConfigurationError: `DATAFLOW_DBT_TIMEOUT` is no number of seconds.
+        dagster.Failure: dbt took longer than it says (two hours).
         WarehouseLocked: somebody else held the warehouse all the time.
     """
+    seconds = seconds_from(LIMIT_VARIABLE, LIMIT_SECONDS)
     run_id = step.record.run_id
     target = project.state / "dbt" / f"{run_id}-{step.name}"
     target.mkdir(parents=True, exist_ok=True)
@@ -120,7 +123,7 @@ def building(
                     raise_on_error=False,
                 ),
             )
-            with time_limit(build.invocation):
+            with time_limit(build.invocation, seconds):
                 yield build
             succeeded = build.invocation.is_successful()
         build.results = read_results(project, target)
@@ -147,17 +150,17 @@ def dbt_resource(project: Project, folder: Path) -> ProjectDbt:
 
 
 @contextlib.contextmanager
-def time_limit(invocation: Any) -> Iterator[None]:
-    """End dbt, started by `invocation`, when it takes too long; then the step fails.
+def time_limit(invocation: Any, seconds: float) -> Iterator[None]:
+    """End dbt, started by `invocation`, after `seconds`; then the step fails.
 
     A cancel ends dbt, too: it is asked to end, and killed when a query keeps it from that.
 
     Raises:
-        dagster.Failure: it took longer than `DATAFLOW_DBT_TIMEOUT` says (two hours).
+        dagster.Failure: it took longer.
     """
     invocation.termination_timeout_seconds = CANCEL_SECONDS
     try:
-        with limited(invocation.process, LIMIT_VARIABLE, LIMIT_SECONDS) as limit:
+        with limited(invocation.process, seconds) as limit:
             yield
     except subprocess.TimeoutExpired as late:  # dagster-dbt's, while it handles the interrupt
         invocation.process.kill()

@@ -21,10 +21,10 @@ from typing import Any
 from dataflow.base.sharing import is_shared
 from dataflow.dashboard.paths import dashboard_url
 from dataflow.project import Project
-from dataflow.shared.variables import DBT_VARIABLE, MADE_BY_DBT, SET_FOR_DBT, variables_in
-from dataflow.stages.notebook import read_notebook
+from dataflow.settings import DBT_VARIABLE, MADE_BY_DBT, SET_FOR_DBT, variables_in
+from dataflow.stages.notebook import Stage, read_notebook
 from dataflow.stages.parameters import INJECTED_TAG
-from dataflow.workflows.model import Stage, Workflow
+from dataflow.workflows.model import Workflow
 
 # What of the section `workflow` changes nothing that a step makes.
 _ABOUT = {"description", "schedule", "timezone", "owner", "tags"}

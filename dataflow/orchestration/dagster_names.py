@@ -6,8 +6,9 @@ import hashlib
 import re
 from collections.abc import Iterable
 
+from dataflow.stages.notebook import Stage
 from dataflow.workflows.ids import STEPS_THAT_FOLLOW, workflow_id_problem
-from dataflow.workflows.model import Stage, Workflow
+from dataflow.workflows.model import Workflow
 
 ADDRESS = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+", re.ASCII)
 

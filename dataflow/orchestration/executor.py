@@ -15,6 +15,7 @@ import dagster as dg
 from dagster._core.errors import raise_execution_interrupts
 
 from dataflow.base.guardian import guarded
+from dataflow.engine.secrets import Scrubber
 from dataflow.orchestration import dagster_names as names
 from dataflow.orchestration.instance import share_instance
 from dataflow.orchestration.live import tell
@@ -22,9 +23,8 @@ from dataflow.orchestration.step import INTERRUPTS, git_state, parameters_of
 from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.runs.record import RunRecord
 from dataflow.runs.turn import turn
-from dataflow.shared.config import read_variables_of
+from dataflow.settings import secrets_of
 from dataflow.stages.notebook import declared_parameters
-from dataflow.stages.scrub import Scrubber, secrets_in
 from dataflow.stages.values import conceal
 from dataflow.workflows.model import Workflow
 
@@ -126,7 +126,7 @@ def _recorded(workflow: Workflow, chosen: dict[str, dict[str, Any]]) -> dict[str
         if stage.name in chosen:
             declared = declared_parameters(stage.notebook)
             chosen[stage.name] = conceal(declared, chosen[stage.name], stage=stage.name)
-    secrets = secrets_in(read_variables_of(workflow.folder))
+    secrets = secrets_of(workflow.folder)
     return dict(Scrubber(secrets).tree(copy.deepcopy(chosen)))
 
 

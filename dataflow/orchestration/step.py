@@ -12,16 +12,17 @@ from typing import Any
 
 import dagster as dg
 
-from dataflow.orchestration.clean import cleaned_error, keep_clean
+from dataflow.base.lifetime import end_with_run
+from dataflow.engine.secrets import Scrubber
+from dataflow.orchestration.clean import keep_clean
 from dataflow.orchestration.dagster_names import step_of
 from dataflow.orchestration.live import tell
 from dataflow.orchestration.notebooks.config_schema import from_config
 from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.project import Project
 from dataflow.runs.record import RunRecord, Step
-from dataflow.shared.config import read_variables_of
-from dataflow.stages.lifetime import end_with_run
-from dataflow.stages.scrub import Scrubber, secrets_in
+from dataflow.settings import secrets_of
+from dataflow.stages.context import cleaned_error
 
 INTERRUPTS = (KeyboardInterrupt, dg.DagsterExecutionInterruptedError)
 
@@ -47,7 +48,7 @@ def recorded_step(context: Any, steps: WorkflowSteps, name: str, **facts: Any) -
     end_with_run()
     folder, values = steps.workflow.folder, facts.get("values")
     record = RunRecord(steps.project, steps.workflow.id, context.run_id)
-    step = Step(record, name, secrets_in(read_variables_of(folder), values))
+    step = Step(record, name, secrets_of(folder, values))
     scrubber = Scrubber(step.secrets)
     record.step_started(
         name, code_version=steps.version(name, values), **scrubber.tree(copy.deepcopy(facts))

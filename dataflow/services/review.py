@@ -91,7 +91,7 @@ def copy_for_lab(project: Project, run: Run, stage: str) -> LabCopy:
         ConfigurationError: the notebook is gone, or no notebook any more.
         ParameterError: the run's parameters no longer fit it.
     """
-    from dataflow.stages.files import write_notebook
+    from dataflow.engine.saving import write_notebook
     from dataflow.stages.notebook import prepare_notebook, read_notebook
     from dataflow.stages.parameters import read_declaration
     from dataflow.stages.values import check_values

@@ -23,12 +23,12 @@ from typing import Any
 
 import psutil
 
+from dataflow.base.lifetime import child_setup, in_words
 from dataflow.base.process import carrying, kill_carrying
 from dataflow.services.logs import KeptLog
 from dataflow.services.model import Command, Plan
 from dataflow.services.ports import accepts
 from dataflow.services.state import MARK_VARIABLE, forget, note_end
-from dataflow.stages.lifetime import child_setup, in_words
 
 READY_SECONDS = 120.0  # until a program listens
 BEFORE_END_SECONDS = 45.0  # for work in hand to end

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-from pathlib import Path
 from typing import Any
 
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
-from dataflow.shared.variables import resolve as resolve  # what injected cells call
-from dataflow.shared.variables import variables_of_dbt
+from dataflow.settings import resolve as resolve  # what injected cells call
 
 
 def load_config(workflow_id: str, project: Project | None = None) -> dict[str, Any]:
@@ -45,17 +42,3 @@ def load_config(workflow_id: str, project: Project | None = None) -> dict[str, A
             error.message, where=project.relative(file.path), hint=error.hint
         ) from None
     return dict(resolved)
-
-
-def read_variables_of(folder: Path) -> str:
-    """Text in which every `${VAR}` stands that the workflow in `folder` may resolve.
-
-    Its own config.yaml and those of the project's other workflows: its notebooks may
-    `load_config` any of them. And, written so, what dbt's files read by `env_var`.
-    """
-    texts = []
-    for path in sorted(folder.parent.glob("*/config.yaml")):
-        with contextlib.suppress(OSError):
-            texts.append(path.read_text(encoding="utf-8", errors="replace"))
-    named = variables_of_dbt(folder.parent.parent / "dbt")
-    return "\n".join([*texts, *(f"${{{name}}}" for name in named)])

@@ -11,10 +11,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from dataflow.engine.secrets import Scrubber
 from dataflow.project import Project
 
 VARIABLE = "DATAFLOW_CONTEXT"
@@ -98,3 +100,50 @@ def rebuild_arguments(step_context: Any, marshal_dir: Path) -> dict[str, Any] | 
         "marshal_dir": str(marshal_dir),
         "run_config": step_context.run_config,
     }
+
+
+def cleaned(value: Any, scrubber: Scrubber) -> Any:
+    """An event, or metadata, without secrets: made from the form in which Dagster stores it."""
+    import dagster as dg
+
+    stored = json.loads(dg.serialize_value(value))
+    clean = scrubber.tree(json.loads(json.dumps(stored)))
+    return value if clean == stored else dg.deserialize_value(json.dumps(clean))
+
+
+def cleaned_error(error: Exception, scrubber: Scrubber) -> Exception:
+    """`error` without secrets: the run's own events repeat it, where no step's filter is.
+
+    It stays the same object where its texts can be replaced, so that retry policies and hooks
+    see what was raised; an error that makes its text of other things becomes a failure.
+    """
+    import dagster as dg
+
+    for each in _chain(error):
+        with contextlib.suppress(Exception):  # whatever an author's class makes of it
+            each.args = tuple(scrubber.tree(list(each.args)))
+        if hasattr(each, "__notes__"):
+            each.__notes__ = scrubber.tree(list(each.__notes__))
+        if isinstance(each, dg.Failure):
+            each.description = scrubber.text(each.description or "") or None
+            each.metadata = {k: cleaned(v, scrubber) for k, v in each.metadata.items()}
+    text = "".join(traceback.format_exception(error))
+    clean = scrubber.text(text)
+    if clean == text:
+        return error
+    return dg.Failure(clean.strip().splitlines()[-1], metadata={"traceback": clean})
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and those it came from."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        waiting += [one.__cause__, one.__context__]
+        if isinstance(one, BaseExceptionGroup):
+            waiting += one.exceptions

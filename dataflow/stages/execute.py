@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dataflow.engine import KernelFailed, NoKernel, Options, execute
+from dataflow.engine.secrets import Scrubber
+from dataflow.errors import ConfigurationError, StageFailed
 from dataflow.project import ROOT_VARIABLE, Project
 from dataflow.stages.context import KERNEL_LINE, VARIABLE
-from dataflow.stages.notebook import prepare_notebook, read_notebook
+from dataflow.stages.notebook import Stage, prepare_notebook, read_notebook
 from dataflow.stages.parameters import INJECTED_TAG, read_declaration
 from dataflow.stages.result import StageReport, read_report
-from dataflow.stages.scrub import Scrubber
 from dataflow.stages.values import check_values
-from dataflow.workflows.model import Stage
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -101,11 +102,7 @@ def execute_stage(
         KeyboardInterrupt: (or what a signal's handler raises) it was cancelled; the
             executed notebook says so.
     """
-    # Imported for its effect too: papermill then knows the engine.
-    from papermill.engines import papermill_engines
     from papermill.utils import nb_kernel_name
-
-    from dataflow.stages.engine import DataflowEngine
 
     source = read_notebook(stage.notebook)
     declaration = read_declaration(stage.notebook, source.cells)
@@ -118,20 +115,26 @@ def execute_stage(
         "run_id": run_id,
         "notebook": project.relative(stage.notebook),
     }
-    papermill_engines.register("dataflow", DataflowEngine)
-    executed = papermill_engines.execute_notebook_with_engine(
-        "dataflow",
-        prepared,
-        kernel_name=nb_kernel_name(prepared),
+    options = Options(
         output_path=str(output),
-        progress_bar=False,
         cwd=str(stage.notebook.parent),
         environment=kernel_environment(project, stage, run_id, environment),
-        notebook_timeout=stage.timeout or 0.0,
         scrubber=(scrubber or Scrubber()).with_paths(machine_paths(project)),
         on_output=on_output,
         first_line=KERNEL_LINE if VARIABLE in (environment or {}) else "",
+        notebook_timeout=stage.timeout or 0.0,
+        progress_bar=False,
     )
+    try:
+        executed = execute(prepared, nb_kernel_name(prepared), options)
+    except NoKernel as error:
+        raise ConfigurationError(
+            str(error),
+            hint="Choose one of these in JupyterLab and save the notebook: "
+            f"{', '.join(error.known)}.",
+        ) from None
+    except KernelFailed as error:
+        raise StageFailed(str(error)) from None
     return outcome_of(executed, output)
 
 

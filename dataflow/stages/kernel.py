@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from dataflow.stages.context import VARIABLE
 
 if TYPE_CHECKING:
-    from dataflow.stages.scrub import Scrubber
+    from dataflow.engine.secrets import Scrubber
 
 MANAGER = "dagstermill.manager"
 
@@ -62,8 +62,8 @@ def rebuild(manager: Any) -> None:
 
 
 def _scrubber() -> Scrubber:
+    from dataflow.engine.secrets import Scrubber
     from dataflow.stages.context import SECRETS_VARIABLE
-    from dataflow.stages.scrub import Scrubber
 
     names = filter(None, os.environ.get(SECRETS_VARIABLE, "").split(","))
     return Scrubber({name: os.environ[name] for name in names if name in os.environ})
@@ -101,7 +101,7 @@ def _yield_event(original: Any) -> Any:
         finally:
             self.in_job = in_job
         if in_job and self.marshal_dir:
-            from dataflow.orchestration.clean import cleaned, cleaned_error
+            from dataflow.stages.context import cleaned, cleaned_error
 
             clean = cleaned_error if isinstance(dagster_event, Exception) else cleaned
             # Not glued into the notebook as dagstermill does: that writes paths of the

@@ -9,11 +9,12 @@ import sys
 import types
 import typing
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataflow.errors import ConfigurationError
-from dataflow.shared.variables import variables_in, without_escapes
+from dataflow.settings import variables_in, without_escapes
 from dataflow.stages.parameters import INJECTED_TAG, Declaration, Parameter, read_declaration
 
 if TYPE_CHECKING:
@@ -21,6 +22,32 @@ if TYPE_CHECKING:
 
 YAML = "yaml.safe_load"  # what reads a resolved variable that is no plain text
 MERGE_MARKS = ("<<<<<<< ", ">>>>>>> ")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One notebook of a workflow.
+
+    Args:
+        workflow_id: the workflow it belongs to.
+        name: the notebook's file name without its ending.
+        notebook: the notebook.
+        parameters: values from config.yaml, over the notebook's own defaults;
+            `${VAR}` not yet resolved.
+        writes: the tables it makes, as (schema, table).
+        after: names of the stages that must have succeeded before.
+        timeout: seconds for the whole notebook; None for no limit.
+        retries: how often a failed execution is tried again.
+    """
+
+    workflow_id: str
+    name: str
+    notebook: Path
+    parameters: dict[str, Any] = field(default_factory=dict)
+    writes: tuple[tuple[str, str], ...] = ()
+    after: tuple[str, ...] = ()
+    timeout: float | None = None
+    retries: int = 0
 
 
 def read_notebook(path: Path) -> NotebookNode:

@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from dataflow.base.words import nearest
+from dataflow.engine.secrets import WORDS_BELOW
 from dataflow.errors import ParameterError, Problem
-from dataflow.shared.config import read_variables_of
-from dataflow.shared.variables import unset_variables, variables_in
-from dataflow.stages.display import plain
+from dataflow.settings import secrets_of, unset_variables, variables_in
 from dataflow.stages.parameters import Declaration, Parameter
-from dataflow.stages.scrub import WORDS_BELOW, secrets_in
+from dataflow.stages.result import plain
 
 
 def convert(parameter: Parameter, value: Any) -> Any:
@@ -143,7 +142,7 @@ def conceal(declaration: Declaration, values: Mapping[str, Any], *, stage: str) 
         values: the values chosen for it.
         stage: its name.
     """
-    secrets = secrets_in(read_variables_of(declaration.notebook.parent))
+    secrets = secrets_of(declaration.notebook.parent)
     concealed = {}
     for name, value in values.items():
         parameter = declaration.parameters.get(name)

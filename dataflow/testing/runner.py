@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dataflow.stages.execute import StageOutcome
-    from dataflow.workflows.model import Stage, Workflow
+    from dataflow.stages.notebook import Stage
+    from dataflow.workflows.model import Workflow
 
 READERS = {
     ".csv": "read_csv",
@@ -91,9 +92,9 @@ class StageRunner:
         return run
 
     def _execute(self, stage: Stage, parameters: Mapping[str, Any]) -> StageOutcome:
-        from dataflow.shared.config import read_variables_of
+        from dataflow.engine.secrets import Scrubber
+        from dataflow.settings import secrets_of
         from dataflow.stages.execute import execute_stage
-        from dataflow.stages.scrub import Scrubber, secrets_in
 
         self._count += 1
         values = {**stage.parameters, **parameters}
@@ -105,7 +106,7 @@ class StageRunner:
             values,
             run_id=f"test-{self._count}",
             output=output,
-            scrubber=Scrubber(secrets_in(read_variables_of(stage.notebook.parent), values)),
+            scrubber=Scrubber(secrets_of(stage.notebook.parent, values)),
         )
 
     def _put(self, workflow_id: str, name: str, data: Any) -> None:

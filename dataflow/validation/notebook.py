@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataflow.base.words import nearest
+from dataflow.engine.secrets import Scrubber
 from dataflow.errors import ConfigurationError, ParameterError, Problem
-from dataflow.shared.variables import unset_variables
+from dataflow.settings import unset_variables
 from dataflow.stages.notebook import read_notebook
 from dataflow.stages.parameters import read_declaration
 from dataflow.stages.result import code_of
-from dataflow.stages.scrub import Scrubber
 from dataflow.stages.values import check_values
 
 if TYPE_CHECKING:
-    from dataflow.stages.scrub import Scrubber
+    from dataflow.engine.secrets import Scrubber
 
 CONFLICT = ("<<<<<<< ", ">>>>>>> ")
 STRIP = "nbstripout --keep-id {path}, or `pre-commit install` once for every commit."

@@ -11,8 +11,7 @@ from typing import Any
 from dataflow.dbt.project import HINT, broken_models, ensure_manifest
 from dataflow.errors import ConfigurationError, Problem
 from dataflow.project import Project
-from dataflow.shared.config import read_variables_of
-from dataflow.stages.scrub import secrets_in
+from dataflow.settings import secrets_of
 from dataflow.validation.config import secrets_in_clear, unset_variables
 from dataflow.validation.notebook import examine_notebook
 from dataflow.validation.pages import check_workflow_pages, table_warnings
@@ -50,7 +49,7 @@ def examine_workflow(project: Project, folder: Path, *, execute: bool = True) ->
     found = Examination(list(problems))
     found.problems += unset_variables(folder, dict(os.environ))
     found.warnings += secrets_in_clear(folder)
-    secrets = _secrets(folder)
+    secrets = secrets_of(folder)
     for path, stage, values in _notebooks(folder, workflow):
         wrong, doubtful = examine_notebook(path, stage, values, secrets)
         found.problems += wrong
@@ -129,11 +128,6 @@ def _module_problems(folder: Path) -> list[Problem]:
             message = getattr(error, "msg", str(error))
             problems.append(Problem(f"not valid Python: {message}", path, line, "Fix the file."))
     return problems
-
-
-def _secrets(folder: Path) -> dict[str, str]:
-    """The values of the variables that config.yaml names, where they are set."""
-    return secrets_in(read_variables_of(folder))
 
 
 def _unwritten_sources(project: Project, workflow: Workflow) -> list[Problem]:

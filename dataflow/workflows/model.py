@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from dataflow.errors import Problem
 from dataflow.project import Project
+from dataflow.stages.notebook import Stage
 from dataflow.warehouse.names import schemas_of
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -84,32 +85,6 @@ class WorkflowConfig(_Open):
     ingestion: Ingestion | None = None
     transformation: Transformation | None = None
     stages: list[StageSection] | None = None
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One notebook of a workflow.
-
-    Args:
-        workflow_id: the workflow it belongs to.
-        name: the notebook's file name without its ending.
-        notebook: the notebook.
-        parameters: values from config.yaml, over the notebook's own defaults;
-            `${VAR}` not yet resolved.
-        writes: the tables it makes, as (schema, table).
-        after: names of the stages that must have succeeded before.
-        timeout: seconds for the whole notebook; None for no limit.
-        retries: how often a failed execution is tried again.
-    """
-
-    workflow_id: str
-    name: str
-    notebook: Path
-    parameters: dict[str, Any] = field(default_factory=dict)
-    writes: tuple[tuple[str, str], ...] = ()
-    after: tuple[str, ...] = ()
-    timeout: float | None = None
-    retries: int = 0
 
 
 @dataclass(frozen=True)

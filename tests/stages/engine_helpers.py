@@ -16,7 +16,7 @@ import nbformat
 import psutil
 from projects import REPOSITORY, Cells, wait_until, write_notebook
 
-from dataflow.stages.engine import DataflowEngine
+from dataflow.engine import DataflowEngine
 
 
 @dataclass
@@ -61,7 +61,7 @@ def run_cells(folder: Path, cells: Cells, **options: Any) -> Ended:
 SCRIPT = """
 import json, signal, sys
 import nbformat
-from dataflow.stages.engine import DataflowEngine
+from dataflow.engine import DataflowEngine
 
 class Interrupted(BaseException):
     "As Dagster's: neither an error nor Python's own KeyboardInterrupt."

@@ -11,8 +11,8 @@ import pytest
 from engine_helpers import run_cells, start_cells
 from projects import error_of, statuses, text_of, wait_until
 
-from dataflow.stages import manager
-from dataflow.stages.output import TEXT_LIMIT, Stream
+from dataflow.engine import saving
+from dataflow.engine.output import TEXT_LIMIT, Stream
 
 
 def test_fifty_megabytes_in_one_cell_are_cut_with_a_note(tmp_path: Path) -> None:
@@ -167,13 +167,13 @@ def test_saves_are_by_the_clock_not_by_the_cell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writes: list[float] = []
-    real = manager.write_notebook
+    real = saving.write_notebook
 
     def counted(nb: Any, path: Path) -> None:
         writes.append(time.monotonic())
         real(nb, path)
 
-    monkeypatch.setattr(manager, "write_notebook", counted)
+    monkeypatch.setattr(saving, "write_notebook", counted)
     ended = run_cells(tmp_path, [f"a = {i}" for i in range(400)])
     assert statuses(ended.notebook) == ["completed"] * 400
     assert len(writes) <= ended.seconds + 4

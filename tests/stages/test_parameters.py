@@ -28,7 +28,6 @@ from dataflow.errors import ParameterError
 from dataflow.orchestration.notebooks.config_schema import config_schema, from_config, to_config
 from dataflow.orchestration.run import RunPlan, plan_run
 from dataflow.project import Project
-from dataflow.stages.display import plain
 from dataflow.stages.notebook import (
     declared_parameters,
     injected_source,
@@ -36,6 +35,7 @@ from dataflow.stages.notebook import (
     read_notebook,
 )
 from dataflow.stages.parameters import REQUIRED, Declaration, read_declaration
+from dataflow.stages.result import plain
 from dataflow.stages.values import check_values, convert
 from dataflow.workflows.registry import get_workflow
 
@@ -521,7 +521,7 @@ def test_importing_this_package_leaves_plain_papermill_as_it_is(
     tmp_path: Path, import_papermill_first: bool
 ) -> None:
     ours = (
-        "import dataflow.stages.engine, dataflow.stages.execute, dataflow.stages.kernel\n"
+        "import dataflow.engine.client, dataflow.stages.execute, dataflow.stages.kernel\n"
         "import dataflow.orchestration.notebooks.stage, dataflow.definitions"
     )
     project = demo(tmp_path)

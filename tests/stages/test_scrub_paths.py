@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataflow.stages.scrub import Scrubber
+from dataflow.engine.secrets import Scrubber
 
 PATHS = {"/home/ann": "~", "/home/ann/work/project": "${DATAFLOW_PROJECT}"}
 

@@ -38,10 +38,10 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.syntax import Syntax
 
+from dataflow.engine.output import LiveText
+from dataflow.engine.secrets import Scrubber
 from dataflow.project import Project
-from dataflow.shared.config import read_variables_of
-from dataflow.stages.listen import LiveText
-from dataflow.stages.scrub import Scrubber, secrets_in
+from dataflow.settings import secrets_in, secrets_of
 
 # Each piece alone tells a leak, whatever escaped the characters between them.
 PIECES = ["canaryQ7x", "wR9tLm2v", "Zk4Bn8sD"]
@@ -524,5 +524,5 @@ def test_secrets_of_other_workflows_count_too(
         tmp_path / "project",
         {"demo": {}, "other": Workflow({}, config={"key": "${OTHERS}"})},
     )
-    text = read_variables_of(project.notebooks / "demo")  # may `load_config("other")`
-    assert secrets_in(text) == {"OTHERS": "of-another-workflow"}
+    # It may `load_config("other")`.
+    assert secrets_of(project.notebooks / "demo") == {"OTHERS": "of-another-workflow"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import nbformat
 import pandas as pd
 import pytest
 from projects import REPOSITORY, Workflow, make_project, parameters, write_notebook
@@ -205,3 +206,15 @@ def test_the_shipped_workflow_is_tested_on_a_handful_of_rows(run_stage, dataflow
     assert done.tables["events_clean"].magnitude_band[0] == "4 to 5"
     assert done.records["events_clean"]["left_out"] == {"quarry blast": 1}
     assert all(check.passed for check in done.checks.values())
+
+
+def test_a_kernel_that_is_not_there_is_said_with_those_that_are(run):
+    path = run.project.notebooks / "small" / "count.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata.kernelspec = {"name": "no-such-kernel", "display_name": "None"}
+    nbformat.write(notebook, path)
+
+    with pytest.raises(errors.ConfigurationError, match="no Jupyter kernel `no-such") as raised:
+        run("small", "count", tables=given(1))
+
+    assert "python3" in str(raised.value.hint)

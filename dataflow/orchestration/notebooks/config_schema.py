@@ -9,9 +9,9 @@ from typing import Any
 
 import dagster as dg
 
-from dataflow.shared.variables import variables_in
-from dataflow.stages.display import plain
+from dataflow.settings import variables_in
 from dataflow.stages.parameters import Parameter
+from dataflow.stages.result import plain
 
 # Where values with a `${VAR}` are: an int's field takes no text. No parameter is called so.
 BY_NAME = "${}"

@@ -12,9 +12,10 @@ from dataflow.project import Project
 from dataflow.runs.record import RunRecord
 from dataflow.stages.context import yielded_events
 from dataflow.stages.execute import StageOutcome
+from dataflow.stages.notebook import Stage
 from dataflow.stages.result import DeclaredCheck
 from dataflow.warehouse.changes import compare_writes
-from dataflow.workflows.model import Stage, Workflow
+from dataflow.workflows.model import Workflow
 
 
 def key_of(stage: Stage, table: str | None) -> list[str]:

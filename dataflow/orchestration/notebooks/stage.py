@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from dataflow.engine.secrets import Scrubber
 from dataflow.errors import DataflowError
 from dataflow.orchestration import dagster_names as names
 from dataflow.orchestration.live import LiveOutput
@@ -25,15 +26,12 @@ from dataflow.project import Project
 from dataflow.runs.html import write_page_soon
 from dataflow.runs.record import Step
 from dataflow.stages.context import context_file
-from dataflow.stages.display import plain
 from dataflow.stages.execute import StageOutcome, execute_stage
-from dataflow.stages.notebook import read_notebook
+from dataflow.stages.notebook import Stage, read_notebook
 from dataflow.stages.parameters import read_declaration
-from dataflow.stages.result import DeclaredCheck, declared_checks
-from dataflow.stages.scrub import Scrubber
+from dataflow.stages.result import DeclaredCheck, declared_checks, plain
 from dataflow.stages.values import conceal
 from dataflow.warehouse.changes import forget_writes
-from dataflow.workflows.model import Stage
 
 RETRY_DELAY = 5  # seconds before the first retry; doubled for each one after that
 

@@ -10,9 +10,9 @@ from dataflow.errors import ParameterError
 from dataflow.orchestration import dagster_names as names
 from dataflow.orchestration.code_version import stage_version
 from dataflow.orchestration.steps import StepInfo, Values, WorkflowSteps
-from dataflow.stages.display import plain
 from dataflow.stages.notebook import declared_parameters
 from dataflow.stages.parameters import Declaration
+from dataflow.stages.result import plain
 from dataflow.stages.values import check_values, conceal
 
 

@@ -16,7 +16,7 @@ from dataflow.orchestration.python.steps import PythonSteps, last_nodes, tables_
 from dataflow.orchestration.step import recorded_step
 from dataflow.project import Project
 from dataflow.shared.db import get_duckdb_connection
-from dataflow.stages.display import plain
+from dataflow.stages.result import plain
 from dataflow.workflows.model import Workflow
 
 

@@ -17,15 +17,14 @@ import psutil
 
 from dataflow.base.guardian import RUN_VARIABLE, STEP_VARIABLE
 from dataflow.base.process import kill_carrying, started_by
+from dataflow.engine.secrets import Scrubber
 from dataflow.orchestration.dagster_names import step_of
 from dataflow.orchestration.python.op_output import OpOutput, logged
 from dataflow.orchestration.step import parameters_of, recorded_step
 from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.project import ROOT_VARIABLE, Project
 from dataflow.runs.record import Step, current_step
-from dataflow.stages.display import Result, StageSkipped, listener, plain
-from dataflow.stages.result import report_of
-from dataflow.stages.scrub import Scrubber
+from dataflow.stages.result import Result, StageSkipped, listener, plain, report_of
 from dataflow.workflows.model import Workflow
 
 

@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from dataflow.engine.output import LiveText
+from dataflow.engine.secrets import Scrubber
 from dataflow.orchestration.live import TERMINAL_VARIABLE, LiveOutput
-from dataflow.stages.listen import LiveText
-from dataflow.stages.scrub import Scrubber
 
 PIPE_SIZE = 1 << 20
 CHUNK = 1 << 16

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from dataflow.dbt.project import has_models, models_of, read_manifest
+from dataflow.engine.secrets import Scrubber
 from dataflow.errors import ConfigurationError, Problem
 from dataflow.orchestration import dagster_names as names
 from dataflow.orchestration.code_version import job_version
 from dataflow.orchestration.steps import StepInfo, Values, WorkflowSteps
-from dataflow.shared.config import read_variables_of
-from dataflow.stages.scrub import Scrubber, secrets_in
+from dataflow.settings import secrets_of
 from dataflow.workflows.python_workflow import load_registration
 
 Key = tuple[str, ...]
@@ -78,7 +78,7 @@ class PythonSteps(WorkflowSteps):
         config = self.run_config(chosen) or {}
         own = config.get("ops", {}).get(self._job_op, {}).get("ops", {}).get(step.name, {})
         # As the record has it.
-        scrubber = Scrubber(secrets_in(read_variables_of(self.workflow.folder)))
+        scrubber = Scrubber(secrets_of(self.workflow.folder))
         return dict(scrubber.tree(copy.deepcopy(own.get("config") or {})))
 
     def check(self, parameters: Mapping[str, Any]) -> Values:

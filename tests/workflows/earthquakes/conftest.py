@@ -13,9 +13,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from dataflow.engine.output import RESULT
 from dataflow.project import Project
 from dataflow.shared.db import get_duckdb_connection, write_table
-from dataflow.stage import MIME
 
 REPOSITORY = Path(__file__).parents[3]
 SOURCE = REPOSITORY / "notebooks" / "earthquakes"
@@ -48,10 +48,10 @@ class ByHand:
     def results(notebook: Any) -> list[dict[str, Any]]:
         """Everything the stage recorded and checked, in order."""
         return [
-            output["data"][MIME]
+            output["data"][RESULT]
             for cell in notebook.cells
             for output in cell.get("outputs", [])
-            if MIME in output.get("data", {})
+            if RESULT in output.get("data", {})
         ]
 
     @property

@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import html
 import json
-import os
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
@@ -20,8 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from dataflow.shared.variables import variables_in
-from dataflow.stages.display import MIME as RESULT
+from dataflow.engine.output import RESULT
 
 # Replacing shorter values would damage every number and word that contains them.
 SHORTEST = 4
@@ -335,20 +333,6 @@ def _is_word(text: str, start: int, stop: int) -> bool:
 
     coloured = re.search(r"\[[\d;]*m\Z", text[max(0, start - 20) : start])
     return (coloured is not None or not joins(start - 1, start)) and not joins(stop - 1, stop)
-
-
-def secrets_in(*values: Any, environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The values of the variables that `values` name, by the variables' names.
-
-    Defaults (`${VAR:-default}`) stand in the file already and are no secrets.
-    """
-    environment = os.environ if environment is None else environment
-    return {
-        name: environment[name]
-        for value in values
-        for name, _ in variables_in(value)
-        if environment.get(name)
-    }
 
 
 def _forms(secret: str) -> Iterator[str]:

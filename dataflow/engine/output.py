@@ -1,4 +1,4 @@
-"""What a cell prints and displays, kept within limits.
+"""What a cell prints and displays: kept within limits, and handed on while it runs.
 
 A cell that prints 50 MB must not make a notebook of 50 MB that no one can open: the first
 and last part are kept, with a note of how much is missing between them.
@@ -7,7 +7,21 @@ and last part are kept, with a note of how much is missing between them.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dataflow.engine.secrets import Scrubber
+
+# What a notebook says of itself: a kernel's message, its MIME type as a display, the variable that
+# tells a kernel that the engine listens (a display can be cleared and captured), and the exception
+# that ends the notebook early, as a success.
+RESULT_MESSAGE = "dataflow_result"
+RESULT = "application/vnd.dataflow.result+json"
+LISTENS_VARIABLE = "DATAFLOW_ENGINE_LISTENS"
+SKIPPED = "StageSkipped"
+
+Listener = Callable[[str, str], None]
 
 TEXT_LIMIT = 1_000_000  # characters kept of one cell's stdout, and as many of its stderr
 DISPLAY_LIMIT = 10_000_000  # characters of one display: a table, a plot
@@ -131,3 +145,60 @@ def _size(value: Any) -> int:
     if isinstance(value, (list, tuple)):
         return sum(_size(item) for item in value)
     return 8
+
+
+class LiveText:
+    """Hands on what a running cell prints.
+
+    Output comes in pieces, and a secret may begin in one and end in the next: what could be
+    the beginning of one waits for the next piece, or for `flush`.
+
+    Args:
+        scrubber: takes the secrets out.
+        listeners: called with ("stdout" | "stderr" | "display", text).
+    """
+
+    def __init__(self, scrubber: Scrubber, listeners: list[Listener]) -> None:
+        self._scrubber = scrubber
+        self._listeners = listeners
+        self._waiting: dict[str, str] = {}
+
+    def write(self, name: str, text: str) -> None:
+        """Take a piece of a stream, or a whole display."""
+        if not self._listeners:
+            return
+        if name != "display":
+            text = self._waiting.pop(name, "") + text
+            complete = self._scrubber.complete(text)
+            if complete < len(text):
+                self._waiting[name] = text[complete:]
+                text = text[:complete]
+        self._hand_on(name, text)
+
+    def flush(self) -> None:
+        """Hand on what waits; the cell has ended."""
+        for name, text in self._waiting.items():
+            self._hand_on(name, text)
+        self._waiting = {}
+
+    def _hand_on(self, name: str, text: str) -> None:
+        if text:
+            clean = self._scrubber.text(text)
+            for listener in self._listeners:
+                listener(name, clean)
+
+
+def to_file(stream: str, file: Any) -> Listener:
+    """A listener that writes one stream to `file`."""
+
+    def write(name: str, text: str) -> None:
+        if name == stream:
+            file.write(text)
+            file.flush()
+
+    return write
+
+
+def to_log(log: Any) -> Listener:
+    """A listener that writes everything to a log, as papermill's `log_output` does."""
+    return lambda name, text: log.info(text)

@@ -1,10 +1,11 @@
-"""`${VAR}` and `${VAR:-default}` in configuration values."""
+"""What settings take from the environment: `${VAR}` and `${VAR:-default}`, secrets, time limits."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -102,3 +103,50 @@ def variables_of_dbt(folder: Path) -> list[str]:
             with contextlib.suppress(OSError):
                 found.update(DBT_VARIABLE.findall(path.read_text("utf-8", "replace")))
     return sorted(found - SET_FOR_DBT)
+
+
+def secrets_in(*values: Any, environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The values of the variables that `values` name, by the variables' names.
+
+    Defaults (`${VAR:-default}`) stand in the file already and are no secrets.
+    """
+    environment = os.environ if environment is None else environment
+    return {
+        name: environment[name]
+        for value in values
+        for name, _ in variables_in(value)
+        if environment.get(name)
+    }
+
+
+def secrets_of(folder: Path, *values: Any) -> dict[str, str]:
+    """The values, by name, of the variables that the workflow in `folder` may resolve.
+
+    Named by its own config.yaml and those of the project's other workflows, since its notebooks
+    may `load_config` any of them; by `env_var` in dbt's files; and by `values`.
+    """
+    texts = []
+    for path in sorted(folder.parent.glob("*/config.yaml")):
+        with contextlib.suppress(OSError):
+            texts.append(path.read_text(encoding="utf-8", errors="replace"))
+    named = variables_of_dbt(folder.parent.parent / "dbt")
+    return secrets_in(texts, [f"${{{name}}}" for name in named], values)
+
+
+def seconds_from(variable: str, default: float) -> float:
+    """The number of seconds that an environment variable sets, or `default`.
+
+    Raises:
+        ConfigurationError: the variable is not a number of seconds.
+    """
+    given = os.environ.get(variable)
+    try:
+        seconds = float(given) if given else default
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < threading.TIMEOUT_MAX:
+        raise ConfigurationError(
+            f"{variable} is not a number of seconds: {given}",
+            hint=f"Unset it for the default of {default:g}.",
+        )
+    return seconds

@@ -3,59 +3,79 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
+import json
 import subprocess
 import tempfile
 import uuid
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
+import psutil
+from jupyter_client.kernelspec import NoSuchKernel
 from jupyter_core.utils import ensure_async, run_sync
 from nbclient.exceptions import DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
-from traitlets import Any as AnyTrait
-from traitlets import Unicode
 
 from dataflow.base.guardian import STEP_VARIABLE
+from dataflow.base.lifetime import child_setup, end_group, in_words
 from dataflow.base.process import kill_carrying, started_by
-from dataflow.errors import ConfigurationError, StageFailed
-from dataflow.stages import lifetime, wire
-from dataflow.stages.launch import without_debugger
-from dataflow.stages.scrub import Scrubber
+from dataflow.engine import KernelFailed, NoKernel, Options
 
 STARTS = 3  # kernels that collide on a port die at once; another start picks other ports
 
+IPYTHON = ["-m", "ipykernel_launcher"]
+
+# What that module does, without what only a person at a debugger needs. ipykernel imports debugpy when a kernel starts, which takes a quarter
+# of the start; a notebook that imports debugpy itself still can.
+LAUNCH = """\
+import sys
+if sys.path[0] == "":
+    del sys.path[0]
+sys.argv[0] = "ipykernel_launcher"
+sys.modules["debugpy"] = None
+import ipykernel.debugger
+del sys.modules["debugpy"]
+from ipykernel import kernelapp
+kernelapp.launch_new_instance()
+"""
+
+# Run in the kernel before the first cell. ZeroMQ drops what exceeds 1,000 messages that wait
+# to be sent. The socket belongs to the thread that sends.
+_SEND_ALL = (
+    "(lambda thread: thread.schedule(lambda: setattr(thread.socket, 'sndhwm', 0)))"
+    "(get_ipython().kernel.iopub_thread)"
+)
+
 
 class KernelClient(PapermillNotebookClient):
-    """papermill's client with a kernel that starts surely, loses nothing, and ends surely.
+    """papermill's client with a kernel that starts surely, loses nothing, and ends surely."""
 
-    Options besides nbclient's own:
-        scrubber: takes secrets out of what is handed on.
-        first_line: Python that an IPython kernel runs before the first cell.
-    """
-
-    scrubber = AnyTrait()
-    first_line = Unicode("")
     kc: Any
     km: Any
 
-    def __init__(self, nb_man: Any, **kwargs: Any) -> None:
+    def __init__(self, nb_man: Any, options: Options, **kwargs: Any) -> None:
         super().__init__(nb_man, **kwargs)
-        self.scrubber = self.scrubber or Scrubber()
+        self.options = options
         self._pid = 0
         self._mark = uuid.uuid4().hex
         self._returncode: int | None = None
 
-    def _start(self, **kwargs: Any) -> None:
+    def _start(self, environment: Mapping[str, str]) -> None:
         """Start the kernel and connect to it.
 
         Raises:
-            ConfigurationError: there is no such kernel.
-            StageFailed: it ends as soon as it is started, time after time.
+            NoKernel: there is no such kernel.
+            KernelFailed: it ends as soon as it is started, time after time.
         """
-        kwargs.setdefault("preexec_fn", lifetime.child_setup())
-        kwargs["env"] = {**(kwargs.get("env") or os.environ), STEP_VARIABLE: self._mark}
-        if self.first_line and _is_ipython(self._kernel_manager()):
-            self.extra_arguments += [f"--IPKernelApp.exec_lines={self.first_line}"]
+        kwargs = {
+            "env": {**environment, STEP_VARIABLE: self._mark},
+            "preexec_fn": child_setup(),
+        }
+        first_line = self.options.first_line
+        if first_line and _is_ipython(self._kernel_manager()):
+            self.extra_arguments += [f"--IPKernelApp.exec_lines={first_line}"]
         for _ in range(STARTS - 1):
             # What the notebook's subprocesses print comes as output of its cell. The kernel
             # copies it to its own streams, secrets and all, which must not end up in a log.
@@ -64,9 +84,9 @@ class KernelClient(PapermillNotebookClient):
         with tempfile.TemporaryFile() as words:
             if not self._try_start(stdout=words, stderr=words, **kwargs):
                 words.seek(0)
-                said = self.scrubber.text(words.read().decode(errors="replace")).split("\n")
+                said = self.options.scrubber.text(words.read().decode(errors="replace")).split("\n")
                 last = next((line for line in reversed(said) if line.strip()), "nothing")
-                raise StageFailed(
+                raise KernelFailed(
                     f"the kernel {self.kernel_name} does not start: it ended at once, "
                     f"{STARTS} times; the last it said is: {last.strip()}"
                 )
@@ -92,17 +112,12 @@ class KernelClient(PapermillNotebookClient):
             return False
 
     def _kernel_manager(self) -> Any:
-        from jupyter_client.kernelspec import NoSuchKernel
-
         manager = self.create_kernel_manager()
         try:
             manager.kernel_spec.argv = without_debugger(manager.kernel_spec.argv)
         except NoSuchKernel:
-            known = ", ".join(sorted(manager.kernel_spec_manager.find_kernel_specs()))
-            raise ConfigurationError(
-                f"there is no Jupyter kernel `{self.kernel_name}`",
-                hint=f"Choose one of these in JupyterLab and save the notebook: {known}.",
-            ) from None
+            known = sorted(manager.kernel_spec_manager.find_kernel_specs())
+            raise NoKernel(self.kernel_name, known) from None
         return manager
 
     async def async_start_new_kernel_client(self) -> Any:
@@ -113,12 +128,12 @@ class KernelClient(PapermillNotebookClient):
         """
         assert self.km is not None
         self.kc = self.km.client()
-        wire.unlimited(self.kc)
+        unlimited(self.kc)
         await ensure_async(self.kc.start_channels())
         await ensure_async(self.kc.wait_for_ready(timeout=self.startup_timeout))
         self.kc.allow_stdin = False
         if _is_ipython(self.km):
-            await self.async_wait_for_reply(wire.send_all(self.kc))
+            await self.async_wait_for_reply(self.kc.execute(_SEND_ALL, silent=True))
         return self.kc
 
     start_new_kernel_client = run_sync(async_start_new_kernel_client)
@@ -132,7 +147,7 @@ class KernelClient(PapermillNotebookClient):
             raise DeadKernelError("Kernel died")
 
     def _how_it_died(self, peak: int) -> str:
-        text = f"the kernel {lifetime.in_words(self._returncode)} while this cell ran"
+        text = f"the kernel {in_words(self._returncode)} while this cell ran"
         return f"{text}; the most memory seen was {peak / 1e6:,.0f} MB" if peak else text
 
     def _end_kernel(self) -> None:
@@ -141,10 +156,10 @@ class KernelClient(PapermillNotebookClient):
         try:
             if self.km is not None:
                 if self.shutdown_kernel == "immediate":
-                    lifetime.end_group(self._pid)
+                    end_group(self._pid)
                 self._cleanup_kernel()
         finally:
-            lifetime.end_group(self._pid)
+            end_group(self._pid)
             kill_carrying(STEP_VARIABLE, self._mark, below)
             self._pid = 0
 
@@ -167,3 +182,49 @@ def _is_ipython(manager: Any) -> bool:
 
 def _pid_of(manager: Any) -> int:
     return int(getattr(getattr(manager, "provisioner", None), "pid", None) or 0)
+
+
+def without_debugger(command: list[str]) -> list[str]:
+    """The command that starts a kernel, changed if it is that of an IPython kernel.
+
+    Args:
+        command: `argv` of a kernel's specification.
+    """
+    for at in range(len(command) - 1):
+        if command[at : at + 2] == IPYTHON:
+            return [*command[:at], "-c", LAUNCH, *command[at + 2 :]]
+    return command
+
+
+def unlimited(client: Any) -> None:
+    """Have `client`, not connected yet, keep every message until it is read."""
+    client.context.rcvhwm = 0
+    client.session.unpack = unpack
+
+
+def unpack(data: bytes) -> Any:
+    """Read one part of a message, dates in its headers included.
+
+    jupyter_client reads the two dates of every message with dateutil's parser of any format,
+    which takes longer than all the rest of the message.
+    """
+    part = json.loads(data)
+    if isinstance(part, dict) and "msg_id" in part and isinstance(part.get("date"), str):
+        with contextlib.suppress(ValueError):
+            part["date"] = datetime.fromisoformat(part["date"])
+    return part
+
+
+def peak_memory(pid: int) -> int | None:
+    """The most memory process `pid` had resident so far, in bytes; None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii") as status:  # noqa: PTH123
+            for line in status:
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:  # gone, or not ours to look at
+        return None

@@ -10,8 +10,15 @@ from typing import Any
 
 from papermill.engines import NotebookExecutionManager
 
-from dataflow.stages.files import write_notebook
-from dataflow.stages.scrub import Scrubber
+from dataflow.base.files import write_whole
+from dataflow.engine import Options
+
+
+def write_notebook(nb: Any, path: Path) -> None:
+    """Write the notebook `nb` to `path`, whole or not at all."""
+    import nbformat
+
+    write_whole(path, nbformat.writes(nb) + "\n")
 
 
 class StageManager(NotebookExecutionManager):
@@ -19,20 +26,24 @@ class StageManager(NotebookExecutionManager):
 
     Args:
         nb: the notebook.
-        scrubber: takes secrets out of everything that is saved.
-        kwargs: papermill's own options.
+        options: how it is executed.
     """
 
     SKIPPED = "skipped"
     CANCELLED = "cancelled"
 
-    def __init__(self, nb: Any, *, scrubber: Scrubber, **kwargs: Any) -> None:
-        super().__init__(nb, **kwargs)
-        self.scrubber = scrubber
+    def __init__(self, nb: Any, options: Options) -> None:
+        super().__init__(
+            nb,
+            output_path=options.output_path,
+            log_output=options.log_output,
+            progress_bar=options.progress_bar,
+        )
+        self.scrubber = options.scrubber
         self.before_save: Callable[[], None] = lambda: None
         # papermill's own default of 30 s is for saves within a cell; it saves at every cell's
         # start and end besides.
-        self._every = min(kwargs.get("autosave_cell_every") or 1.0, 1.0)
+        self._every = min(options.autosave_cell_every or 1.0, 1.0)
         self._next_save = 0.0
         self._changed = True
         self._end = self.COMPLETED

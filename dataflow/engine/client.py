@@ -8,24 +8,26 @@ import time
 from typing import Any
 
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-from traitlets import Any as AnyTrait
-from traitlets import Callable as CallableTrait
-from traitlets import Float
+from papermill.log import logger
 
-from dataflow.stages import lifetime
-from dataflow.stages.display import LISTENS_VARIABLE, RESULT_MESSAGE, StageSkipped
-from dataflow.stages.interrupts import Interrupts
-from dataflow.stages.kernel_client import KernelClient
-from dataflow.stages.listen import Listener, LiveText, to_file, to_log
-from dataflow.stages.manager import StageManager
-from dataflow.stages.output import (
+from dataflow.base.interrupts import Interrupts
+from dataflow.engine import Options
+from dataflow.engine.kernel import KernelClient, peak_memory
+from dataflow.engine.output import (
     CELL_LIMIT,
     DISPLAY_LIMIT,
-    TEXT_LIMIT,
+    LISTENS_VARIABLE,
+    RESULT_MESSAGE,
+    SKIPPED,
+    Listener,
+    LiveText,
     Stream,
     limit_display,
     limit_error,
+    to_file,
+    to_log,
 )
+from dataflow.engine.saving import StageManager
 
 LEAST_TEXT = 1_000  # characters kept of what follows a display, however much came before
 EXITED = "KernelExit"
@@ -33,40 +35,44 @@ CANCELLED = ("Cancelled", "the run was cancelled while this cell ran")
 
 
 class StageClient(KernelClient):
-    """Runs the cells of one notebook in one kernel.
+    """Runs the cells of one notebook in one kernel."""
 
-    Options besides those of `KernelClient`:
-        on_output: called with ("stdout" | "stderr" | "display", text) while cells run.
-        notebook_timeout: seconds for all cells together; 0 for no limit.
-        text_limit: characters kept of one cell's stdout and of its stderr.
-    """
-
-    on_output = CallableTrait(default_value=None, allow_none=True)
-    notebook_timeout = Float(0.0)
-    text_limit = AnyTrait(TEXT_LIMIT)
     clear_before_next_output: bool
 
-    def __init__(self, nb_man: StageManager, **kwargs: Any) -> None:
-        # Streams are put together here, as they come; nbclient's way of doing it at the end
-        # of a cell takes time that grows with the square of the longest line.
-        kwargs.setdefault("coalesce_streams", False)
-        # Waiting for the rest of a large output is no reason to fail.
-        kwargs.setdefault("iopub_timeout", 600)
-        super().__init__(nb_man, **kwargs)
+    def __init__(self, nb_man: StageManager, kernel_name: str, options: Options) -> None:
+        super().__init__(
+            nb_man,
+            options,
+            **{
+                "kernel_name": kernel_name,
+                "timeout": options.execution_timeout,
+                "startup_timeout": options.start_timeout,
+                "log": logger,
+                "log_output": options.log_output,
+                "stdout_file": options.stdout_file,
+                "stderr_file": options.stderr_file,
+                "resources": {"metadata": {"path": options.cwd}} if options.cwd else {},
+                # Streams are put together here, as they come; nbclient's way of doing it at the
+                # end of a cell takes time that grows with the square of the longest line.
+                "coalesce_streams": False,
+                # Waiting for the rest of a large output is no reason to fail.
+                "iopub_timeout": 600,
+                **options.more,
+            },
+        )
         self.timeout_func = self._time_left
         self.on_cell_executed = self._refuse_exit
-        self._cell_timeout = kwargs.get("timeout")
         self._deadline: float | None = None
         self._streams: dict[int, dict[str, tuple[Stream, Any]]] = {}
         self._closed: dict[tuple[int, str], int] = {}
         self._room: dict[int, int] = {}
-        self._live = LiveText(self.scrubber, self._listeners())
+        self._live = LiveText(self.options.scrubber, self._listeners())
         self._interrupts = Interrupts()
         self._peak = 0
         nb_man.before_save = self._settle_streams
 
     def _listeners(self) -> list[Listener]:
-        listeners: list[Listener] = [self.on_output] if self.on_output is not None else []
+        listeners: list[Listener] = [self.options.on_output] if self.options.on_output else []
         if self.stdout_file is not None:
             listeners.append(to_file("stdout", self.stdout_file))
         if self.stderr_file is not None:
@@ -77,20 +83,17 @@ class StageClient(KernelClient):
 
     # -- the run -------------------------------------------------------------------------
 
-    def execute(self, **kwargs: Any) -> Any:
-        """Start a kernel, run the cells, end the kernel; the notebook is changed in place.
-
-        Args:
-            kwargs: what the kernel is started with: `env`, `cwd`.
-        """
+    def execute(self) -> Any:
+        """Start a kernel, run the cells, end the kernel; the notebook is changed in place."""
         self.reset_execution_trackers()
         self.nb.metadata.setdefault("dataflow", {})["results"] = []
-        kwargs["env"] = {**(kwargs.get("env") or os.environ), LISTENS_VARIABLE: "1"}
+        given = self.options.environment
+        environment = {**(os.environ if given is None else given), LISTENS_VARIABLE: "1"}
         with self._interrupts:
-            self._start(**kwargs)
+            self._start(environment)
             try:
-                if self.notebook_timeout:
-                    self._deadline = time.monotonic() + self.notebook_timeout
+                if self.options.notebook_timeout:
+                    self._deadline = time.monotonic() + self.options.notebook_timeout
                 if self._run_cells():
                     reply = self.wait_for_reply(self.kc.kernel_info())
                     if reply is not None:
@@ -115,7 +118,7 @@ class StageClient(KernelClient):
             try:
                 self.execute_cell(cell, index)
             except CellExecutionError as error:
-                if error.ename == StageSkipped.__name__:
+                if error.ename == SKIPPED:
                     self._drop_error(cell)
                     manager.cell_skipped(cell)
                 else:
@@ -167,21 +170,21 @@ class StageClient(KernelClient):
         if not any(output.output_type == "error" for output in cell.outputs):
             text = f"{error.ename}: {error.evalue}"
             content = {"ename": error.ename, "evalue": error.evalue, "traceback": [text]}
-            limit_error(content, self.scrubber.longest)
+            limit_error(content, self.options.scrubber.longest)
             cell.outputs.append(nbformat.v4.new_output("error", **content))
 
     # -- time ----------------------------------------------------------------------------
 
     def _time_left(self, cell: Any = None) -> float | None:
-        limits = [self._cell_timeout or None]
+        limits = [self.options.execution_timeout or None]
         if self._deadline is not None:
             limits.append(max(0.01, self._deadline - time.monotonic()))
         return min((limit for limit in limits if limit is not None), default=None)
 
     def _what_ran_out(self) -> str:
         if self._deadline is not None and time.monotonic() >= self._deadline - 0.05:
-            return f"the notebook's time limit of {self.notebook_timeout:g} s ran out in this cell"
-        return f"the cell's time limit of {self._cell_timeout:g} s ran out"
+            return f"the notebook's time limit of {self.options.notebook_timeout:g} s ran out in this cell"
+        return f"the cell's time limit of {self.options.execution_timeout:g} s ran out"
 
     # -- the kernel's life -----------------------------------------------------------------
 
@@ -201,7 +204,7 @@ class StageClient(KernelClient):
                 return
 
     def _note_memory(self, cell: Any = None) -> None:
-        peak = lifetime.peak_memory(self._pid) if self._pid else None
+        peak = peak_memory(self._pid) if self._pid else None
         self._peak = max(self._peak, peak or 0)
         if self._peak:
             self.nb.metadata.setdefault("dataflow", {})["peak_memory_bytes"] = self._peak
@@ -231,7 +234,7 @@ class StageClient(KernelClient):
                 return None  # a note already says that displays are missing
             self._room[cell_index] = room - limit_display(msg["content"]["data"], room)
         if kind == "error":
-            limit_error(msg["content"], self.scrubber.longest)
+            limit_error(msg["content"], self.options.scrubber.longest)
         out = super().output(outs, msg, display_id, cell_index)
         if out is not None and "data" in out and "text/plain" in out["data"]:
             self._live.write("display", out["data"]["text/plain"])
@@ -258,9 +261,9 @@ class StageClient(KernelClient):
         if kept is None or not any(out is kept[1] for out in outs[-2:]):
             node = nbformat.v4.new_output("stream", name=name, text="")
             outs.append(node)
-            room = self.text_limit - self._closed.get((cell_index, name), 0)
+            room = self.options.text_limit - self._closed.get((cell_index, name), 0)
             limit = max(room, LEAST_TEXT)
-            kept = streams[name] = (Stream(limit, self.scrubber.longest), node)
+            kept = streams[name] = (Stream(limit, self.options.scrubber.longest), node)
         kept[0].write(text)
         self._live.write(name, text)
         return None

@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them, however that one ends."""
+"""Processes that end with the one that started them, however that one ends, or in time."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 STEP_PROCESSES = "dagster._core.executor.child_process_executor"
@@ -62,23 +64,6 @@ def end_with_run() -> None:
     threading.Thread(target=watch, name="end-with-run", daemon=True).start()
 
 
-def peak_memory(pid: int) -> int | None:
-    """The most memory process `pid` had resident so far, in bytes; None when it is gone."""
-    try:
-        with open(f"/proc/{pid}/status", encoding="ascii") as status:  # noqa: PTH123
-            for line in status:
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) * 1024
-    except (OSError, ValueError):
-        pass
-    try:
-        import psutil
-
-        return int(psutil.Process(pid).memory_info().rss)
-    except Exception:  # gone, or not ours to look at
-        return None
-
-
 def end_group(pid: int) -> None:
     """Kill process `pid` and everything it started in its process group, at once."""
     if pid <= 0 or pid in (os.getpid(), os.getpgrp()):
@@ -108,3 +93,30 @@ def in_words(returncode: int | None) -> str:
             text += ", which is what the system does when memory runs out"
         return text
     return f"ended itself with exit code {returncode}"
+
+
+@dataclass
+class Limit:
+    """A time limit that is in force; `passed` when the program was ended because of it."""
+
+    seconds: float
+    passed: bool = False
+
+
+@contextlib.contextmanager
+def limited(process: subprocess.Popen[str], seconds: float) -> Iterator[Limit]:
+    """End `process` if it is still there after `seconds`; with its group, if it leads one."""
+    limit = Limit(seconds)
+
+    def end() -> None:
+        if process.poll() is None:
+            limit.passed = True
+            end_group(process.pid)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield limit
+    finally:
+        timer.cancel()
