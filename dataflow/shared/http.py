@@ -10,24 +10,25 @@
         for page in offset_pages(api, items="results"):
             ...
 
-What httpx does (connections, timeouts, redirects) and what stamina does (waiting and
-trying again) is theirs. Added here: when to try again, who may see the secret, and what
-the error says. A secret is put on a request only on its way out (`_Wire`), and only for
-the configured host: it never shows in the request that logs, errors and redirects see.
-Headers, parameters and cookies stay with the host they were meant for, too: what a redirect
+Connections, timeouts and redirects are httpx's. Added here: when to try again, who may see
+the secret, and what the error says. A secret is put on a request only on its way out (`Wire`),
+and only for the configured host: it never shows in the request that logs, errors and redirects
+see. Headers, parameters and cookies stay with the host they were meant for, too: what a redirect
 or a page's "next" link names may be anybody.
 """
 
 from __future__ import annotations
 
 import logging
+import random
 import re
+import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
-import stamina
-from stamina.instrumentation import RetryDetails, get_on_retry_hooks, set_on_retry_hooks
 
 from dataflow.errors import DataflowError
 from dataflow.shared.http_settings import HttpSettings
@@ -145,22 +146,17 @@ class Client(httpx.Client):
         # A body that is made while it is sent is gone after the first try.
         replayable = isinstance(request.stream, httpx.ByteStream)
         retries = self.settings.max_retries if replayable else 0
-        attempts = stamina.retry_context(
-            on=self._wait_before_retry,
-            attempts=retries + 1,
-            timeout=None,
-            wait_initial=self.settings.retry_wait,
-            wait_max=self.settings.max_retry_wait,
-            wait_jitter=self.settings.retry_wait,
-        )
-        try:
-            for attempt in attempts:
-                with attempt:
-                    return self._send_once(request, **kwargs)
-        except HttpError as error:
-            # The frames of the retries tell the reader of a notebook nothing.
-            raise error.with_traceback(None) from None
-        raise AssertionError("stamina ends with a result or the last error")
+        attempt = 0
+        while True:
+            try:
+                return self._send_once(request, **kwargs)
+            except HttpError as error:
+                wait = self._wait_before_retry(error, attempt)
+                if wait is None or attempt == retries:
+                    raise
+                log.warning("%s; trying again in %.1f s", error.message, wait)
+            time.sleep(wait)
+            attempt += 1
 
     def get_json(self, url: httpx.URL | str = "", **kwargs: Any) -> Any:
         """GET `url` and decode its JSON; an empty answer (204) is None.
@@ -254,12 +250,14 @@ class Client(httpx.Client):
             retry_after=waits,
         )
 
-    def _wait_before_retry(self, error: Exception) -> bool | float:
-        if not isinstance(error, HttpError) or not error.transient:
-            return False
-        if error.retry_after is None:
-            return True
-        return error.retry_after <= self.settings.max_retry_wait and error.retry_after
+    def _wait_before_retry(self, error: HttpError, attempt: int) -> float | None:
+        """Seconds until the next try; None when there is no use in one."""
+        longest, first = self.settings.max_retry_wait, self.settings.retry_wait
+        if not error.transient or (error.retry_after or 0) > longest:
+            return None
+        if error.retry_after is not None:
+            return error.retry_after
+        return min(longest, first * 2**attempt + random.uniform(0, first))
 
     def _place(self, request: httpx.Request) -> str:
         url = request.url.copy_with(username=None, password=None)
@@ -269,9 +267,6 @@ class Client(httpx.Client):
 
 def retry_after(headers: httpx.Headers) -> float | None:
     """Seconds that a `Retry-After` header asks to wait; it may hold seconds or a date."""
-    from datetime import UTC, datetime
-    from email.utils import parsedate_to_datetime
-
     value = headers.get("retry-after", "").strip()
     if not value:
         return None
@@ -292,18 +287,3 @@ def _excerpt(text: str, limit: int = 300) -> str:
     """The start of an answer, in one line and without HTML tags."""
     words = " ".join(re.sub(r"<(script|style).*?</\1>|<[^>]+>", " ", text, flags=re.S).split())
     return words if len(words) <= limit else f"{words[: limit - 1]}…"
-
-
-_other_retry_hooks = get_on_retry_hooks()
-
-
-def _log_retry(details: RetryDetails) -> None:
-    """Say it in words when we try again; anybody else's retries keep stamina's own record."""
-    if isinstance(details.caused_by, HttpError):
-        log.warning("%s; trying again in %.1f s", details.caused_by.message, details.wait_for)
-        return
-    for hook in _other_retry_hooks:
-        hook(details)
-
-
-set_on_retry_hooks((_log_retry,))

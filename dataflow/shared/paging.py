@@ -1,17 +1,21 @@
 """Page after page of a JSON API, as generators that yield each page as it was decoded.
 
 Four ways to ask for the next page, the four that APIs use: a page's number, an offset, a
-cursor in the answer, a `Link` header. What they share: `items` is where in a page the list
-of items lies (`"features"`, `"data.results"`; None when the page is the list), the size of
-a page is the client's `batch_size`, and a page without items is the end. A page that is
-merely short is not: servers may give less than was asked for. A server that gives the same
-page again is an error, not an endless loop.
+cursor in the answer, a `Link` header. What they share:
+
+- `api` is a client of `dataflow.shared.http.client`, `url` is below the client's own (empty for
+  that itself), `params` are the query parameters of every request;
+- `items` is where in a page the list of items lies (`"features"`, `"data.results"`; None when
+  the page is the list), and the size of a page is the client's `batch_size`;
+- a page without items is the end. A page that is merely short is not: servers may give less than
+  was asked for. A server that gives the same page again is an error, not an endless loop;
+- they raise `HttpError` when a request fails, or a page is not as described.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import httpx
@@ -22,6 +26,7 @@ from dataflow.shared.http_wire import HOME
 log = logging.getLogger(__name__)
 
 Params = Mapping[str, Any]
+Next = tuple[str, Params | None]  # an address and its query parameters
 
 
 def number_pages(
@@ -37,16 +42,9 @@ def number_pages(
     """Pages by number: `?page=1&per_page=100`. A 404 after the first page is the end, too.
 
     Args:
-        api: a client of `dataflow.shared.http.client`.
-        url: below the client's url; empty for that url itself.
-        params: query parameters of every request.
-        items: where a page's list lies, as keys joined by dots.
         page_param: the name of the parameter with the page's number.
         size_param: the name of the parameter with the page's size; None to send none.
         start: the number of the first page.
-
-    Raises:
-        HttpError: a request failed, or a page is not as described.
     """
     watch = _Watch(items)
     number = start
@@ -80,16 +78,9 @@ def offset_pages(
     """Pages by offset: `?offset=0&limit=100`; the next offset counts the items received.
 
     Args:
-        api: a client of `dataflow.shared.http.client`.
-        url: below the client's url; empty for that url itself.
-        params: query parameters of every request.
-        items: where a page's list lies, as keys joined by dots.
         offset_param: the name of the parameter with the offset.
         limit_param: the name of the parameter with the page's size.
         start: the offset of the first item (0, or 1 where the service counts from one).
-
-    Raises:
-        HttpError: a request failed, or a page is not as described.
     """
     watch = _Watch(items)
     offset = start
@@ -112,45 +103,22 @@ def cursor_pages(
     items: str | None = None,
     cursor: str = "next",
     cursor_param: str = "cursor",
-    size_param: str | None = None,
 ) -> Iterator[Any]:
     """Pages by a cursor in the answer; one that is itself an address is followed as it is.
 
     Args:
-        api: a client of `dataflow.shared.http.client`.
-        url: below the client's url; empty for that url itself.
-        params: query parameters of every request.
-        items: where a page's list lies, as keys joined by dots.
         cursor: where in a page the next cursor lies; missing, null or empty ends it.
         cursor_param: the name of the parameter that takes the cursor.
-        size_param: the name of the parameter with the page's size; None to send none.
-
-    Raises:
-        HttpError: a request failed, or a page is not as described.
     """
-    watch = _Watch(items)
-    query: dict[str, Any] | None = dict(params or {})
-    if query is not None and size_param:
-        query[size_param] = api.settings.batch_size
-    seen: set[str] = set()
-    home: dict[str, str] = {}
-    while True:
-        response = api.get(url, params=query, extensions=home)
-        home = home or {HOME: str(response.request.url)}
-        page = api.decode(response)
-        # A page without items may still point to one that has some.
-        if watch.count(page, response):
-            yield page
-        following = _dig(page, cursor) if isinstance(page, dict) else None
-        if following in (None, ""):
-            return
-        if str(following) in seen:
-            raise _endless(response, "its cursor comes round again")
-        seen.add(str(following))
-        if str(following).startswith(("http://", "https://", "/")):
-            url, query = str(response.url.join(str(following))), None
-        else:
-            query = {**(query or {}), cursor_param: following}
+    def following(page: Any, response: httpx.Response) -> Next | None:
+        found = _dig(page, cursor)
+        if found in (None, ""):
+            return None
+        if str(found).startswith(("http://", "https://", "/")):
+            return str(response.url.join(str(found))), None
+        return url, {**(params or {}), cursor_param: found}
+
+    yield from _follow(api, (url, params), items, following, "its cursor comes round again")
 
 
 def link_pages(
@@ -158,32 +126,40 @@ def link_pages(
 ) -> Iterator[Any]:
     """Pages by the `Link: <…>; rel="next"` header (RFC 8288), as GitHub's API gives it.
 
-    Args:
-        api: a client of `dataflow.shared.http.client`.
-        url: below the client's url; empty for that url itself.
-        params: query parameters of the first request; the links carry their own.
-        items: where a page's list lies, as keys joined by dots.
-
-    Raises:
-        HttpError: a request failed, or a page is not as described.
+    `params` are those of the first request; the links carry their own.
     """
+
+    def following(page: Any, response: httpx.Response) -> Next | None:
+        link = response.links.get("next", {}).get("url")
+        return None if link is None else (str(response.url.join(link)), None)
+
+    yield from _follow(api, (url, params), items, following, "its next link comes round again")
+
+
+def _follow(
+    api: Client,
+    start: Next,
+    items: str | None,
+    following: Callable[[Any, httpx.Response], Next | None],
+    circle: str,
+) -> Iterator[Any]:
+    """The pages from `start`, each of which leads to the next; `circle` says when they never end."""
     watch = _Watch(items)
-    query: Params | None = params
-    seen: set[str] = set()
+    seen: list[Next] = []
     home: dict[str, str] = {}
-    while True:
-        response = api.get(url, params=query, extensions=home)
+    then: Next | None = start
+    while then is not None:
+        response = api.get(then[0], params=then[1], extensions=home)
         home = home or {HOME: str(response.request.url)}
         page = api.decode(response)
+        # A page without items may still point to one that has some.
         if watch.count(page, response):
             yield page
-        link = response.links.get("next", {}).get("url")
-        if link is None:
-            return
-        url, query = str(response.url.join(link)), None
-        if url in seen:
-            raise _endless(response, "its next link comes round again")
-        seen.add(url)
+        then = following(page, response)
+        if then in seen:
+            raise _endless(response, circle)
+        if then is not None:
+            seen.append(then)
 
 
 class _Watch:
@@ -203,10 +179,7 @@ class _Watch:
         """
         if page is None:
             return 0
-        try:
-            found = _dig(page, self.items) if self.items else page
-        except KeyError:
-            found = None
+        found = _dig(page, self.items) if self.items else page
         if not isinstance(found, list):
             held = sorted(page) if isinstance(page, dict) else f"a {type(page).__name__}"
             raise HttpError(
