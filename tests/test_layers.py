@@ -11,9 +11,9 @@ PACKAGE = Path(dataflow.__file__).parent
 
 # From the bottom to the top; docs/architecture.md says what each is for.
 LAYERS = (
-    "base", "errors", "settings", "project", "addresses", "warehouse", "runs", "engine", "stages", "workflows", "dbt",
-    "shared", "dashboard", "validation", "orchestration", "testing", "scaffold", "services",
-    "doctor", "cli",
+    "base", "errors", "settings", "project", "addresses", "warehouse", "runs", "engine", "stages",
+    "workflows", "dbt", "shared", "dashboard", "validation", "orchestration", "testing",
+    "scaffold", "services", "doctor", "cli",
 )  # fmt: skip
 # What authors and Dagster import: they lead into the package, and nothing in it imports them.
 DOORS = {"__init__", "__main__", "definitions", "stage"}
