@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from browser import chromium
 from once import MakeOnce, make_once  # noqa: F401 - a fixture
+
+NOT_TESTED = "NOT TESTED"  # begins the reason of a skip that the last line repeats
 
 # A shell that puts the tests into the background has them ignore Ctrl-C, and what they start
 # inherits that; how commands end on Ctrl-C is tested, so it has to be as in a terminal.
@@ -38,6 +42,23 @@ def built_pages(make_once: MakeOnce) -> Path:  # noqa: F811
         build_pages(project)
 
     return make_once("built", make)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Without a browser what needs one is skipped; in CI that is a failure."""
+    if item.get_closest_marker("browser") and chromium() is None:
+        without = f"{NOT_TESTED}: what pages look like, as this machine has no chromium"
+        pytest.fail(without) if os.environ.get("CI") else pytest.skip(without)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The last line says loudly what a machine could not test."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter else []
+    reasons = Counter(report.longrepr[2].partition(f"{NOT_TESTED}: ")[2] for report in skipped)
+    for reason, number in reasons.items():
+        if reason:
+            print(f"\n!!! {NOT_TESTED} ({number} tests): {reason} !!!", file=sys.stderr)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

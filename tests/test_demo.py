@@ -8,17 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import browser_page, chromium
+from browser import browser_page
 from projects import dataflow
 from repository import copy_repository
 
 from dataflow.project import Project
 from dataflow.runs.record import Run, list_runs
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(chromium() is None, reason="there is no chromium on this machine"),
-]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")

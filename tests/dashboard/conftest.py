@@ -17,10 +17,6 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 from dashboard_helpers import servers, write  # noqa: E402 - found by the line above
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "browser: opens a real browser; builds the pages if needed")
-
-
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     root = tmp_path / "project"

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import duckdb
 import pytest
-from browser import DESKTOP, PHONE, Visit, browser_page, chromium
+from browser import DESKTOP, PHONE, Visit, browser_page
 from dashboard_helpers import servers, write
 from projects import write_notebook
 from repository import copy_repository
@@ -25,10 +25,7 @@ from dataflow.runs.record import RunRecord
 
 REPOSITORY = Project(Path(__file__).parents[2])
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(chromium() is None, reason="there is no chromium on this machine"),
-]
+pytestmark = pytest.mark.browser
 
 EVENTS = """
     select

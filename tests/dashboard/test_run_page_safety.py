@@ -14,14 +14,13 @@ from pathlib import Path
 import httpx
 import nbformat
 import pytest
-from browser import DESKTOP, PHONE, Visit, browser_page, chromium
+from browser import DESKTOP, PHONE, Visit, browser_page
 from dashboard_helpers import write
 
 from dataflow.project import Project
 from dataflow.runs.html import page_of, write_page
 from dataflow.runs.record import RunRecord
 
-needs_chromium = pytest.mark.skipif(chromium() is None, reason="no chromium on this machine")
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 SVG = "<svg xmlns='http://www.w3.org/2000/svg' width='20' height='20' onload=\"{}\"></svg>"
 
@@ -148,7 +147,7 @@ def address(request: pytest.FixtureRequest, page: Path, serve) -> str:
     return f"{serve(project)}/runs/{page.relative_to(project.runs).as_posix()}"
 
 
-@needs_chromium
+@pytest.mark.browser
 @pytest.mark.browser
 def test_a_hostile_output_runs_nothing_loads_nothing_and_leads_nowhere(address, away):
     with browser_page() as visit:
@@ -168,7 +167,7 @@ def test_a_hostile_output_runs_nothing_loads_nothing_and_leads_nowhere(address, 
     assert away.connections == []
 
 
-@needs_chromium
+@pytest.mark.browser
 @pytest.mark.browser
 def test_the_same_page_without_its_policy_would(page, away, tmp_path):
     """What the test above does not find would be found."""
@@ -181,7 +180,7 @@ def test_the_same_page_without_its_policy_would(page, away, tmp_path):
     away.connections.clear()
 
 
-@needs_chromium
+@pytest.mark.browser
 @pytest.mark.browser
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_plots_tables_and_the_text_of_widgets_show(page, size):

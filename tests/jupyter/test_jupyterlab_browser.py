@@ -10,16 +10,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from browser import browser_page, chromium
+from browser import browser_page
 from projects import REPOSITORY, dataflow, make_project
 
 from dataflow.project import Project
 from dataflow.shared.explore import query, tables
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(chromium() is None, reason="there is no chromium"),
-]
+pytestmark = pytest.mark.browser
 NOTEBOOK = "earthquakes/ingest.ipynb"
 
 

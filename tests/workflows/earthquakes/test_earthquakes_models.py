@@ -48,11 +48,16 @@ def warehouse(tmp_path: Path) -> Path:
     return file
 
 
-def build(warehouse: Path, tmp_path: Path) -> subprocess.CompletedProcess[str]:
-    """`dbt build` of the workflow's models, from a copy of the project."""
-    project = tmp_path / "dbt"
-    if not project.exists():
-        shutil.copytree(DBT, project, ignore=shutil.ignore_patterns("target", "logs"))
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the dbt project; dbt reads its files once for both tests."""
+    folder = tmp_path_factory.mktemp("dbt") / "dbt"
+    shutil.copytree(DBT, folder, ignore=shutil.ignore_patterns("target", "logs"))
+    return folder
+
+
+def build(project: Path, warehouse: Path) -> subprocess.CompletedProcess[str]:
+    """`dbt build` of the workflow's models."""
     select = ["--select", "path:models/earthquakes", "path:tests/earthquakes"]
     return subprocess.run(
         [sys.executable, "-m", "dbt.cli.main", "--no-use-colors", "build", *select],
@@ -65,8 +70,9 @@ def build(warehouse: Path, tmp_path: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_models_build_and_pass_their_tests_without_a_warning(warehouse: Path, tmp_path: Path):
-    done = build(warehouse, tmp_path)
+@pytest.mark.slow
+def test_the_models_build_and_pass_their_tests_without_a_warning(project: Path, warehouse: Path):
+    done = build(project, warehouse)
     assert done.returncode == 0, done.stdout
     assert "WARN=0 ERROR=0 SKIP=0" in done.stdout
     assert "deprecat" not in done.stdout.lower()
@@ -102,13 +108,14 @@ def test_the_models_build_and_pass_their_tests_without_a_warning(warehouse: Path
         ]
 
 
-def test_a_band_or_position_that_cannot_be_stops_the_marts(warehouse: Path, tmp_path: Path):
+@pytest.mark.slow
+def test_a_band_or_position_that_cannot_be_stops_the_marts(project: Path, warehouse: Path):
     with duckdb.connect(str(warehouse)) as conn:
         conn.execute(
             "update earthquakes_raw.events_clean set magnitude_band = 'huge', latitude = 95 "
             "where event_id = 'e3'"
         )
-    done = build(warehouse, tmp_path)
+    done = build(project, warehouse)
     assert done.returncode == 1
     assert "Failure in test accepted_values_stg_earthquakes__events_magnitude_band" in done.stdout
     assert "Failure in test in_range_stg_earthquakes__events_latitude" in done.stdout
