@@ -12,6 +12,10 @@ from pathlib import Path
 import pytest
 from browser import chromium
 from once import MakeOnce, make_once  # noqa: F401 - a fixture
+from projects import REPOSITORY, copy_repository
+
+from dataflow.dashboard.build import build_pages, built_hash, pages_hash
+from dataflow.project import Project
 
 NOT_TESTED = "NOT TESTED"  # begins the reason of a skip that the last line repeats
 
@@ -31,14 +35,11 @@ def outside_of_any_run(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def built_pages(make_once: MakeOnce) -> Path:  # noqa: F811
     """A project whose `evidence/build` holds the built pages."""
-    from repository import REPOSITORY, copy_repository
-
-    from dataflow.dashboard.build import build_pages, built_hash, pages_hash
 
     def make(folder: Path) -> None:
         project = copy_repository(folder)
-        if built_hash(REPOSITORY) == pages_hash(project):
-            shutil.copytree(REPOSITORY.evidence / "build", project.evidence / "build")
+        if built_hash(Project(REPOSITORY)) == pages_hash(project):
+            shutil.copytree(REPOSITORY / "evidence" / "build", project.evidence / "build")
         build_pages(project)
 
     return make_once("built", make)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
 import pytest
+from dashboard_helpers import servers, write
 
 from dataflow.project import Project
-
-# Helpers lie in this folder, and those of several folders beside them.
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
-
-from dashboard_helpers import servers, write  # noqa: E402 - found by the line above
 
 
 @pytest.fixture

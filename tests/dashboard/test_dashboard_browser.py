@@ -13,8 +13,7 @@ import duckdb
 import pytest
 from browser import DESKTOP, PHONE, Visit, browser_page
 from dashboard_helpers import servers, write
-from projects import write_notebook
-from repository import copy_repository
+from projects import copy_repository, write_notebook
 
 from dataflow.dashboard.build import build_pages, built_hash, is_stale
 from dataflow.dashboard.check import check_pages
@@ -22,8 +21,6 @@ from dataflow.dashboard.export import export_sources, exported_files
 from dataflow.errors import DashboardError
 from dataflow.project import Project
 from dataflow.runs.record import RunRecord
-
-REPOSITORY = Project(Path(__file__).parents[2])
 
 pytestmark = pytest.mark.browser
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from dashboard_helpers import write
+from projects import REPOSITORY
 
 from dataflow.dashboard.build import build_pages, is_stale, pages_hash, staged_pages
 from dataflow.dashboard.build_errors import build_error
@@ -26,8 +27,6 @@ from dataflow.dashboard.paths import build_folder, data_folder
 from dataflow.errors import ConfigurationError, DashboardError
 from dataflow.project import Project
 from dataflow.services.evidence import prepare
-
-REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 from once import MakeOnce
-from projects import dataflow
-from repository import copy_repository
+from projects import copy_repository, dataflow
 
 from dataflow.project import Project
 

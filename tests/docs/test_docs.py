@@ -15,7 +15,7 @@ import typer
 import yaml
 from docs_pages import SHOWN_ONLY, TRIED, commands_named, pages, snippets
 from docs_runner import PageRunner, try_page
-from repository import REPOSITORY
+from projects import REPOSITORY
 
 from dataflow.cli.main import app
 from dataflow.project import Project
@@ -27,8 +27,7 @@ from dataflow.workflows.model import (
     WorkflowSection,
 )
 
-ROOT = REPOSITORY.root
-PAGES = pages(ROOT)
+PAGES = pages(REPOSITORY)
 MOST_SKIPPED = 8  # snippets in all pages together that nothing tries
 MOST_BYTES = 150_000  # of a picture
 
@@ -141,7 +140,7 @@ def test_messages_that_a_page_explains_are_messages_of_the_code():
 def _texts_in_the_code() -> list[str]:
     """Every string in the package; what is put in at run time stands as …"""
     texts = []
-    for path in (ROOT / "dataflow").rglob("*.py"):
+    for path in (REPOSITORY / "dataflow").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.JoinedStr):
                 parts = (v.value if isinstance(v, ast.Constant) else "…" for v in node.values)
@@ -152,7 +151,7 @@ def _texts_in_the_code() -> list[str]:
 
 
 def test_the_readme_leads_to_every_page():
-    readme = (ROOT / "README.md").read_text("utf-8")
+    readme = (REPOSITORY / "README.md").read_text("utf-8")
     missing = [page.name for page in PAGES[1:] if f"(docs/{page.name}" not in readme]
 
     assert missing == []
@@ -183,7 +182,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def test_pictures_are_small():
-    pictures = [*(ROOT / "docs").rglob("*.png"), *(ROOT / "docs").rglob("*.svg")]
+    pictures = [*(REPOSITORY / "docs").rglob("*.png"), *(REPOSITORY / "docs").rglob("*.svg")]
 
     assert pictures
     assert {p.name: p.stat().st_size for p in pictures if p.stat().st_size > MOST_BYTES} == {}
@@ -214,8 +213,10 @@ def test_the_picture_of_the_dashboard_can_be_made_again(clone: Project, tmp_path
 def test_the_changelog_has_the_version_of_the_package():
     import tomllib
 
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
-    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    version = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"][
+        "version"
+    ]
+    changelog = (REPOSITORY / "CHANGELOG.md").read_text("utf-8")
 
     assert f"## [{version}]" in changelog or "## [Unreleased]" in changelog
 

@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 from docs_pages import snippets
 from docs_runner import try_page
-from projects import dataflow
-from repository import REPOSITORY
+from projects import REPOSITORY, dataflow
 
 from dataflow.project import Project
 from dataflow.runs.record import list_runs
 
-PAGE = REPOSITORY.root / "docs" / "extending.md"
+PAGE = REPOSITORY / "docs" / "extending.md"
 
 pytestmark = pytest.mark.timeout(1_800)  # the first test tries the whole guide
 
@@ -109,4 +108,4 @@ def test_dagster_has_its_job_schedule_and_lineage(followed: Project):
 def test_the_pages_it_leads_to_name_no_paths_of_this_machine():
     text = PAGE.read_text("utf-8")
 
-    assert not any(part in text for part in (str(Path.home()), str(REPOSITORY.root)))
+    assert not any(part in text for part in (str(Path.home()), str(REPOSITORY)))

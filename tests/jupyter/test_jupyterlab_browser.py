@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from browser import browser_page
-from projects import REPOSITORY, dataflow, make_project
+from projects import REPOSITORY, dataflow, free_port, make_project
 
 from dataflow.project import Project
 from dataflow.shared.explore import query, tables
 
 pytestmark = pytest.mark.browser
 NOTEBOOK = "earthquakes/ingest.ipynb"
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture

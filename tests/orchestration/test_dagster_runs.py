@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import nbformat
 import pytest
-from projects import Workflow, dataflow, kernels_of, make_project, statuses, wait_until
+from projects import Workflow, dataflow, free_port, kernels_of, make_project, statuses, wait_until
 
 from dataflow.project import Project
 from dataflow.runs.record import RunRecord
@@ -70,9 +69,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             "asks": Workflow(notebooks={"work": ["1 + 1", QUERY, "'never'"]}),
         },
     )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     started = dataflow(project, "service", "start", "dagster", "-d", "--port", str(port))
     assert started.returncode == 0, started.stderr
     try:

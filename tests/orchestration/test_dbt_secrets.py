@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from projects import dataflow
-from repository import copy_repository
+from projects import copy_repository, dataflow
 
 TOKEN = "tok-3f9a77c1e2-only-for-this-test"
 

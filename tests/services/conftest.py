@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
+import projects
 import pytest
 
 from dataflow.project import Project
 from dataflow.services import control
 from dataflow.services.catalog import SERVICES
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from service_helpers import COMMAND, environment, free_port
 
 
 @pytest.fixture
@@ -33,38 +29,13 @@ def project(tmp_path: Path) -> Iterator[Project]:
 
 @pytest.fixture
 def port() -> int:
-    return free_port()
+    return projects.free_port()
 
 
 @pytest.fixture
 def dataflow(project: Project) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs the command line in the project."""
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*COMMAND, *arguments],
-            cwd=project.root,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-        )
-
-    return run
-
-
-@pytest.fixture
-def eventually() -> Callable[[Callable[[], object], float], None]:
-    """Waits until something is true."""
-
-    def wait(condition: Callable[[], object], seconds: float = 20) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, f"not within {seconds} s"
-            time.sleep(0.1)
-
-    return wait
+    return partial(projects.dataflow, project, timeout=200)
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +14,8 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
-from service_helpers import (
-    WEB,
-    fetch,
-    free_port,
-    running,
-    small_service,
-    state_of,
-    status_json,
-)
+from projects import free_port, wait_until
+from service_helpers import WEB, fetch, running, small_service, state_of, status_json
 
 from dataflow.cli.main import run
 from dataflow.errors import ServiceError
@@ -31,7 +25,6 @@ from dataflow.services.catalog import SERVICES
 from dataflow.services.ports import is_free
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
-Eventually = Callable[..., None]
 
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
 DEAF = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(600)"
@@ -198,15 +191,13 @@ def test_a_program_that_fails_at_start_is_shown_with_its_last_words(
     assert (status.status, status.processes) == ("failed", 0)
 
 
-def test_all_programs_end_when_one_of_them_does(
-    project: Project, port: int, eventually: Eventually
-) -> None:
+def test_all_programs_end_when_one_of_them_does(project: Project, port: int) -> None:
     service = small_service(WEB, "import time; time.sleep(600)")
     start = control.launch(project, service, port=port)
     control.wait_until_healthy(start)
     (second,) = [p for p in psutil.Process(start.state.pid).children() if "600" in p.cmdline()[-1]]
     second.send_signal(signal.SIGKILL)
-    eventually(lambda: control.status(project, service).status == "failed")
+    wait_until(lambda: control.status(project, service).status == "failed", 20)
     assert running(start.state) == []
     assert "program 2 was killed by signal 9" in str(state_of(project, "evidence").ended)
 
@@ -223,7 +214,7 @@ def test_what_does_not_listen_to_being_told_is_killed(project: Project, port: in
 
 
 def test_a_killed_service_is_found_out_cleaned_up_and_started_again(
-    project: Project, dataflow: Cli, port: int, eventually: Eventually
+    project: Project, dataflow: Cli, port: int
 ) -> None:
     service = small_service(WITH_FAR_CHILD, end_seconds=1)
     start = control.launch(project, service, port=port)
@@ -232,7 +223,7 @@ def test_a_killed_service_is_found_out_cleaned_up_and_started_again(
     start.process.kill()
     start.process.wait()
     # Its program dies with it; the far child is nobody's child now.
-    eventually(lambda: len(running(start.state)) == 1)
+    wait_until(lambda: len(running(start.state)) == 1, 20)
 
     status = dataflow("service", "status")
     assert status.returncode == 0
@@ -245,9 +236,7 @@ def test_a_killed_service_is_found_out_cleaned_up_and_started_again(
     assert running(again.state) == []
 
 
-def test_a_service_goes_on_when_its_log_is_removed(
-    project: Project, port: int, eventually: Eventually
-) -> None:
+def test_a_service_goes_on_when_its_log_is_removed(project: Project, port: int) -> None:
     service = small_service(WEB)
     start = control.launch(project, service, port=port)
     control.wait_until_healthy(start)
@@ -258,7 +247,7 @@ def test_a_service_goes_on_when_its_log_is_removed(
     def is_logged() -> bool:
         return control.is_ready(start) and log.exists() and "GET /" in log.read_text()
 
-    eventually(is_logged)
+    wait_until(is_logged, 20)
 
 
 def test_restart_keeps_the_port_and_the_log_before(
@@ -290,8 +279,8 @@ def test_the_help_comes_without_anything_heavy(dataflow: Cli) -> None:
         "import sys; import dataflow.cli.service; "
         "print([m for m in ('dagster', 'psutil', 'pandas', 'duckdb', 'rich') if m in sys.modules])"
     )
-    from service_helpers import COMMAND
-
-    result = subprocess.run([COMMAND[0], "-c", code], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert result.stdout.strip() == "[]"
     assert "jupyter" in dataflow("service", "start", "--help").stdout

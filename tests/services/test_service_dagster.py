@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus, job, op
 from dagster._core.storage.tags import GRPC_INFO_TAG
-from projects import REPOSITORY
+from projects import REPOSITORY, wait_until
 from service_helpers import fetch, running, state_of
 
 from dataflow.project import Project
@@ -83,7 +83,7 @@ def finished_runs(project: Project, workflow: str) -> list[dict[str, Any]]:
 
 
 def test_schedules_of_one_minute_run_workflows_of_notebooks_and_of_python(
-    ticking: Project, dataflow: Cli, port: int, eventually: Callable[..., None]
+    ticking: Project, dataflow: Cli, port: int
 ) -> None:
     started = dataflow("service", "start", "dagster", "-d", "--port", str(port))
     assert started.returncode == 0, started.stderr
@@ -102,7 +102,7 @@ def test_schedules_of_one_minute_run_workflows_of_notebooks_and_of_python(
     assert status == 200
     assert "SCHEDULER" in answer
 
-    eventually(lambda: finished_runs(ticking, "tick") and finished_runs(ticking, "tock"), 120)
+    wait_until(lambda: finished_runs(ticking, "tick") and finished_runs(ticking, "tock"), 120)
     run = finished_runs(ticking, "tick")[0]
     assert run["trigger"] == "schedule"
     assert {name: step["status"] for name, step in run["steps"].items()} == {
@@ -166,7 +166,7 @@ def text_in(project: Project, pattern: str) -> str:
 
 @pytest.mark.slow
 def test_stopped_runs_are_cancelled_for_good_until_somebody_executes_them_again(
-    ticking: Project, dataflow: Cli, port: int, eventually: Callable[..., None]
+    ticking: Project, dataflow: Cli, port: int
 ) -> None:
     for name in ("tick", "tock"):
         config = ticking.notebooks / name / "config.yaml"
@@ -189,8 +189,8 @@ def test_stopped_runs_are_cancelled_for_good_until_somebody_executes_them_again(
     )
     assert dataflow("service", "start", "dagster", "-d", "--port", str(port)).returncode == 0
     in_dbt, in_op = (launched(port, LAUNCH % (name, name)) for name in ("tick", "tock"))
-    eventually(lambda: "asleep" in text_in(ticking, "tock/*/count.log"), 120)
-    eventually(lambda: "START sql" in text_in(ticking, "tick/*/dbt.log"), 120)
+    wait_until(lambda: "asleep" in text_in(ticking, "tock/*/count.log"), 120)
+    wait_until(lambda: "START sql" in text_in(ticking, "tick/*/dbt.log"), 120)
 
     assert dataflow("service", "stop", "all").returncode == 0
 
@@ -209,14 +209,14 @@ def test_stopped_runs_are_cancelled_for_good_until_somebody_executes_them_again(
 
     model.write_text(FROM_TICKS)
     assert dataflow("service", "start", "dagster", "-d", "--port", str(port)).returncode == 0
-    eventually(lambda: len(list_runs(ticking)) > 2, 90)
+    wait_until(lambda: len(list_runs(ticking)) > 2, 90)
     again, *_ = list_runs(ticking)
     assert (again.workflow_id, again.data["trigger"]) == ("tock", "retry")
     assert [run.run_id for run in list_runs(ticking) if run.workflow_id == "tick"] == [in_dbt]
 
     by_hand = launched(port, AGAIN % in_dbt)
 
-    eventually(lambda: ended(ticking, by_hand), 120)
+    wait_until(lambda: ended(ticking, by_hand), 120)
     (run,) = ended(ticking, by_hand)
     assert (run.data["trigger"], run.data["parent"]) == ("re-execution", in_dbt)
     assert run.status == "succeeded"

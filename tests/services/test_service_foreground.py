@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import psutil
 import pytest
-from service_helpers import COMMAND, environment, fetch, running, state_of
+from projects import DATAFLOW, environment, wait_until
+from service_helpers import fetch, running, state_of
 
 from dataflow.project import Project
 from dataflow.services import control
 from dataflow.services.catalog import SERVICES
 from dataflow.services.ports import is_healthy
 
-Eventually = Callable[..., None]
-
 
 @pytest.fixture
-def foreground(
-    project: Project, port: int, eventually: Eventually
-) -> Iterator[subprocess.Popen[str]]:
-    command = [*COMMAND, "service", "start", "evidence", "--port", str(port)]
+def foreground(project: Project, port: int) -> Iterator[subprocess.Popen[str]]:
+    command = [*DATAFLOW, "service", "start", "evidence", "--port", str(port)]
     with subprocess.Popen(
         command,
         cwd=project.root,
@@ -31,7 +28,7 @@ def foreground(
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        eventually(lambda: is_healthy(port, "/_dataflow/health"))
+        wait_until(lambda: is_healthy(port, "/_dataflow/health"), 20)
         yield process
         if process.poll() is None:
             process.kill()
@@ -54,12 +51,12 @@ def test_a_signal_stops_the_service_and_the_command_ends_well(
 
 
 def test_nothing_is_left_when_the_command_is_killed(
-    project: Project, foreground: subprocess.Popen[str], eventually: Eventually
+    project: Project, foreground: subprocess.Popen[str]
 ) -> None:
     state = state_of(project, "evidence")
     foreground.kill()
     foreground.wait()
-    eventually(lambda: running(state) == [])
+    wait_until(lambda: running(state) == [], 20)
     assert control.status(project, SERVICES["evidence"]).status == "stopped"
 
 

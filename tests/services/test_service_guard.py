@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ from urllib.parse import quote
 
 import dagster as dg
 import pytest
-from service_helpers import environment, fetch, free_port
+from projects import environment, free_port, wait_until
+from service_helpers import fetch
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -75,11 +75,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         env={**environment(), "DAGSTER_HOME": str(home), "DATAFLOW_PROJECT": str(home)},
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + 120
-        while not is_healthy(port, "/server_info"):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        wait_until(lambda: process.poll() is not None or is_healthy(port, "/server_info"), 120)
+        assert process.poll() is None
         yield Server(port, home)
     finally:
         process.terminate()

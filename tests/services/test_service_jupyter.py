@@ -9,7 +9,8 @@ from collections.abc import Callable
 from http.client import HTTPConnection
 from urllib.parse import parse_qs, urlsplit
 
-from service_helpers import fetch, free_port, running, state_of
+from projects import free_port, wait_until
+from service_helpers import fetch, running, state_of
 
 from dataflow.addresses import service_url
 from dataflow.project import Project
@@ -26,7 +27,7 @@ def location(url: str, **headers: str) -> str:
 
 
 def test_jupyterlab_opens_the_notebooks_with_this_environments_kernel(
-    project: Project, dataflow: Cli, port: int, eventually: Callable[..., None]
+    project: Project, dataflow: Cli, port: int
 ) -> None:
     workflow = project.notebooks / "quakes"
     workflow.mkdir()
@@ -55,7 +56,7 @@ def test_jupyterlab_opens_the_notebooks_with_this_environments_kernel(
 
     status, _ = fetch(f"{base}/api/kernels", data=b"{}", method="POST", **with_token)
     assert status == 201
-    eventually(lambda: [c for c in running(state) if "ipykernel_launcher" in c])
+    wait_until(lambda: [c for c in running(state) if "ipykernel_launcher" in c], 20)
     (kernel,) = [c for c in running(state) if "ipykernel_launcher" in c]
     assert kernel.startswith(sys.executable)
 

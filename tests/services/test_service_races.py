@@ -10,11 +10,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import psutil
 import pytest
-from service_helpers import COMMAND, WEB, environment, running, small_service, state_of
+from projects import DATAFLOW, environment
+from service_helpers import WEB, running, small_service, state_of
 
 from dataflow.base.process import carries
 from dataflow.project import Project
@@ -27,7 +27,7 @@ SETPRIV = shutil.which("setpriv")
 
 
 def test_of_two_starts_at_once_one_starts_it(project: Project, port: int) -> None:
-    command = [*COMMAND, "service", "start", "evidence", "-d", "--port", str(port)]
+    command = [*DATAFLOW, "service", "start", "evidence", "-d", "--port", str(port)]
     starts = [
         subprocess.Popen(
             command, cwd=project.root, env=environment(), stdout=-1, stderr=-1, text=True
@@ -98,17 +98,17 @@ def test_a_clock_that_was_set_does_not_make_a_service_dead(project: Project, por
     SETPRIV is None or os.geteuid() != 0, reason="only root can be another user here"
 )
 def test_another_users_services_are_said_to_be_theirs(
-    project: Project, dataflow: Cli, port: int, tmp_path: Path
+    project: Project, dataflow: Cli, port: int
 ) -> None:
     assert dataflow("service", "start", "evidence", "-d", "--port", str(port)).returncode == 0
     for folder in (project.root, *project.root.parents):
-        if folder.is_relative_to(tmp_path.parent.parent):
+        if "pytest-of-" in str(folder):
             folder.chmod(0o755)
 
     for verb in ("status", "start", "stop"):
         result = subprocess.run(
             [str(SETPRIV), "--reuid", "65534", "--regid", "65534", "--clear-groups",
-             *COMMAND, "service", verb, "evidence", *(["-d"] if verb == "start" else [])],
+             *DATAFLOW, "service", verb, "evidence", *(["-d"] if verb == "start" else [])],
             cwd=project.root, env={**environment(), "HOME": "/"},
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip

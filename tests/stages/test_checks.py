@@ -91,4 +91,6 @@ def test_a_failed_check_stops_what_follows_and_a_warning_or_a_skip_does_not(
     assert run.status == "failed"
     assert steps["unsaid"]["error"]["message"] == "cell 2: ZeroDivisionError: division by zero"
     assert error_of(executed(project, "demo", "unsaid")).ename == "ZeroDivisionError"
-    assert set(HIDDEN) == set(steps["hidden"]["error"]["message"][len("check failed: ") :].split("; "))
+    assert set(HIDDEN) == set(
+        steps["hidden"]["error"]["message"][len("check failed: ") :].split("; ")
+    )

@@ -128,7 +128,7 @@ def test_by_hand_dagstermills_own_stand_in_is_there(project: Project, tmp_path: 
 
     subprocess.run(
         [sys.executable, "-m", "papermill", "--cwd", source.parent, source, output],
-        env=environment(project),
+        env=environment(),
         check=True,
         capture_output=True,
         timeout=120,

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from projects import dataflow, environment, start_dataflow
-from repository import copy_repository
+from projects import copy_repository, dataflow, environment, start_dataflow
 
 from dataflow.dbt.command import dbt_command, dbt_environment
 from dataflow.project import Project
@@ -53,7 +52,7 @@ def dbt(project: Project) -> subprocess.Popen[str]:
     return subprocess.Popen(
         dbt_command(project, "run", "--select", "path:models/earthquakes"),
         cwd=project.dbt,
-        env={**environment(project), **dbt_environment(project)},
+        env={**environment(), **dbt_environment()},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+from projects import wait_until
 
 from dataflow.errors import WarehouseLocked
 from dataflow.shared.db import get_duckdb_connection
@@ -35,13 +36,6 @@ with write_lock(Project.find(), "waiter " + sys.argv[1]):
 
 def queue_length(project) -> int:
     return len(list((project.warehouse.parent / "locks" / "queue").iterdir()))
-
-
-def wait_until(condition) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def test_the_holder_can_be_read(project, monkeypatch):
@@ -101,7 +95,7 @@ def test_waiters_are_served_in_the_order_they_came(project, python, tmp_path):
     waiters = []
     for number in range(5):
         waiters.append(python.start(QUEUE, number, order))
-        wait_until(lambda n=number: queue_length(project) == n + 1)
+        wait_until(lambda n=number: queue_length(project) == n + 1, 20)
     holder.kill()
     for waiter in waiters:
         python.finish(waiter)
@@ -114,9 +108,9 @@ def test_a_waiter_that_was_killed_or_suspended_holds_nobody_up(
     monkeypatch.setattr("dataflow.warehouse.queue.STALE_AFTER", 1.0)
     holder = python.start_and_wait_for("held", HOLD, 60)
     killed = python.start(QUEUE, 0, tmp_path / "order")
-    wait_until(lambda: queue_length(project) == 1)
+    wait_until(lambda: queue_length(project) == 1, 20)
     suspended = python.start(QUEUE, 1, tmp_path / "order")
-    wait_until(lambda: queue_length(project) == 2)
+    wait_until(lambda: queue_length(project) == 2, 20)
     killed.kill()
     suspended.send_signal(signal.SIGSTOP)
     holder.kill()
@@ -144,7 +138,7 @@ def test_another_thread_of_the_process_has_to_wait(project):
     with write_lock(project):
         thread = threading.Thread(target=wait)
         thread.start()
-        wait_until(lambda: queue_length(project) == 1)
+        wait_until(lambda: queue_length(project) == 1, 20)
         seen.append("first thread")
     thread.join(20)
     assert seen == ["first thread", "other thread"]

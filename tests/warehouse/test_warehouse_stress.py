@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import warehouse_crowd as crowd
+from projects import wait_until
 
 from dataflow.project import Project
 from dataflow.shared.db import get_duckdb_connection
@@ -132,11 +133,8 @@ def wait_for_versions(project: Project, count: int) -> None:
 
 
 def wait_for_start(log, process) -> None:
-    deadline = time.monotonic() + 30
-    while b"ready" not in log.read_bytes():
-        assert process.is_alive(), "the worker failed"
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
+    wait_until(lambda: b"ready" in log.read_bytes() or not process.is_alive(), 30, every=0.002)
+    assert b"ready" in log.read_bytes(), "the worker failed"
 
 
 def check_published(project: Project, lines: list[str], rows) -> None:

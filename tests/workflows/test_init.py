@@ -254,7 +254,7 @@ def test_the_tests_of_new_workflows_pass(whole: Project):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"],
         cwd=whole.root,
-        env=environment(whole),
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=300,

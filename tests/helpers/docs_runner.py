@@ -88,7 +88,7 @@ class PageRunner:
 
     def environment(self) -> dict[str, str]:
         """The environment of a person in the copy, its `.venv` active."""
-        kept = environment(self.project)
+        kept = environment()
         kept["PATH"] = os.pathsep.join([str(self._bin), os.environ["PATH"]])
         kept["PYTHONPATH"] = str(self.project.root)  # the copy's own code, not the original's
         return kept

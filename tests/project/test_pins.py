@@ -17,15 +17,15 @@ from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+from projects import REPOSITORY
 
 from dataflow.dashboard.node import OLDEST
 
-ROOT = Path(__file__).parent.parent
 LOCKS = ("requirements.lock", "requirements-node.lock")
 
 
 def read(name: str) -> str:
-    return (ROOT / name).read_text(encoding="utf-8")
+    return (REPOSITORY / name).read_text(encoding="utf-8")
 
 
 PROJECT: dict[str, Any] = tomllib.loads(read("pyproject.toml"))
@@ -71,10 +71,10 @@ def test_pyproject_names_what_the_package_and_its_templates_import() -> None:
     named = {canonicalize_name(requirement.name) for requirement in requirements()}
     given = metadata.packages_distributions()
     missing = set()
-    for path in (ROOT / "dataflow").rglob("*.py"):
+    for path in (REPOSITORY / "dataflow").rglob("*.py"):
         for name in imported(path) - sys.stdlib_module_names - {"dataflow", "my_workflow"}:
             if named.isdisjoint(canonicalize_name(package) for package in given[name]):
-                missing.add(f"{name}: {path.relative_to(ROOT)}")
+                missing.add(f"{name}: {path.relative_to(REPOSITORY)}")
     # The fixture `run_stage` is loaded by pytest, so pytest is there when it is.
     assert {entry for entry in missing if not entry.startswith("pytest: ")} == set()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -16,13 +18,16 @@ import nbformat
 import psutil
 import yaml
 
+from dataflow.dashboard.build import built_hash, pages_hash
+from dataflow.dashboard.install import installed_hash, packages_hash
 from dataflow.project import Project
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 # What a surrounding run or shell would otherwise hand down to a test's project.
 _FOREIGN = ("DATAFLOW_", "DAGSTER_", "DBT_", "EVIDENCE_", "PYTEST_CURRENT_TEST")
 
 Cells = Sequence[Any]
+DATAFLOW = [sys.executable, "-m", "dataflow"]
 
 
 def parameters(source: str) -> dict[str, Any]:
@@ -81,8 +86,40 @@ def make_project(folder: Path, workflows: Mapping[str, Workflow | Mapping[str, C
     return Project(folder.resolve())
 
 
-def environment(project: Project, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment as a person in `project` would have it."""
+def copy_repository(target: Path, built: Path | None = None) -> Project:
+    """Copy the files that git knows of or would, as they are now.
+
+    Args:
+        target: the folder to make.
+        built: a folder with built pages to take over.
+    """
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        check=True,
+    ).stdout.decode()
+    for name in filter(None, listed.split("\0")):
+        source = REPOSITORY / name
+        if source.is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target / name)
+    project = Project(target)
+    link_packages(project)
+    if built is not None and built_hash(Project(built)) == pages_hash(project):
+        shutil.copytree(built / "evidence" / "build", project.evidence / "build")
+    return project
+
+
+def link_packages(project: Project) -> None:
+    """Use Evidence's packages of the repository where they are installed: that takes a minute."""
+    installed = installed_hash(Project(REPOSITORY))
+    if installed and installed.split("-")[0] == packages_hash(Project(REPOSITORY)).split("-")[0]:
+        (project.evidence / "node_modules").symlink_to(REPOSITORY / "evidence" / "node_modules")
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This process's environment as a person in another project would have it."""
     kept = {name: v for name, v in os.environ.items() if not name.startswith(_FOREIGN)}
     # The tested code is the checkout's, wherever the command is run.
     kept["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), kept.get("PYTHONPATH", "")]).rstrip(":")
@@ -94,9 +131,9 @@ def dataflow(
 ) -> subprocess.CompletedProcess[str]:
     """Run the command `dataflow` in `project` to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "dataflow", *arguments],
+        [*DATAFLOW, *arguments],
         cwd=project.root,
-        env=environment(project, env),
+        env=environment(env),
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -109,9 +146,9 @@ def start_dataflow(
 ) -> subprocess.Popen[str]:
     """Start the command `dataflow` in `project`, in a process group of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "dataflow", *arguments],
+        [*DATAFLOW, *arguments],
         cwd=project.root,
-        env=environment(project, env),
+        env=environment(env),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -147,6 +184,13 @@ def kernels_of(project: Project) -> list[psutil.Process]:
         except psutil.Error:
             continue
     return found
+
+
+def free_port() -> int:
+    """A port where nobody listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 def wait_until(what: Any, seconds: float, *, every: float = 0.1) -> Any:

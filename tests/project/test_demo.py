@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from browser import browser_page
-from projects import dataflow
-from repository import copy_repository
+from projects import copy_repository, dataflow, free_port
 
 from dataflow.project import Project
 from dataflow.runs.record import Run, list_runs
@@ -37,9 +35,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory, built_pages: Path) -> Project
 @pytest.fixture(scope="module")
 def site(demo: Project) -> Iterator[str]:
     """The dashboards of the demo, served by the service in the background."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     started = dataflow(demo, "service", "start", "evidence", "-d", "--port", port)
     assert started.returncode == 0, started.stderr
     try:

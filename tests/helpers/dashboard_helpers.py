@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
+from projects import wait_until
 
 from dataflow.project import Project
 from dataflow.services.evidence_web import create_app
@@ -27,10 +27,7 @@ def servers() -> Iterator[Callable[[Project], str]]:
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         running.append((server, thread))
-        deadline = time.monotonic() + 20
-        while not server.started and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert server.started
+        wait_until(lambda: server.started, 20, every=0.02)
         return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
     try:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import socket
 import sys
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -16,22 +14,8 @@ from dataflow.project import Project
 from dataflow.services.model import Command, Plan, Service
 from dataflow.services.state import ServiceState, read_state, state_file
 
-COMMAND = [sys.executable, "-c", "from dataflow.cli.main import main; main()"]
-
 # Answers 200 to everything.
 WEB = "import http.server as h\nh.HTTPServer(('127.0.0.1', {port}), h.SimpleHTTPRequestHandler).serve_forever()"
-
-
-def environment() -> dict[str, str]:
-    """This environment without what names another project or instance."""
-    return {k: v for k, v in os.environ.items() if k not in ("DAGSTER_HOME", "DATAFLOW_PROJECT")}
-
-
-def free_port() -> int:
-    """A port where nobody listens."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def small_service(*programs: str, end_seconds: float = 15.0) -> Service:
