@@ -117,7 +117,7 @@ def test_a_page_names_no_command_that_does_not_exist(page: Path):
 
 
 def test_every_key_of_a_configuration_is_explained():
-    text = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    text = (REPOSITORY / "docs" / "configuration.md").read_text("utf-8")
     sections = (WorkflowSection, StageSection, Ingestion, IngestionSource, Transformation)
     keys = {key for section in sections for key in section.model_fields}
 
