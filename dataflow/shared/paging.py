@@ -110,6 +110,7 @@ def cursor_pages(
         cursor: where in a page the next cursor lies; missing, null or empty ends it.
         cursor_param: the name of the parameter that takes the cursor.
     """
+
     def following(page: Any, response: httpx.Response) -> Next | None:
         found = _dig(page, cursor)
         if found in (None, ""):
