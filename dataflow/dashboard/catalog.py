@@ -1,4 +1,4 @@
-"""The tables about the project itself that every page can use: source `dataflow`."""
+"""The table about the project's workflows that every page can use: source `dataflow`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dataflow.dashboard.database import origin_of, published_metadata
 from dataflow.dashboard.paths import dashboard_url, has_dashboard
-from dataflow.dashboard.types import exported, literal
+from dataflow.dashboard.source_query import exported
 from dataflow.project import Project
+from dataflow.warehouse.layout import Layout
+from dataflow.warehouse.names import literal
+from dataflow.warehouse.versions import Metadata, current
+from dataflow.workflows.registry import read_workflows
 
 PROJECT_SOURCE = "dataflow"
 
@@ -67,6 +70,40 @@ def write_workflows(
     return len(rows)
 
 
+def workflows_for_pages(project: Project) -> list[dict[str, Any]]:
+    """Every workflow as the pages list it, the broken ones with what is wrong."""
+    listed: list[dict[str, Any]] = []
+    for registered in read_workflows(project):
+        if registered.workflow is None:
+            problem = registered.problems[0].message if registered.problems else "it is not valid"
+            listed.append({"id": registered.id, "problem": problem})
+            continue
+        about = registered.workflow.config.workflow
+        listed.append(
+            {
+                "id": registered.id,
+                "name": registered.workflow.name,
+                "description": about.description,
+                "owner": about.owner,
+                "schedule": about.schedule,
+            }
+        )
+    return listed
+
+
+def origin_of(metadata: Metadata | None, workflow_id: str) -> dict[str, Any] | None:
+    """The run that published the workflow's schemas in a version, and when; None if not known."""
+    found = [
+        origin
+        for origin in (metadata.schemas.values() if metadata else ())
+        if origin.get("workflow") == workflow_id and origin.get("published_at")
+    ]
+    if not found:
+        return None
+    newest = max(found, key=lambda origin: str(origin["published_at"]))
+    return {"run_id": newest.get("run_id"), "finished_at": newest["published_at"]}
+
+
 def with_origins(
     project: Project,
     workflows: Collection[Mapping[str, Any]],
@@ -78,14 +115,13 @@ def with_origins(
         workflows: what `write_workflows` takes; a run that is given there stays.
         origins: the run by source, of the sources that are shown.
     """
-    metadata = published_metadata(project)
+    version = current(Layout.of(project))
+    metadata = version.metadata if version else None
     rows = []
     for workflow in workflows:
         identity = str(workflow["id"])
-        origin = origins.get(identity)
-        if origin is None:
-            # Nothing to export, or exported before its origin was kept.
-            origin = origin_of(metadata, identity)
+        # Not among the shown: nothing to export, or exported before its origin was kept.
+        origin = origins.get(identity) or origin_of(metadata, identity)
         rows.append({**(origin or {}), **workflow})
     return rows
 

@@ -1,45 +1,39 @@
-"""Run the queries of the dashboards' pages, because Evidence's build does not."""
+"""What a reader of the dashboards would stumble over, found before: queries that fail, big tables.
+
+Evidence's build does not run the queries of its pages.
+"""
 
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataflow.dashboard.export import exported_files, source_queries
-from dataflow.dashboard.inputs import placeholder_value
-from dataflow.dashboard.pages import Page, PageQuery, is_usable_name, read_pages
+from dataflow.dashboard.pages import (
+    PLACEHOLDER,
+    Filled,
+    Page,
+    PageQuery,
+    SelfReference,
+    fill,
+    is_usable_name,
+    read_pages,
+)
 from dataflow.dashboard.source_query import explain, without_semicolon
-from dataflow.dashboard.types import literal, quoted
 from dataflow.errors import Problem
 from dataflow.project import Project
+from dataflow.warehouse.names import literal, quote
 
 if TYPE_CHECKING:
     import duckdb
 
-_PLACEHOLDER = re.compile(r"\$\{(.*?)\}", re.DOTALL)
+MOST_BYTES = 20_000_000
+MOST_ROWS = 1_000_000
 _MISSING_TABLE = re.compile(r"Table with name (\S+) does not exist")
-_MISSING_SCHEMA = re.compile(r'Catalog "(\S+)" does not exist|schema "?(\S+?)"? ', re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class _Filled:
-    """A query ready to run.
-
-    Args:
-        sql: without placeholders.
-        guessed: whether a value in it is a guess that the page might not confirm.
-    """
-
-    sql: str
-    guessed: bool
-
-
-class _CannotFill(Exception):
-    """The query refers to itself."""
 
 
 def check_pages(
@@ -92,11 +86,11 @@ def _show_tables(
 ) -> None:
     """Lay the exported files out as pages see them."""
     for source, files in tables.items():
-        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(source)}")
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(source)}")
         for table, path in files.items():
             if path.is_file():
                 connection.execute(
-                    f"CREATE VIEW {quoted(source)}.{quoted(table)} AS "
+                    f"CREATE VIEW {quote(source)}.{quote(table)} AS "
                     f"SELECT * FROM read_parquet({literal(str(path))})"
                 )
     if tables:
@@ -124,8 +118,8 @@ def _check(
             "Use letters, digits and '_', a letter first, and no programming language's name.",
         )
     try:
-        filled = _fill(query, page, (query.name,))
-    except _CannotFill:
+        filled = fill(query, page)
+    except SelfReference:
         return Problem(
             f"query {query.name} refers to itself",
             query.path,
@@ -150,7 +144,7 @@ def _problem(
     error: Exception,
     page: Page,
     query: PageQuery,
-    filled: _Filled,
+    filled: Filled,
     tables: Mapping[str, Mapping[str, Path]],
     coming: set[str],
 ) -> Problem | None:
@@ -169,7 +163,7 @@ def _problem(
         # With another value of the input the query may well be right.
         return None
     # Lines are only the file's where nothing of several lines was put in before.
-    exact = line is not None and not _PLACEHOLDER.search(query.sql)
+    exact = line is not None and not PLACEHOLDER.search(query.sql)
     return Problem(
         f"query {query.name}: {message}",
         query.path,
@@ -213,26 +207,58 @@ def _line_of(query: PageQuery, table: str) -> int:
     return query.line
 
 
-def _fill(query: PageQuery, page: Page, seen: tuple[str, ...]) -> _Filled:
-    """Put other queries and the inputs' defaults in the place of `${…}`."""
-    others = {other.name: other for other in page.queries}
-    guessed = False
-    parts: list[str] = []
-    end = 0
-    for match in _PLACEHOLDER.finditer(query.sql):
-        before = query.sql[end : match.start()]
-        parts.append(before)
-        end = match.end()
-        expression = match[1].strip()
-        if expression in others:
-            if expression in seen:
-                raise _CannotFill(expression)
-            inner = _fill(others[expression], page, (*seen, expression))
-            guessed |= inner.guessed
-            parts.append(f"({without_semicolon(inner.sql)}\n)")
-        else:
-            value = placeholder_value(expression, page.text, "".join(parts))
-            guessed |= value.guessed
-            parts.append(value.sql)
-    parts.append(query.sql[end:])
-    return _Filled("".join(parts), guessed)
+def warnings_of(project: Project, source: str, files: Mapping[str, Path]) -> list[Problem]:
+    """Warnings for exported tables with more, or with other values, than a browser takes well.
+
+    A page's queries run in the reader's browser, which fetches what they need of the table, mostly
+    all of it, and has little memory: a table of 10 million rows makes it give up. Its numbers have
+    about 16 digits, and its times an end.
+
+    Args:
+        source: the source the tables belong to.
+        files: their Parquet files by name.
+    """
+    import duckdb
+
+    warnings = []
+    for table, path in files.items():
+        if not path.is_file():
+            continue
+        query = project.evidence / "sources" / source / f"{table}.sql"
+        for column in _inexact_columns(path):
+            name = column["name"]
+            what, instead = (
+                ("infinite times, which pages show as some date", f"nullif({name}, 'infinity')")
+                if column["evidenceType"] == "date"
+                else ("numbers of more than 15 digits, which pages round", f"{name}::varchar")
+            )
+            warnings.append(
+                Problem(
+                    f"{source}.{table} has {what}: column {name}",
+                    query,
+                    hint=f"Where it matters select something else here, {instead} for example.",
+                )
+            )
+        size = path.stat().st_size
+        found = duckdb.execute("SELECT num_rows FROM parquet_file_metadata(?)", [str(path)])
+        rows = int((found.fetchone() or (0,))[0])
+        if size > MOST_BYTES or rows > MOST_ROWS:
+            warnings.append(
+                Problem(
+                    f"{source}.{table} has {rows:,} rows and {size / 1e6:.1f} MB, which every "
+                    "reader's browser has to load, and may have no memory for",
+                    query,
+                    hint="Aggregate it in a model, or select fewer rows or columns here: "
+                    "docs/extending.md, A dashboard.",
+                )
+            )
+    return warnings
+
+
+def _inexact_columns(path: Path) -> list[dict[str, str]]:
+    """The columns whose values a page cannot all show, as the export has noted."""
+    try:
+        columns = json.loads(path.with_suffix(".schema.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return []
+    return [column for column in columns if column["typeFidelity"] == "inferred"]

@@ -9,6 +9,7 @@ sees the old one or the new one.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -16,18 +17,25 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dataflow.base.files import whole_file
-from dataflow.dashboard.catalog import PROJECT_SOURCE, with_origins, write_workflows
-from dataflow.dashboard.database import open_published, schemas
+from dataflow.dashboard.catalog import PROJECT_SOURCE, origin_of, with_origins, write_workflows
 from dataflow.dashboard.paths import MANIFEST, data_folder, lock_file
 from dataflow.dashboard.source_query import SourceQuery, write_table_files
-from dataflow.errors import ConfigurationError
+from dataflow.errors import ConfigurationError, DashboardError
 from dataflow.project import Project
+from dataflow.warehouse.files import memory_limit
+from dataflow.warehouse.names import literal
+from dataflow.warehouse.publish import published_path
+from dataflow.warehouse.versions import Metadata
+
+if TYPE_CHECKING:
+    import duckdb
 
 # What Evidence's page engine turns into the address /data/…
 _URL_PREFIX = "static/data"
+OVERRIDE = "EVIDENCE_DUCKDB_PATH"
 
 
 @dataclass(frozen=True)
@@ -190,17 +198,19 @@ def _write(project: Project, names: list[str], database: Path | None, staged: St
         return folder
 
     if names:
-        with open_published(project, database) as published:
-            present = schemas(published.connection)
+        with _published(project, database) as (connection, metadata):
+            present = _schemas(connection)
             for name in names:
                 if everything and _is_unpublished(project, name, present):
                     staged.result.skipped.append(name)
                     continue
                 # Another file than a published version does not say where its data is from.
-                staged._origins[name] = published.origin(name) or {"finished_at": now.isoformat()}
+                staged._origins[name] = origin_of(metadata, name) or {
+                    "finished_at": now.isoformat()
+                }
                 folder = scratch(name)
                 tables[name] = {
-                    query.table: write_table_files(published.connection, query, folder)
+                    query.table: write_table_files(connection, query, folder)
                     for query in source_queries(project, name)
                 }
     manifest = _manifest(project)
@@ -209,6 +219,63 @@ def _write(project: Project, names: list[str], database: Path | None, staged: St
         rows = with_origins(project, staged._workflows or [], origins)
         count = write_workflows(project, rows, scratch(PROJECT_SOURCE))
         tables[PROJECT_SOURCE] = {"workflows": count}
+
+
+@contextmanager
+def _published(
+    project: Project, database: Path | None
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, Metadata | None]]:
+    """Open the published warehouse to read it, in the project's time zone and without the network.
+
+    Yields:
+        The connection, and what the published version is made of; None for another file.
+    """
+    import duckdb
+
+    path = _find(project, database)
+    with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
+        try:
+            connection.execute(f"SET memory_limit = {literal(memory_limit())}")
+            # The views of dbt name their catalog, so it is called the same in every file.
+            connection.execute(f"ATTACH {literal(str(path))} AS dataflow (READ_ONLY)")
+            connection.execute("USE dataflow")
+            connection.execute(f"SET TimeZone = {literal(project.timezone)}")
+        except duckdb.Error as error:
+            raise DashboardError(
+                f"the warehouse cannot be read: {error}",
+                where=project.relative(path),
+                hint="Publish it again: run the workflow.",
+            ) from error
+        yield connection, Metadata.read(path.parent)
+
+
+def _schemas(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """The schemas of the warehouse that `connection` reads."""
+    rows = connection.execute(
+        "SELECT schema_name FROM duckdb_schemas() WHERE database_name = 'dataflow' AND NOT internal"
+    ).fetchall()
+    return {name for (name,) in rows}
+
+
+def _find(project: Project, database: Path | None) -> Path:
+    if named := os.environ.get(OVERRIDE):
+        path = (project.root / named).resolve()
+        if not path.is_file():
+            raise DashboardError(
+                f"{OVERRIDE} names a file that does not exist",
+                where=str(path),
+                hint=f"Unset {OVERRIDE}, or point it at a DuckDB file.",
+            )
+        return path
+    if database is not None:
+        return database
+    published = published_path(project)
+    if published is None:
+        raise DashboardError(
+            "nothing was published yet, so there is nothing to show",
+            hint="Run a workflow: dataflow workflow run NAME",
+        )
+    return published
 
 
 def source_queries(project: Project, source: str) -> list[SourceQuery]:

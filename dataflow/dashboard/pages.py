@@ -1,4 +1,4 @@
-"""Read the SQL out of dashboard pages, the way Evidence does."""
+"""Read the SQL out of dashboard pages, the way Evidence does, and make it ready to run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataflow.dashboard.paths import dashboard_url
+from dataflow.dashboard.source_query import without_semicolon
 from dataflow.project import Project
 
 _FENCE = re.compile(
@@ -25,9 +26,9 @@ _LISTINGS = frozenset(
         *("code", "plaintext"),
     }
 )
-
-
 _NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
+PLACEHOLDER = re.compile(r"\$\{(.*?)\}", re.DOTALL)
+_ATTRIBUTE = r"""\b{name}\s*=\s*(?:"([^"]*)"|'([^']*)'|\{{([^}}]*)\}}|([^\s>"'{{]+))"""
 
 
 def is_usable_name(name: str) -> bool:
@@ -124,3 +125,121 @@ def _shared_queries(project: Project, text: str) -> Iterator[PageQuery]:
         if path.is_file():
             stem = str(file).removesuffix(".sql").replace("/", "_")
             yield PageQuery(str(name or stem), path.read_text(encoding="utf-8"), path, 1)
+
+
+class SelfReference(Exception):
+    """A query refers to itself."""
+
+
+@dataclass(frozen=True)
+class Filled:
+    """SQL without placeholders.
+
+    Args:
+        sql: the text.
+        guessed: whether a value in it is a guess that the page might not confirm.
+    """
+
+    sql: str
+    guessed: bool
+
+
+def fill(query: PageQuery, page: Page, seen: tuple[str, ...] = ()) -> Filled:
+    """Put other queries and the inputs' defaults in the place of `${…}`.
+
+    Args:
+        seen: the queries that this one is put into.
+
+    Raises:
+        SelfReference: it refers to itself, or to one that refers to it.
+    """
+    if query.name in seen:
+        raise SelfReference(query.name)
+    others = {other.name: other for other in page.queries}
+    guessed = False
+    sql = ""
+    end = 0
+    for match in PLACEHOLDER.finditer(query.sql):
+        sql += query.sql[end : match.start()]
+        end = match.end()
+        expression = match[1].strip()
+        if expression in others:
+            filled = fill(others[expression], page, (*seen, query.name))
+            sql += f"({without_semicolon(filled.sql)}\n)"
+        else:
+            filled = _placeholder_value(expression, page.text, sql)
+            sql += filled.sql
+        guessed |= filled.guessed
+    return Filled(sql + query.sql[end:], guessed)
+
+
+def _placeholder_value(expression: str, page: str, before: str) -> Filled:
+    """A value for `${expression}`.
+
+    Args:
+        expression: `inputs.region.value`, `inputs.when.start`, `params.id`, any JavaScript.
+        page: the page's text, whose components say the inputs' defaults.
+        before: the query up to here: in quotes, after `in`, …
+    """
+    quoted = before.count("'") % 2 == 1
+    match = re.match(r"inputs\s*\.\s*(\w+)(?:\s*\.\s*(\w+))?", expression)
+    if match:
+        component = _component(page, match[1])
+        if component and (value := _default(component, match[2], quoted)) is not None:
+            return Filled(value, guessed=False)
+        if match[2] in ("start", "end"):
+            day = "2020-01-01" if match[2] == "start" else "2020-12-31"
+            return Filled(day if quoted else f"'{day}'", guessed=not quoted)
+    if quoted:
+        return Filled("0", guessed=True)
+    if re.search(r"\bin\s*$", before, re.IGNORECASE):
+        return Filled("(NULL)", guessed=False)
+    return Filled("NULL", guessed=True)
+
+
+def _component(page: str, name: str) -> str | None:
+    """The component that sets the input `name`, with all that is inside it."""
+    tag = re.search(
+        rf"<([A-Z]\w*)\b[^<]*?\bname\s*=\s*[\"'{{]*{re.escape(name)}\b", page, re.DOTALL
+    )
+    if not tag:
+        return None
+    rest = page[tag.start() :]
+    ends = [rest.find(f"</{tag[1]}>"), rest.find("/>")]
+    # Self-closing children come before the closing tag; a self-closing component has none.
+    if ends[0] >= 0 and re.match(r"<[A-Z]\w*\b[^<]*?(?<!/)>", rest, re.DOTALL):
+        return rest[: ends[0]]
+    return rest[: ends[1]] if ends[1] >= 0 else rest
+
+
+def _default(component: str, part: str | None, quoted: bool) -> str | None:
+    """The input's first value as SQL text; None when only the data would tell."""
+    kind = re.match(r"<(\w+)", component)
+    kind_name = kind[1] if kind else ""
+    head = component.split(">", 1)[0]
+    if kind_name == "DateRange":
+        return None
+    if part == "search" or kind_name == "TextInput":
+        return _attribute(head, "defaultValue") or ""
+    value = _attribute(head, "defaultValue")
+    if value is None:
+        items = re.findall(r"<\w+(?:Item|Option)\b[^>]*>", component)
+        chosen = next((item for item in items if re.search(r"\bdefault\b", item)), None)
+        if chosen is None and items and kind_name == "Dropdown":
+            chosen = items[0]
+        value = _attribute(chosen, "value") if chosen else None
+    if value is None and kind_name == "Slider":
+        value = _attribute(head, "min") or "0"
+    if value is None and kind_name == "Checkbox":
+        value = "true" if re.search(r"\bchecked\b", head) else "false"
+    if value is None:
+        return None
+    if re.search(r"\bmultiple\b", head):
+        values = re.findall(r"[\"']([^\"']*)[\"']", value) or [value]
+        return "(" + ", ".join("'" + one.replace("'", "''") + "'" for one in values) + ")"
+    return value if not quoted else value.replace("'", "''")
+
+
+def _attribute(tag: str, name: str) -> str | None:
+    match = re.search(_ATTRIBUTE.format(name=name), tag)
+    return next((group for group in match.groups() if group is not None), None) if match else None

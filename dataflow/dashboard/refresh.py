@@ -7,12 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from dataflow.dashboard.build import staged_pages
-from dataflow.dashboard.check import check_pages
+from dataflow.dashboard.catalog import workflows_for_pages
+from dataflow.dashboard.check import check_pages, warnings_of
 from dataflow.dashboard.export import staged_export
-from dataflow.dashboard.limits import warnings_of
 from dataflow.errors import DashboardError
 from dataflow.project import Project
-from dataflow.workflows.registry import read_workflows
 
 NO_BUILD_VARIABLE = "DATAFLOW_NO_BUILD"
 
@@ -73,24 +72,3 @@ def refresh_dashboard(
             if pages.result.built:
                 facts |= {"built": True, "build_seconds": round(pages.result.seconds, 3)}
     return facts
-
-
-def workflows_for_pages(project: Project) -> list[dict[str, Any]]:
-    """Every workflow as the pages list it, the broken ones with what is wrong."""
-    listed: list[dict[str, Any]] = []
-    for registered in read_workflows(project):
-        if registered.workflow is None:
-            problem = registered.problems[0].message if registered.problems else "it is not valid"
-            listed.append({"id": registered.id, "problem": problem})
-            continue
-        about = registered.workflow.config.workflow
-        listed.append(
-            {
-                "id": registered.id,
-                "name": registered.workflow.name,
-                "description": about.description,
-                "owner": about.owner,
-                "schedule": about.schedule,
-            }
-        )
-    return listed

@@ -1,4 +1,9 @@
-"""One source query: check it, run it, and write its result as a Parquet file."""
+"""One source query: check it, run it, and write its result as a Parquet file.
+
+The page runs DuckDB 0.9 in the browser, which reckons with decimals exactly, and hands rows to
+JavaScript: numbers are doubles there, times have no zone, and there are no JSON functions. Other
+types become ones that it has.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +11,30 @@ import glob
 import json
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dataflow.dashboard.types import exported, inexact, literal, quoted
 from dataflow.errors import DashboardError
+from dataflow.warehouse.names import literal, quote
 
 if TYPE_CHECKING:
     import duckdb
 
 _TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NUMBERS = frozenset(
+    {
+        *("tinyint", "smallint", "integer", "bigint", "utinyint", "usmallint", "uinteger"),
+        *("float", "double"),
+    }
+)
+# What Parquet, or the browser's DuckDB, has no other exact type for.
+_TO_DECIMAL = {"ubigint": "DECIMAL(20, 0)", "hugeint": "DECIMAL(38, 0)"}
+_TO_DOUBLE = frozenset({"uhugeint", "bignum"})
+_TIMES = frozenset({"timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns"})
+_NESTED = frozenset({"list", "array", "struct", "map", "union"})
+# Up to here JavaScript has every whole number.
+_MOST = 2**53
 
 
 @dataclass(frozen=True)
@@ -61,7 +80,7 @@ def write_table_files(
             (name, *exported(name, kind, **types))
             for name, kind in zip(relation.columns, relation.types, strict=True)
         ]
-        chosen = ", ".join(f"{expression} AS {quoted(name)}" for name, expression, _ in columns)
+        chosen = ", ".join(f"{expression} AS {quote(name)}" for name, expression, _ in columns)
         # Ours are the columns, the author's the rows and their order.
         written = connection.execute(
             f"COPY (SELECT {chosen} FROM (\n{select}\n)) TO {literal(str(target))} (FORMAT parquet)"
@@ -77,7 +96,7 @@ def write_table_files(
         except duckdb.ConversionException:  # a HUGEINT of more digits, or the author's own
             rows, columns = write(huge="DOUBLE")
     except duckdb.Error as error:
-        raise query_error(error, query.shown, "the source query failed") from error
+        raise _query_error(error, query.shown, "the source query failed") from error
     guessed = _inexact(connection, target)
     guessed.update(name for name, expression, _ in columns if expression.endswith(" AS DOUBLE)"))
     schema = [
@@ -118,20 +137,11 @@ def without_semicolon(sql: str) -> str:
     return sql
 
 
-def query_error(
-    error: Exception, file: str, fact: str, *, first_line: int = 1, hint: str | None = None
-) -> DashboardError:
-    """DuckDB's error as ours: one sentence, and the line of the file it means.
-
-    Args:
-        file: the file as shown to people.
-        fact: what failed, before DuckDB's own words.
-        first_line: the line of the file at which the query begins.
-        hint: what to do; by default a general hint for the kind of error.
-    """
-    message, line, own_hint = explain(error)
-    place = f"{file}:{first_line + line - 1}" if line else file
-    return DashboardError(f"{fact}: {message}", where=place, hint=hint or own_hint)
+def _query_error(error: Exception, file: str, fact: str) -> DashboardError:
+    """DuckDB's error as ours: `fact` and one sentence, and the line of the file it means."""
+    message, line, hint = explain(error)
+    where = f"{file}:{line}" if line else file
+    return DashboardError(f"{fact}: {message}", where=where, hint=hint)
 
 
 def explain(error: Exception) -> tuple[str, int | None, str | None]:
@@ -161,7 +171,7 @@ def _check_form(connection: duckdb.DuckDBPyConnection, query: SourceQuery, text:
     try:
         statements = connection.extract_statements(text)
     except duckdb.Error as error:
-        raise query_error(error, query.shown, "the source query is not valid SQL") from error
+        raise _query_error(error, query.shown, "the source query is not valid SQL") from error
     kinds = [statement.type.name for statement in statements]
     if kinds != ["SELECT"]:
         raise DashboardError(
@@ -170,3 +180,60 @@ def _check_form(connection: duckdb.DuckDBPyConnection, query: SourceQuery, text:
             where=query.shown,
             hint="One file makes one table, called like the file.",
         )
+
+
+def exported(name: str, kind: Any, *, huge: str = "DECIMAL(38, 0)") -> tuple[str, str]:
+    """How a column goes into the exported Parquet file.
+
+    Args:
+        name: the column's name.
+        kind: its type, a `duckdb.DuckDBPyType`.
+        huge: what a HUGEINT becomes; `DOUBLE` where a value has more than 38 digits.
+
+    Returns:
+        The SQL expression (without alias), and Evidence's name for what comes out of it:
+        `number`, `string`, `boolean` or `date`.
+    """
+    column = quote(name)
+    type_id = kind.id
+    if type_id == "boolean":
+        return column, "boolean"
+    if type_id in _NUMBERS or type_id == "decimal":
+        return column, "number"
+    if type_id in _TO_DECIMAL:
+        return (
+            f"CAST({column} AS {huge if type_id == 'hugeint' else _TO_DECIMAL[type_id]})",
+            "number",
+        )
+    if type_id in _TO_DOUBLE:
+        return f"CAST({column} AS DOUBLE)", "number"
+    if type_id == "date":
+        return column, "date"
+    if type_id in _TIMES or type_id == "timestamp with time zone":
+        # One with a zone becomes the time in the connection's.
+        return f"CAST({column} AS TIMESTAMP)", "date"
+    if type_id in _NESTED or str(kind) == "JSON":
+        return f"CAST(to_json({column}) AS VARCHAR)", "string"
+    if type_id == "blob":
+        return f"base64({column})", "string"
+    return f"CAST({column} AS VARCHAR)", "string"
+
+
+def inexact(name: str, kind: Any) -> str | None:
+    """Whether a page shows some value of an exported column as another, as an aggregate in SQL.
+
+    Args:
+        name: the column's name.
+        kind: its type in the exported file.
+
+    Returns:
+        None where a page has all values of the type.
+    """
+    column, type_id = quote(name), kind.id
+    if type_id in _TIMES or type_id == "date":
+        return f"bool_or(isinf({column}))"
+    scale = dict(kind.children)["scale"] if type_id == "decimal" else 0
+    if type_id in ("bigint", "decimal"):
+        most = f"{Decimal(_MOST).scaleb(-scale):f}"
+        return f"max({column}) > {most} OR min({column}) < -{most}"
+    return None

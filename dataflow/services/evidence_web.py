@@ -186,8 +186,8 @@ class ExportedData(_Folder):
 
     def _list_workflows(self) -> None:
         """List the workflows as they are now: one may have been broken since the last export."""
+        from dataflow.dashboard.catalog import workflows_for_pages
         from dataflow.dashboard.export import export_sources
-        from dataflow.dashboard.refresh import workflows_for_pages
 
         files = (p for name in _DEFINED_BY for p in self._project.notebooks.glob(f"*/{name}"))
         try:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 
 from dataflow.base.words import nearest
-from dataflow.dashboard import limits
 from dataflow.dashboard.catalog import PROJECT_SOURCE
-from dataflow.dashboard.check import check_pages
+from dataflow.dashboard.check import check_pages, warnings_of
 from dataflow.dashboard.export import exported_files
 from dataflow.dashboard.pages import read_pages
 from dataflow.dashboard.paths import dashboard_url
@@ -38,7 +37,7 @@ def check_workflow_pages(project: Project, workflow_id: str) -> list[Problem]:
 
 def table_warnings(project: Project, workflow_id: str) -> list[Problem]:
     """Warnings about exported tables that browsers cannot show as they are."""
-    return limits.warnings_of(project, workflow_id, exported_files(project).get(workflow_id, {}))
+    return warnings_of(project, workflow_id, exported_files(project).get(workflow_id, {}))
 
 
 def _query_problems(project: Project, workflow_id: str) -> list[Problem]:

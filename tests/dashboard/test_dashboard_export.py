@@ -9,8 +9,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from dataflow.dashboard.check import warnings_of
 from dataflow.dashboard.export import export_sources, exported_files, read_manifest
-from dataflow.dashboard.limits import warnings_of
 from dataflow.dashboard.paths import data_folder
 from dataflow.errors import ConfigurationError, DashboardError
 from dataflow.project import Project

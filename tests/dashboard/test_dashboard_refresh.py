@@ -13,9 +13,10 @@ from dashboard_helpers import write
 from projects import dataflow
 
 from dataflow.dashboard.build import BuildResult, StagedPages
+from dataflow.dashboard.catalog import workflows_for_pages
 from dataflow.dashboard.export import exported_files, read_manifest, staged_export
 from dataflow.dashboard.paths import build_folder, data_folder
-from dataflow.dashboard.refresh import refresh_dashboard, workflows_for_pages
+from dataflow.dashboard.refresh import refresh_dashboard
 from dataflow.errors import DataflowError
 from dataflow.project import Project
 from dataflow.shared.db import get_duckdb_connection
