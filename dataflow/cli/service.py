@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dataflow.base.addresses import PORTS
+from dataflow.cli.output import Json, console, messages, new_table, print_error, print_json
 from dataflow.errors import ConfigurationError, DataflowError, ServiceError
 from dataflow.project import Project
 
 if TYPE_CHECKING:
-    from dataflow.services.control import Start, Status
+    from dataflow.services.control import Start
     from dataflow.services.model import Service
 
 app = typer.Typer(help="Start and stop JupyterLab, Dagster and Evidence.", no_args_is_help=True)
 
-
-LISTENING = ("running", "starting")
+STYLES = {"running": "green", "starting": "yellow", "stopped": "dim"}
 
 
 class ServiceName(StrEnum):
@@ -36,7 +37,11 @@ NameOrAll = Annotated[ServiceName, typer.Argument(help="Which one.")]
 Port = Annotated[
     int | None,
     typer.Option(
-        "--port", min=1, max=65535, help="Instead of 8888, 3000 or 9000.", show_default=False
+        "--port",
+        min=1,
+        max=65535,
+        help="Instead of {jupyter}, {dagster} or {evidence}.".format(**PORTS),
+        show_default=False,
     ),
 ]
 
@@ -53,22 +58,30 @@ def start(
     ] = False,
 ) -> None:
     """Start a service; Ctrl-C ends it. With -d it runs in the background."""
-    from dataflow.services import control
+    from dataflow.services import control, foreground
 
     project = Project.find()
     services = _services(name, port, dev)
-    if not detach:
-        _run_in_foreground(project, services, port, dev)
+    if detach:
+        _start_in_background(
+            [partial(control.launch, project, service, port=port, dev=dev) for service in services]
+        )
         return
-    _start_in_background(
-        [partial(control.launch, project, service, port=port, dev=dev) for service in services]
+    started = foreground.run(
+        project,
+        services,
+        port=port,
+        dev=dev,
+        on_start=_print_start,
+        on_line=lambda service, line: _print_line(service, line, len(services)),
     )
+    if started:
+        messages().print("Stopped.")
 
 
 @app.command()
 def stop(name: Name) -> None:
     """Stop a service with everything it started."""
-    from dataflow.cli.output import messages
     from dataflow.services import control
 
     project = Project.find()
@@ -88,16 +101,12 @@ def restart(name: Name, port: Port = None) -> None:
 
 
 @app.command()
-def status(
-    name: NameOrAll = ServiceName.all,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
-) -> None:
+def status(name: NameOrAll = ServiceName.all, as_json: Json = False) -> None:
     """Show what runs, and where."""
     from dataclasses import asdict
 
     from rich.markup import escape
 
-    from dataflow.cli.output import console, messages, new_table, print_json
     from dataflow.services import control
     from dataflow.services.dagster import broken_workflows
 
@@ -115,14 +124,30 @@ def status(
         )
         return
     table = new_table("Service", "Status", "Port", "Process", "Since (UTC)")
-    for one in found:
-        table.add_row(*_row(one))
+    running = [s.state for s in found if s.state and s.status in ("running", "starting")]
+    for s in found:
+        shown = f"[{STYLES.get(s.status, 'bold red')}]{s.status}[/]"
+        facts = ["", "", ""]
+        if s.state in running:
+            since = s.state.started_at[:19].replace("T", " ")
+            facts = [str(s.state.port), str(s.state.pid), since]
+        table.add_row(s.service, shown, *facts)
     console().print(table)
-    for one in found:
-        if one.state is not None and one.status in LISTENING:
-            # Not in the table: JupyterLab's has a token, and has to be whole to be of use.
-            console().print(f"{one.service:9} {one.state.url}", markup=False, soft_wrap=True)
-    _print_what_to_do(found)
+    for state in running:
+        # Not in the table: JupyterLab's has a token, and has to be whole to be of use.
+        console().print(f"{state.service:9} {state.url}", markup=False, soft_wrap=True)
+    for s in found:
+        if s.status == "failed" and s.state is not None:
+            messages().print(
+                f"{s.service}: {escape(s.state.ended or '')}. "
+                f"[cyan]dataflow service logs {s.service}[/]"
+            )
+        if s.status == "killed":
+            left = f" and left {s.processes} processes" if s.processes else ""
+            messages().print(
+                f"{s.service} was killed{left}. [cyan]dataflow service stop {s.service}[/] "
+                "cleans up."
+            )
     for workflow_id, problem in broken.items():
         messages().print(
             f"[red]workflow {workflow_id} is broken[/]: {escape(problem)}. "
@@ -150,22 +175,20 @@ def logs(
     paths = {service.name: log_file(project, service.name) for service in services}
     present = {service: path for service, path in paths.items() if path.exists()}
     if not present and not follow:
+        never = "it was never" if len(services) == 1 else "no service was ever"
         raise ServiceError(
-            "there is no log: it was never started here"
-            if len(services) == 1
-            else "there is no log: no service was ever started here",
+            f"there is no log: {never} started here",
             hint=f"dataflow service start {name.value}",
         )
-    width = len(services)
     followers = {service: Follower(path, at_end=True) for service, path in paths.items()}
     for service, path in present.items():
         for line in last_lines(path, lines):
-            _print_line(service, line, width)
+            _print_line(service, line, len(services))
     try:
         while follow:
             for service, follower in followers.items():
                 for line in follower.lines():
-                    _print_line(service, line, width)
+                    _print_line(service, line, len(services))
             time.sleep(0.2)
     except KeyboardInterrupt:
         return
@@ -184,32 +207,8 @@ def _services(name: ServiceName, port: int | None = None, dev: bool = False) -> 
     return services
 
 
-def _run_in_foreground(
-    project: Project, services: Sequence[Service], port: int | None, dev: bool
-) -> None:
-    from dataflow.cli.output import messages
-    from dataflow.services import foreground
-
-    def on_start(start: Start) -> None:
-        _print_start(start)
-        if not start.already:
-            messages().print("[dim]Ctrl-C ends it.[/]")
-
-    started = foreground.run(
-        project,
-        services,
-        port=port,
-        dev=dev,
-        on_start=on_start,
-        on_line=lambda service, line: _print_line(service, line, len(services)),
-    )
-    if started:
-        messages().print("Stopped.")
-
-
 def _start_in_background(launches: Sequence[Callable[[], Start]]) -> None:
     """Start services together, then wait for each; one that fails does not keep others back."""
-    from dataflow.cli.output import print_error
     from dataflow.services import control
 
     starts: list[Start] = []
@@ -235,13 +234,13 @@ def _start_in_background(launches: Sequence[Callable[[], Start]]) -> None:
 def _print_start(start: Start) -> None:
     from rich.markup import escape
 
-    from dataflow.cli.output import console, messages
-
     runs = "already runs" if start.already else "runs"
     messages().print(f"[green]✓[/] {start.service.title} {runs} on port {start.state.port}:")
     console().print(escape(start.state.url), soft_wrap=True)
     if start.note:
         messages().print(f"  → {escape(start.note)}", style="cyan")
+    if start.tied:
+        messages().print("[dim]Ctrl-C ends it.[/]")
 
 
 def _print_line(service: str, line: str, how_many: int) -> None:
@@ -253,38 +252,3 @@ def _print_line(service: str, line: str, how_many: int) -> None:
         line = without_colours(line)
     # Flushed, since a pipe may be followed, too.
     print(f"{service:8} │ {line}" if how_many > 1 else line, flush=True)
-
-
-def _row(one: Status) -> list[str]:
-    styles = {"running": "green", "starting": "yellow", "stopped": "dim"}
-    shown = f"[{styles.get(one.status, 'bold red')}]{one.status}[/]"
-    if one.state is None:
-        return [one.service, shown, "", "", ""]
-    runs = one.status in LISTENING
-    since = one.state.started_at[:19].replace("T", " ")
-    return [
-        one.service,
-        shown,
-        str(one.state.port) if runs else "",
-        str(one.state.pid) if runs else "",
-        since if runs else "",
-    ]
-
-
-def _print_what_to_do(found: Sequence[Status]) -> None:
-    from rich.markup import escape
-
-    from dataflow.cli.output import messages
-
-    for one in found:
-        if one.status == "failed" and one.state is not None:
-            messages().print(
-                f"{one.service}: {escape(one.state.ended or '')}. "
-                f"[cyan]dataflow service logs {one.service}[/]"
-            )
-        if one.status == "killed":
-            left = f" and left {one.processes} processes" if one.processes else ""
-            messages().print(
-                f"{one.service} was killed{left}. [cyan]dataflow service stop {one.service}[/] "
-                "cleans up."
-            )

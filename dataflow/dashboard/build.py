@@ -11,7 +11,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ class BuildResult:
     path: Path
 
 
+@dataclass(frozen=True)
 class StagedPages:
     """Pages that were built where nobody sees them yet, if they had to be.
 
@@ -65,20 +66,14 @@ class StagedPages:
         warnings: what is wrong with pages of others, and what became of it.
     """
 
-    def __init__(
-        self, result: BuildResult, folder: Path | None = None, warnings: Sequence[str] = ()
-    ) -> None:
-        self.result = result
-        self.warnings = list(warnings)
-        self._folder = folder
+    result: BuildResult
+    folder: Path | None = None
+    warnings: Sequence[str] = ()
 
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Serve the pages from here on; those before come back when the body fails."""
-        if self._folder is None:
-            yield
-            return
-        with _swapped(self._folder, self.result.path):
+        with _swapped(self.folder, self.result.path) if self.folder else nullcontext():
             yield
 
 
@@ -138,9 +133,9 @@ def staged_pages(
             yield kept()
             return
         # Then what does not compile is in none of this workflow's files.
-        innocent = workflow_id is not None and _is_built(project, workflow_id)
+        own_are_built = workflow_id is not None and _is_built(project, workflow_id)
         refused = work_folder(project).with_name("refused.json")
-        if innocent and (message := _refusal(refused, wanted)):
+        if own_are_built and (message := _refusal(refused, wanted)):
             yield kept(message)
             return
         install(project, on_line=on_line)
@@ -148,23 +143,22 @@ def staged_pages(
             try:
                 left_out = _build(project, workflow_id, files, on_line)
             except DashboardError as error:
-                if not innocent:
+                if not own_are_built:
                     raise
                 message = f"the pages stay as they were built last: {error}"
                 if PAGE_ERROR in error.message:
-                    text = json.dumps({"hash": wanted, "message": message})
-                    refused.write_text(text, encoding="utf-8")
+                    refused.write_text(json.dumps({"hash": wanted, "message": message}), "utf-8")
                 yield kept(message)
                 return
             built = _site(project) / "build"
-            _keep_pages(files, built)
+            _keep_sources(files, built)
             _compress(built)
             stamp = {
                 "hash": _hash(project, files),
                 "seconds": round(time.monotonic() - start, 1),
                 "left_out": {slug: _hash_of(_pages_of(project, slug)) for slug in left_out},
             }
-            (built / BUILD_STAMP).write_text(json.dumps(stamp), encoding="utf-8")
+            (built / BUILD_STAMP).write_text(json.dumps(stamp), "utf-8")
             result = BuildResult(True, time.monotonic() - start, target)
             yield StagedPages(result, built, list(left_out.values()))
         finally:
@@ -186,9 +180,8 @@ def pages_hash(project: Project) -> str:
 
 
 def _hash(project: Project, files: Mapping[Path, Path]) -> str:
-    return hashlib.sha256(
-        f"{_FORMAT} {packages_hash(project)} {_hash_of(files)}".encode()
-    ).hexdigest()
+    text = f"{_FORMAT} {packages_hash(project)} {_hash_of(files)}"
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _hash_of(files: Mapping[Path, Path]) -> str:
@@ -266,7 +259,7 @@ def _is_built(project: Project, workflow_id: str) -> bool:
     return built_hash(project) is not None and _hash_of(last) == _hash_of(now)
 
 
-def _keep_pages(files: Mapping[Path, Path], built: Path) -> None:
+def _keep_sources(files: Mapping[Path, Path], built: Path) -> None:
     """Put the sources of the pages beside them: the next build for another workflow uses them."""
     for relative, path in files.items():
         if relative.parts[0] == "pages":
@@ -279,11 +272,7 @@ def _compress(built: Path) -> None:
     """Put a compressed copy beside each file that gains by it, so that serving costs nothing."""
     for path in [path for path in built.rglob("*") if path.suffix in _COMPRESSED]:
         if path.is_file() and path.stat().st_size >= _SMALL and _BUILT_FROM not in path.parts:
-            with (
-                path.open("rb") as plain,
-                gzip.open(f"{path}.gz", "wb", compresslevel=6) as packed,
-            ):
-                shutil.copyfileobj(plain, packed, 1 << 20)
+            Path(f"{path}.gz").write_bytes(gzip.compress(path.read_bytes(), 6))
 
 
 def _refusal(refused: Path, wanted: str) -> str | None:
@@ -308,9 +297,9 @@ def _build(
     """
     left_out: dict[str, str] = {}
     while True:
-        site = _prepare(project, files)
+        _lay_out(project, files)
         try:
-            _run(project, site, on_line)
+            _run_vite(project, on_line)
             return left_out
         except DashboardError as error:
             parts = Path((error.where or "").split(":")[0]).parts[1:]
@@ -330,7 +319,7 @@ def _site(project: Project) -> Path:
     return work_folder(project) / ".evidence" / "template"
 
 
-def _prepare(project: Project, files: Mapping[Path, Path]) -> Path:
+def _lay_out(project: Project, files: Mapping[Path, Path]) -> None:
     """Lay out what Evidence's own command lays out, in a folder of this build's own.
 
     Evidence's command works in `evidence/.evidence`, which `evidence dev` uses too, copies
@@ -355,7 +344,6 @@ def _prepare(project: Project, files: Mapping[Path, Path]) -> Path:
         for target in targets:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
-    return site
 
 
 def _route(page: Path) -> Path:
@@ -366,8 +354,8 @@ def _route(page: Path) -> Path:
     return folder / "+page.md"
 
 
-def _run(project: Project, site: Path, on_line: Callable[[str], None] | None) -> None:
-    node = find_node(project)
+def _run_vite(project: Project, on_line: Callable[[str], None] | None) -> None:
+    node, site = find_node(project), _site(project)
     environment = node.environment(
         VITE_EVIDENCE_SPA="true",
         EVIDENCE_IS_BUILDING="true",

@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,38 +38,29 @@ _URL_PREFIX = "static/data"
 OVERRIDE = "EVIDENCE_DUCKDB_PATH"
 
 
-@dataclass(frozen=True)
-class ExportResult:
-    """What `export_sources` wrote.
-
-    Args:
-        tables: rows by source and table.
-        bytes: size of the Parquet files written.
-        seconds: how long it took, waiting for another export included.
-        skipped: sources of workflows that never were published.
-    """
-
-    tables: dict[str, dict[str, int]]
-    bytes: int
-    seconds: float
-    skipped: list[str] = field(default_factory=list)
-
-
+@dataclass
 class StagedExport:
     """An export that nobody sees yet: in folders of its own, until it is shown.
 
     Args:
         project: the project.
-        result: what was written.
+        workflows: every workflow, for the table `dataflow.workflows`; None leaves it as it is.
+        everything: whether all sources are exported.
+        tables: rows by source and table.
+        skipped: sources of workflows that never were published.
+        bytes: size of the Parquet files.
+        seconds: how long it took, waiting for another export included.
     """
 
-    def __init__(self, project: Project, result: ExportResult) -> None:
-        self.project = project
-        self.result = result
-        self._written: dict[str, Path] = {}
-        self._origins: dict[str, dict[str, Any]] = {}
-        self._workflows: Collection[Mapping[str, Any]] | None = None
-        self._everything = False
+    project: Project
+    workflows: Collection[Mapping[str, Any]] | None
+    everything: bool
+    tables: dict[str, dict[str, int]] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    bytes: int = 0
+    seconds: float = 0.0
+    _written: dict[str, Path] = field(default_factory=dict)
+    _origins: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def files(self) -> dict[str, dict[str, Path]]:
         """The Parquet files as pages will see them: what is shown, with this export over it."""
@@ -92,12 +83,12 @@ class StagedExport:
             old = _manifest(project)
             shown, origins = dict(old["renderedFiles"]), dict(old["origins"])
             origins.update(self._origins)
-            if self._everything:
+            if self.everything:
                 known = {*_sources(project, None), PROJECT_SOURCE}
                 shown = {source: urls for source, urls in shown.items() if source in known}
             if PROJECT_SOURCE in self._written:
                 # Written anew, under the lock: another workflow may have been shown meanwhile.
-                rows = with_origins(project, self._workflows or [], origins)
+                rows = with_origins(project, self.workflows or [], origins)
                 write_workflows(project, rows, self._written[PROJECT_SOURCE])
             for source, scratch in self._written.items():
                 version = scratch.name.removeprefix(".")
@@ -116,6 +107,42 @@ class StagedExport:
                 # A page opened before the swap may still read the generation before this one.
                 before = old["renderedFiles"].get(source, [])
                 _clean(data / source, {folder.name, *(Path(url).parent.name for url in before)})
+
+    def _write(self, names: list[str], database: Path | None) -> None:
+        """Run the queries of the sources `names`, each source into a folder of its own."""
+        now = datetime.now(UTC)
+        version = f"{now:%Y%m%dT%H%M%S%f}Z"
+
+        def scratch(source: str) -> Path:
+            folder = data_folder(self.project) / source / f".{version}"
+            folder.mkdir(parents=True)
+            self._written[source] = folder
+            return folder
+
+        if names:
+            with _published(self.project, database) as (connection, metadata):
+                present = _schemas(connection)
+                for name in names:
+                    if self.everything and _is_unpublished(self.project, name, present):
+                        self.skipped.append(name)
+                        continue
+                    # Another file than a published version does not say where its data is from.
+                    self._origins[name] = origin_of(metadata, name) or {
+                        "finished_at": now.isoformat()
+                    }
+                    folder = scratch(name)
+                    self.tables[name] = {
+                        query.table: write_table_files(connection, query, folder)
+                        for query in source_queries(self.project, name)
+                    }
+        manifest = _manifest(self.project)
+        if self.workflows is not None or PROJECT_SOURCE not in manifest["renderedFiles"]:
+            origins = manifest["origins"] | self._origins
+            rows = with_origins(self.project, self.workflows or [], origins)
+            count = write_workflows(self.project, rows, scratch(PROJECT_SOURCE))
+            self.tables[PROJECT_SOURCE] = {"workflows": count}
+        files = (path for folder in self._written.values() for path in folder.glob("*.parquet"))
+        self.bytes = sum(path.stat().st_size for path in files)
 
     def discard(self) -> None:
         """Remove what was not shown."""
@@ -157,14 +184,10 @@ def staged_export(
         # In one order always, so that two exports never wait for each other in a circle.
         for name in sorted(names):
             stack.enter_context(FileLock(lock_file(project, f"export-{name}")))
-        staged = StagedExport(project, ExportResult({}, 0, 0.0, []))
+        staged = StagedExport(project, workflows, everything=workflow_ids is None)
         stack.callback(staged.discard)
-        staged._everything = workflow_ids is None
-        staged._workflows = workflows
-        _write(project, names, database, staged)
-        written = staged._written.values()
-        size = sum(path.stat().st_size for folder in written for path in folder.glob("*.parquet"))
-        staged.result = replace(staged.result, bytes=size, seconds=time.monotonic() - start)
+        staged._write(names, database)
+        staged.seconds = time.monotonic() - start
         yield staged
 
 
@@ -174,51 +197,14 @@ def export_sources(
     database: Path | None = None,
     *,
     workflows: Collection[Mapping[str, Any]] | None = None,
-) -> ExportResult:
+) -> StagedExport:
     """Run the source queries and put their results in front of the dashboards, unchecked.
 
     Arguments and errors are those of `staged_export`.
     """
     with staged_export(project, workflow_ids, database, workflows=workflows) as staged:
         staged.show()
-    return staged.result
-
-
-def _write(project: Project, names: list[str], database: Path | None, staged: StagedExport) -> None:
-    """Run the queries of the sources `names`, each source into a folder of its own."""
-    data = data_folder(project)
-    tables, everything = staged.result.tables, staged._everything
-    now = datetime.now(UTC)
-    version = f"{now:%Y%m%dT%H%M%S%f}Z"
-
-    def scratch(source: str) -> Path:
-        folder = data / source / f".{version}"
-        folder.mkdir(parents=True)
-        staged._written[source] = folder
-        return folder
-
-    if names:
-        with _published(project, database) as (connection, metadata):
-            present = _schemas(connection)
-            for name in names:
-                if everything and _is_unpublished(project, name, present):
-                    staged.result.skipped.append(name)
-                    continue
-                # Another file than a published version does not say where its data is from.
-                staged._origins[name] = origin_of(metadata, name) or {
-                    "finished_at": now.isoformat()
-                }
-                folder = scratch(name)
-                tables[name] = {
-                    query.table: write_table_files(connection, query, folder)
-                    for query in source_queries(project, name)
-                }
-    manifest = _manifest(project)
-    if staged._workflows is not None or PROJECT_SOURCE not in manifest["renderedFiles"]:
-        origins = manifest["origins"] | staged._origins
-        rows = with_origins(project, staged._workflows or [], origins)
-        count = write_workflows(project, rows, scratch(PROJECT_SOURCE))
-        tables[PROJECT_SOURCE] = {"workflows": count}
+    return staged
 
 
 @contextmanager

@@ -52,9 +52,9 @@ def refresh_dashboard(
                 first.message + more, where=first.where(project.root), hint=first.hint
             )
         facts: dict[str, Any] = {
-            "rows": export.result.tables.get(workflow_id, {}),
-            "bytes": export.result.bytes,
-            "export_seconds": round(export.result.seconds, 3),
+            "rows": export.tables.get(workflow_id, {}),
+            "bytes": export.bytes,
+            "export_seconds": round(export.seconds, 3),
             "built": False,
             "build_seconds": 0.0,
             "warnings": [
@@ -68,7 +68,7 @@ def refresh_dashboard(
             return facts
         with staged_pages(project, workflow_id, on_line=on_line) as pages:
             export.show(pages.shown)
-            facts["warnings"] += pages.warnings
+            facts["warnings"] += list(pages.warnings)
             if pages.result.built:
                 facts |= {"built": True, "build_seconds": round(pages.result.seconds, 3)}
     return facts

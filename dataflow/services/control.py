@@ -52,16 +52,21 @@ class Start:
     Args:
         service: the service.
         state: its state.
-        already: whether it ran before.
         note: something a person should know.
-        process: the process that watches over it, when this call started it.
+        process: the process that watches over it; None when it ran already.
+        tied: whether it ends with this process.
     """
 
     service: Service
     state: ServiceState
-    already: bool = False
     note: str | None = None
     process: subprocess.Popen[str] | None = None
+    tied: bool = False
+
+    @property
+    def already(self) -> bool:
+        """Whether it ran before."""
+        return self.process is None
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,7 @@ def launch(
                     f"{kind} already runs on port {state.port}",
                     hint=f"Use that, or stop it first: dataflow service stop {service.name}",
                 )
-            return Start(service, state, already=True)
+            return Start(service, state)
         if state is not None:
             state.kill()  # what a killed one left behind
         port = port or service.port
@@ -143,7 +148,7 @@ def launch(
             process.stdin.flush()
             if not tied:
                 process.stdin.close()
-    return Start(service, state, note=plan.note, process=process)
+    return Start(service, state, plan.note, process, tied)
 
 
 @contextlib.contextmanager

@@ -29,9 +29,8 @@ def run(
 ) -> bool:
     """Run services until Ctrl-C, SIGTERM or SIGHUP, or until `stop` is called elsewhere.
 
-    Those that run already are left alone.
-
-    However this process ends, the services it started end with it.
+    Those that run already are left alone. However this process ends, the services it started
+    end with it.
 
     Args:
         project: the project.
@@ -57,8 +56,7 @@ def run(
                         on_start(start)
                     else:
                         started.append(start)
-                if started:
-                    _follow(started, on_start, on_line)
+                _follow(started, on_start, on_line)
             except KeyboardInterrupt:
                 pass
             finally:
@@ -84,10 +82,9 @@ def _follow(
                 on_line(start.service.name, line)
             if start.process is not None and start.process.poll() == 0:
                 followers.remove((start, follower))  # somebody stopped it, from another terminal
-            else:
+            elif start not in waiting:
                 control.require_alive(start)
-        for start in [start for start, _ in followers if start in waiting]:
-            if control.is_ready(start):
+            elif control.is_ready(start):
                 waiting.remove(start)
                 on_start(start)
             elif time.monotonic() > deadline:

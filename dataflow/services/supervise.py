@@ -66,6 +66,10 @@ class Job:
         return cls(Plan(commands, **plan), **job)
 
 
+class _Failed(Exception):
+    """Why the service cannot go on."""
+
+
 class Supervisor:
     """Runs a job until it is told to end, or one of the programs ends."""
 
@@ -83,12 +87,19 @@ class Supervisor:
             threading.Thread(target=self._end_with_input, daemon=True).start()
         why = None
         try:
-            why = self._start() or self._watch()
+            self._start()
+            while not self._ending.wait(0.5):
+                self._require_all()
+                self._log.tend()
+        except _Failed as error:
+            why = str(error)
         except OSError as error:
             why = f"a program could not be started: {error}"
         finally:
             if why:
-                self._print(why)
+                self._log.tend()
+                with Path(self._job.log).open("a", encoding="utf-8") as log:
+                    log.write(f"dataflow: {why}\n")
             self._end()
             if why:
                 note_end(Path(self._job.state), self._job.mark, why)
@@ -102,20 +113,32 @@ class Supervisor:
             pass
         self._ending.set()
 
-    def _start(self) -> str | None:
+    def _start(self) -> None:
         for command in self._job.plan.commands:
             if self._ending.is_set():
-                return None
-            self._running.append((command, self._spawn(command)))
-            if command.ready_socket and (why := self._wait_for(command, command.ready_socket)):
-                return why
-        return None
+                return
+            self._running.append((command, self._spawn(command, command.argv)))
+            deadline = time.monotonic() + READY_SECONDS
+            while command.ready_socket and not accepts(socket.AF_UNIX, command.ready_socket):
+                self._require_all()
+                if time.monotonic() > deadline:
+                    raise _Failed(
+                        f"the {command.name} was not ready within {READY_SECONDS:.0f} seconds"
+                    )
+                if self._ending.wait(0.1):
+                    return
 
-    def _spawn(self, command: Command, argv: list[str] | None = None) -> subprocess.Popen[bytes]:
+    def _require_all(self) -> None:
+        """Make sure that every program that was started still runs."""
+        for command, process in self._running:
+            if process.poll() is not None:
+                raise _Failed(f"the {command.name} {in_words(process.returncode)}")
+
+    def _spawn(self, command: Command, argv: list[str]) -> subprocess.Popen[bytes]:
         environment = {**os.environ, **command.env}
         with Path(self._job.log).open("ab") as log:
             return subprocess.Popen(
-                argv or command.argv,
+                argv,
                 cwd=command.cwd,
                 env={name: value for name, value in environment.items() if value is not None},
                 stdin=subprocess.DEVNULL,
@@ -124,41 +147,20 @@ class Supervisor:
                 preexec_fn=child_setup(),
             )
 
-    def _wait_for(self, command: Command, path: str) -> str | None:
-        deadline = time.monotonic() + READY_SECONDS
-        while not self._ending.is_set() and not accepts(socket.AF_UNIX, path):
-            if why := self._who_ended():
-                return why
-            if time.monotonic() > deadline:
-                return f"the {command.name} was not ready within {READY_SECONDS:.0f} seconds"
-            self._ending.wait(0.1)
-        return None
-
-    def _watch(self) -> str | None:
-        while not self._ending.wait(0.5):
-            if why := self._who_ended():
-                return why
-            self._log.tend()
-        return None
-
-    def _who_ended(self) -> str | None:
-        for command, process in self._running:
-            if process.poll() is not None:
-                return f"the {command.name} {in_words(process.returncode)}"
-        return None
-
     def _end(self) -> None:
         """End every process of the service, however deep: ask, wait, kill."""
-        told: list[subprocess.Popen[bytes]] = []
+        ending: list[subprocess.Popen[bytes]] = []
         self._log.tend()
         for command, process in reversed(self._running):
             if command.before_end and self._ending.is_set():
-                self._wait_for_end(told)
-                self._end_work(command)
+                self._wait_for_end(ending)
+                last_work = self._spawn(command, command.before_end)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    last_work.wait(BEFORE_END_SECONDS)
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
-            told.append(process)
-        self._wait_for_end(told)
+            ending.append(process)
+        self._wait_for_end(ending)
         # What is left now is what the programs forgot about.
         for left in carrying(MARK_VARIABLE, self._job.mark):
             with contextlib.suppress(psutil.Error):
@@ -172,22 +174,11 @@ class Supervisor:
         if self._job.plan.remove:
             shutil.rmtree(self._job.plan.remove, ignore_errors=True)
 
-    def _wait_for_end(self, told: list[subprocess.Popen[bytes]]) -> None:
+    def _wait_for_end(self, ending: list[subprocess.Popen[bytes]]) -> None:
         deadline = time.monotonic() + self._job.plan.end_seconds
-        for process in told:
+        for process in ending:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.1, deadline - time.monotonic()))
-
-    def _end_work(self, command: Command) -> None:
-        assert command.before_end is not None
-        ending = self._spawn(command, command.before_end)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            ending.wait(BEFORE_END_SECONDS)
-
-    def _print(self, line: str) -> None:
-        self._log.tend()
-        with Path(self._job.log).open("a", encoding="utf-8") as log:
-            log.write(f"dataflow: {line}\n")
 
 
 def main() -> int:
