@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dataflow.base.addresses import PORTS
+from dataflow.addresses import PORTS
 from dataflow.cli.output import Json, console, messages, new_table, print_error, print_json
 from dataflow.errors import ConfigurationError, DataflowError, ServiceError
 from dataflow.project import Project
