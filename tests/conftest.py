@@ -62,7 +62,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
             print(f"\n!!! {NOT_TESTED} ({number} tests): {reason} !!!", file=sys.stderr)
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests come first, so that the processes end at about the same time."""
+    for item in items:
+        if item.get_closest_marker("browser") or {"built_pages", "clone"} & set(item.fixturenames):
+            item.add_marker("slow")
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])

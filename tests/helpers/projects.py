@@ -27,6 +27,8 @@ REPOSITORY = Path(__file__).parents[2]
 _FOREIGN = ("DATAFLOW_", "DAGSTER_", "DBT_", "EVIDENCE_", "PYTEST_CURRENT_TEST")
 
 Cells = Sequence[Any]
+# How many times as many kills, full disks and sequences of actions are tried as usual.
+CAMPAIGN = int(os.environ.get("DATAFLOW_TEST_CAMPAIGN", "1"))
 DATAFLOW = [sys.executable, "-m", "dataflow"]
 
 

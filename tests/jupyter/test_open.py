@@ -16,6 +16,8 @@ from dataflow.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 from dataflow.project import Project
 from dataflow.shared.db import get_duckdb_connection, write_table
 
+pytestmark = pytest.mark.slow
+
 FILL = [
     "from dataflow.shared.db import get_duckdb_connection, write_table\n"
     "with get_duckdb_connection() as conn:\n"

@@ -16,6 +16,8 @@ from projects import Workflow, dataflow, free_port, kernels_of, make_project, st
 from dataflow.project import Project
 from dataflow.runs.record import RunRecord
 
+pytestmark = pytest.mark.slow
+
 # Printed in two parts: the source alone must not look like the output that is waited for.
 SLEEP = "import time\nprint('as' 'leep', flush=True)\ntime.sleep(600)"
 QUERY = (

@@ -16,6 +16,8 @@ from dataflow.dbt.build import LIMIT_SECONDS, LIMIT_VARIABLE, ProjectDbt, dbt_re
 from dataflow.dbt.command import dbt_environment
 from dataflow.settings import seconds_from
 
+pytestmark = pytest.mark.slow
+
 
 def test_one_command_is_one_process_that_knows_the_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

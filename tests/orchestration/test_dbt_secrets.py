@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from projects import copy_repository, dataflow
+
+pytestmark = pytest.mark.slow
 
 TOKEN = "tok-3f9a77c1e2-only-for-this-test"
 

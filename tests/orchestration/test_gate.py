@@ -10,6 +10,8 @@ from projects import Workflow, dataflow, make_project, run_data, run_folder
 from dataflow.project import Project
 from dataflow.shared.db import get_duckdb_connection
 
+pytestmark = pytest.mark.slow
+
 MAKE = """
 import os
 from pathlib import Path

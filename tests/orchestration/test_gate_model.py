@@ -5,7 +5,7 @@ once, in sequences that hypothesis makes up. A simple oracle knows what each sta
 each attempt. After every action what is published has to be the output of stages that all passed,
 the second one on what the first one of the same value had made.
 
-More sequences: DATAFLOW_MODEL_EXAMPLES=20 python -m pytest tests/model
+More sequences: DATAFLOW_TEST_CAMPAIGN=10 python -m pytest tests/orchestration/test_gate_model.py
 """
 
 from __future__ import annotations
@@ -30,7 +30,15 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from projects import Workflow, dataflow, make_project, processes_of, start_dataflow, wait_until
+from projects import (
+    CAMPAIGN,
+    Workflow,
+    dataflow,
+    make_project,
+    processes_of,
+    start_dataflow,
+    wait_until,
+)
 
 from dataflow.shared.db import get_duckdb_connection
 
@@ -69,7 +77,6 @@ SELECTIONS = [
     ("--only", "use"),
     ("--only", "publish"),
 ]
-EXAMPLES = int(os.environ.get("DATAFLOW_MODEL_EXAMPLES", "2"))
 
 
 class Gate(RuleBasedStateMachine):
@@ -197,10 +204,10 @@ def test_readers_see_only_what_passed_whatever_is_done_in_whatever_order():
     run_state_machine_as_test(
         Gate,
         settings=settings(
-            max_examples=EXAMPLES,
+            max_examples=2 * CAMPAIGN,
             stateful_step_count=8,
             deadline=None,
-            derandomize="DATAFLOW_MODEL_EXAMPLES" not in os.environ,
+            derandomize=CAMPAIGN == 1,
             database=None,
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),

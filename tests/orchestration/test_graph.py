@@ -9,6 +9,8 @@ from projects import Workflow, dataflow, make_project, parameters, run_data
 
 from dataflow.runs.record import list_runs
 
+pytestmark = pytest.mark.slow
+
 SLEEP = "import time; time.sleep(1.5)"
 COUNT = """
 from pathlib import Path

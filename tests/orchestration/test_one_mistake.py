@@ -158,11 +158,13 @@ def repository(project: Project) -> Any:
     return build_definitions(project).get_repository_def()
 
 
+@pytest.mark.slow
 def test_a_good_workflow_runs_beside_all_the_mistakes(project):
     ran = dataflow(project, "workflow", "run", "good", timeout=400)
     assert ran.returncode == 0, ran.stderr
 
 
+@pytest.mark.slow
 def test_dagster_shows_broken_workflows_as_broken_and_keeps_their_schedules(project, repository):
     jobs = {job.name: job for job in repository.get_all_jobs()}
     broken = {name for name, job in jobs.items() if BROKEN_TAG in job.tags}

@@ -29,6 +29,8 @@ from dataflow.orchestration.lost import lost_runs_sensor
 from dataflow.project import Project
 from dataflow.runs.record import RunRecord
 
+pytestmark = pytest.mark.slow
+
 # With something left behind that is in nobody's process group.
 LEAVE = """
 import subprocess, time

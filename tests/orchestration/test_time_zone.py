@@ -6,10 +6,13 @@ import shutil
 from pathlib import Path
 
 import duckdb
+import pytest
 from projects import REPOSITORY, Workflow, dataflow, make_project
 
 from dataflow.dashboard.export import exported_files
 from dataflow.shared.db import get_duckdb_connection
+
+pytestmark = pytest.mark.slow
 
 # 20:00 in UTC, 5:00 of the next day in Tokyo, 15:00 in New York.
 STAGE = """

@@ -97,6 +97,7 @@ def test_a_taken_port_is_an_error_that_names_who_has_it(
     assert not (project.state / "services" / "evidence.json").exists()
 
 
+@pytest.mark.slow
 def test_a_port_that_another_project_has_is_said_to_be_its(
     project: Project, dataflow: Cli, port: int, tmp_path: Path
 ) -> None:
@@ -153,6 +154,7 @@ def test_status_names_the_workflows_that_are_broken(project: Project, dataflow: 
     assert status["broken_workflows"] == ["conflict", "typo"]
 
 
+@pytest.mark.slow
 def test_one_that_cannot_start_does_not_keep_the_others_back(
     project: Project,
     port: int,
@@ -213,6 +215,7 @@ def test_what_does_not_listen_to_being_told_is_killed(project: Project, port: in
     assert not control.stop(project, service)
 
 
+@pytest.mark.slow
 def test_a_killed_service_is_found_out_cleaned_up_and_started_again(
     project: Project, dataflow: Cli, port: int
 ) -> None:
@@ -250,6 +253,7 @@ def test_a_service_goes_on_when_its_log_is_removed(project: Project, port: int) 
     wait_until(is_logged, 20)
 
 
+@pytest.mark.slow
 def test_restart_keeps_the_port_and_the_log_before(
     project: Project, dataflow: Cli, port: int
 ) -> None:

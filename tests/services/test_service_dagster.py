@@ -82,6 +82,7 @@ def finished_runs(project: Project, workflow: str) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.slow
 def test_schedules_of_one_minute_run_workflows_of_notebooks_and_of_python(
     ticking: Project, dataflow: Cli, port: int
 ) -> None:

@@ -19,6 +19,8 @@ from websockets.sync.client import connect
 
 from dataflow.services.ports import is_healthy
 
+pytestmark = pytest.mark.slow
+
 PUBLIC = "https://dagster.example.org"
 
 

@@ -9,11 +9,14 @@ from collections.abc import Callable
 from http.client import HTTPConnection
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 from projects import free_port, wait_until
 from service_helpers import fetch, running, state_of
 
 from dataflow.addresses import service_url
 from dataflow.project import Project
+
+pytestmark = pytest.mark.slow
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -26,6 +26,7 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 SETPRIV = shutil.which("setpriv")
 
 
+@pytest.mark.slow
 def test_of_two_starts_at_once_one_starts_it(project: Project, port: int) -> None:
     command = [*DATAFLOW, "service", "start", "evidence", "-d", "--port", str(port)]
     starts = [
@@ -97,6 +98,7 @@ def test_a_clock_that_was_set_does_not_make_a_service_dead(project: Project, por
 @pytest.mark.skipif(
     SETPRIV is None or os.geteuid() != 0, reason="only root can be another user here"
 )
+@pytest.mark.slow
 def test_another_users_services_are_said_to_be_theirs(
     project: Project, dataflow: Cli, port: int
 ) -> None:

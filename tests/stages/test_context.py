@@ -14,6 +14,8 @@ from projects import text_of as printed_by
 
 from dataflow.project import Project
 
+pytestmark = pytest.mark.slow
+
 SECRET = {"TOKEN": "a-secret-of-ours"}
 USE = """\
 context.log.info("three gauges")

@@ -183,6 +183,7 @@ CHATTY = "began()\nwhile True: print('on and on', flush=True)"
         pytest.param(STUBBORN, signal.SIGTERM, id="stubborn-SIGTERM"),
     ],
 )
+@pytest.mark.slow
 def test_a_cancelled_notebook_says_so_and_its_kernel_is_gone_at_once(
     tmp_path: Path, cell: str, number: int
 ) -> None:
@@ -201,6 +202,7 @@ def test_a_cancelled_notebook_says_so_and_its_kernel_is_gone_at_once(
 
 
 @pytest.mark.parametrize("cell", [QUERY, STUBBORN], ids=["query", "stubborn"])
+@pytest.mark.slow
 def test_the_kernel_dies_with_an_engine_that_is_killed(tmp_path: Path, cell: str) -> None:
     execution = start_cells(tmp_path, ["print('first')", cell])
     kernel = execution.wait_for_cell()
@@ -212,6 +214,7 @@ def test_the_kernel_dies_with_an_engine_that_is_killed(tmp_path: Path, cell: str
     assert text_of(nb.cells[1]) == "first\n"
 
 
+@pytest.mark.slow
 def test_a_kernel_killed_from_outside_is_told(tmp_path: Path) -> None:
     execution = start_cells(tmp_path, [SLEEP])
     kernel = execution.wait_for_cell()
@@ -234,6 +237,7 @@ def test_a_stopped_kernel_is_ended_by_a_cancel_too(tmp_path: Path) -> None:
     assert is_gone(kernel, within=5)
 
 
+@pytest.mark.slow
 def test_a_notebook_cancelled_while_its_kernel_starts_is_cancelled_not_completed(
     tmp_path: Path,
 ) -> None:

@@ -42,6 +42,7 @@ def test_fifty_megabytes_in_one_line_do_no_harm(tmp_path: Path) -> None:
     [(100_000, False), (15_000, True)],
     ids=["buffered", "flushed"],
 )
+@pytest.mark.slow
 def test_small_prints_by_the_thousand_arrive_in_full(
     tmp_path: Path, lines: int, flush: bool
 ) -> None:
@@ -163,6 +164,7 @@ def test_what_subprocesses_print_is_in_the_notebook_and_nowhere_else(tmp_path: P
     assert text_of(nb.cells[1], "stderr") == "to err\n"
 
 
+@pytest.mark.slow
 def test_saves_are_by_the_clock_not_by_the_cell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +181,7 @@ def test_saves_are_by_the_clock_not_by_the_cell(
     assert len(writes) <= ended.seconds + 4
 
 
+@pytest.mark.slow
 def test_a_whole_file_is_on_disk_at_all_times(tmp_path: Path) -> None:
     cells = ["print('x' * 200_000)\nimport time; time.sleep(0.4)"] * 8
     execution = start_cells(tmp_path, cells)

@@ -325,6 +325,7 @@ def test_the_command_ends_with_two_and_starts_no_kernel(tmp_path: Path) -> None:
     assert not list(project.runs.glob("demo/*"))
 
 
+@pytest.mark.slow
 def test_the_command_line_wins_over_the_file_the_configuration_and_the_notebook(
     tmp_path: Path,
 ) -> None:
@@ -517,6 +518,7 @@ print("dagstermill" in sys.modules)
 
 
 @pytest.mark.parametrize("import_papermill_first", [True, False])
+@pytest.mark.slow
 def test_importing_this_package_leaves_plain_papermill_as_it_is(
     tmp_path: Path, import_papermill_first: bool
 ) -> None:
@@ -548,6 +550,7 @@ def test_importing_this_package_leaves_plain_papermill_as_it_is(
     assert cells[0] == cells[1] == '# Parameters\na = [1, None, True]\nb = "x"\n'
 
 
+@pytest.mark.slow
 def test_papermills_own_command_can_use_the_engine(tmp_path: Path) -> None:
     source = write_notebook(tmp_path / "in.ipynb", [parameters("a = 1"), "print(a + 1)", "1 / 0"])
     output = tmp_path / "out.ipynb"

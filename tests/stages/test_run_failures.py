@@ -28,6 +28,8 @@ from projects import (
 from dataflow.project import Project
 from dataflow.runs.record import list_runs
 
+pytestmark = pytest.mark.slow
+
 WRITE = """\
 import pandas as pd
 from dataflow.shared.db import get_duckdb_connection, write_table

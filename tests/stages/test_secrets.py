@@ -185,6 +185,7 @@ def assert_no_trace(project: Project, done: subprocess.CompletedProcess[str] | A
     assert sum(1 for _ in project.root.rglob("*.db")) > 0  # Dagster's events were looked at
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_a_secret_after_success(tmp_path: Path, service: str) -> None:
     project = project_with(tmp_path, service, "print('done')")
     done = dataflow(project, *COMMAND, env=ENVIRONMENT)
@@ -198,6 +199,7 @@ def test_nothing_is_left_of_a_secret_after_success(tmp_path: Path, service: str)
     assert "${CANARY}" in shown.stdout
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_a_secret_in_an_exception(tmp_path: Path, service: str) -> None:
     project = project_with(tmp_path, service, FAIL)
     done = dataflow(project, *COMMAND, env=ENVIRONMENT)
@@ -206,6 +208,7 @@ def test_nothing_is_left_of_a_secret_in_an_exception(tmp_path: Path, service: st
     assert_no_trace(project, done)
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_a_secret_after_cancelling(tmp_path: Path, service: str) -> None:
     project = project_with(tmp_path, service, SLEEP)
     command = start_dataflow(project, *COMMAND, env=ENVIRONMENT)
@@ -220,6 +223,7 @@ def test_nothing_is_left_of_a_secret_after_cancelling(tmp_path: Path, service: s
     assert_no_trace(project, subprocess.CompletedProcess([], 1, out, err))
 
 
+@pytest.mark.slow
 def test_a_wrong_value_says_nothing_of_the_secret(tmp_path: Path, service: str) -> None:
     project = project_with(tmp_path, service, "print('never')")
     done = dataflow(project, *COMMAND, "-p", "tokn", "${CANARY}", env=ENVIRONMENT)
@@ -295,6 +299,7 @@ register_workflow(workflow_id="python", job=whole)
         ('sys.exit(f"not accepted: {token}")', "not accepted: ${CANARY}"),
     ],
 )
+@pytest.mark.slow
 def test_nothing_is_left_of_a_secret_in_a_workflow_written_in_python(
     tmp_path: Path, last: str, told: str
 ) -> None:
@@ -345,6 +350,7 @@ register_workflow(workflow_id="python", job=whole)
 """
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_a_secret_that_is_given_as_a_parameter(tmp_path: Path) -> None:
     project = make_project(
         tmp_path / "project",

@@ -10,6 +10,8 @@ from projects import dataflow, make_project, parameters
 from dataflow.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 from dataflow.project import Project
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOK = [
     parameters("factor: int = 2"),
     "from dataflow.shared.db import get_duckdb_connection, write_table\n"

@@ -180,6 +180,7 @@ def test_the_command_itself_ends_with_code_2_and_no_traceback(lab: Project):
     assert done.stdout == ""
 
 
+@pytest.mark.slow
 def test_with_dbt_what_only_dbt_can_read_is_named_too(lab: Project, capsys):
     for name in ("dbt_project.yml", "profiles.yml"):
         shutil.copy(REPOSITORY / "dbt" / name, lab.dbt / name)

@@ -224,6 +224,7 @@ def test_writes_of_two_nested_connections_do_not_conflict(t):
         assert origin(conn, "quiet") == (RUN, "ingest")
 
 
+@pytest.mark.slow
 def test_a_table_written_over_and_over_does_not_make_the_record_grow(t):
     for number in range(150):
         conn = get_duckdb_connection()

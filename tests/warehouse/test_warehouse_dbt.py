@@ -19,6 +19,8 @@ from dataflow.warehouse.lock import write_lock
 from dataflow.warehouse.provenance import provenance
 from dataflow.warehouse.publish import publish
 
+pytestmark = pytest.mark.slow
+
 SCHEMAS = ["earthquakes_raw", "earthquakes_staging", "earthquakes"]
 EVENTS = """
 CREATE SCHEMA IF NOT EXISTS earthquakes_raw;

@@ -64,6 +64,7 @@ def fill(project: Project, rows: int) -> None:
 # A full disk
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_clear_error_and_keeps_what_was_there(project, small_disk, rows):
     make_warehouse(project)
     with pytest.raises(

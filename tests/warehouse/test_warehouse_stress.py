@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import warehouse_crowd as crowd
-from projects import wait_until
+from projects import CAMPAIGN, wait_until
 
 from dataflow.project import Project
 from dataflow.shared.db import get_duckdb_connection
@@ -20,6 +20,8 @@ from dataflow.warehouse import versions
 from dataflow.warehouse.inspect import check
 from dataflow.warehouse.layout import Layout
 from dataflow.warehouse.lock import lock_folder, read_holder
+
+pytestmark = pytest.mark.slow
 
 SECONDS = 10
 
@@ -80,12 +82,12 @@ def test_eight_writers_four_readers_an_idle_notebook_and_dbt_get_along(
     assert rows(crowd.SUMMARY, "published") == rows(crowd.SUMMARY)
 
 
-@pytest.mark.parametrize("kills", [20, pytest.param(200, marks=pytest.mark.slow)])
 def test_kills_at_random_moments_lose_nothing_that_was_acknowledged(
-    crowded, processes, tmp_path, rows, kills
+    crowded, processes, tmp_path, rows
 ):
     """After each `kill -9` of writes, builds and publishes everything opens and is complete."""
     source = random.Random(20240101)
+    kills = 20 * CAMPAIGN
     log = tmp_path / "log"
     interrupted = 0
     for number in range(kills):

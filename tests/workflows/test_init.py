@@ -224,6 +224,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.mark.parametrize("template", template_names())
+@pytest.mark.slow
 def test_a_new_workflow_runs_to_its_dashboard_as_it_is(whole: Project, template: str):
     from dataflow.dashboard.check import check_pages
     from dataflow.dashboard.export import exported_files
@@ -250,6 +251,7 @@ def test_a_new_workflow_runs_to_its_dashboard_as_it_is(whole: Project, template:
     assert kinds == {f"{name}_raw": "BASE TABLE", f"{name}_staging": "VIEW", name: "BASE TABLE"}
 
 
+@pytest.mark.slow
 def test_the_tests_of_new_workflows_pass(whole: Project):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"],

@@ -436,6 +436,7 @@ def ran(varied: Project) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_every_op_is_a_step_of_the_archived_run(ran: dict[str, Any]):
     steps = ran["run"]["steps"]
 
@@ -463,6 +464,7 @@ def test_every_op_is_a_step_of_the_archived_run(ran: dict[str, Any]):
     assert ran["run"]["parameters"] == {"extract": {"rows": 4}}
 
 
+@pytest.mark.slow
 def test_what_an_op_printed_and_logged_is_its_log_without_secrets(ran: dict[str, Any]):
     log = (ran["folder"] / "extract.log").read_text("utf-8")
 
@@ -475,6 +477,7 @@ def test_what_an_op_printed_and_logged_is_its_log_without_secrets(ran: dict[str,
     assert "working warehouse" in (ran["folder"] / "storing.store.log").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_models_are_built_after_a_job_that_builds_none_and_published(
     varied: Project, ran: dict[str, Any]
 ):
@@ -486,6 +489,7 @@ def test_models_are_built_after_a_job_that_builds_none_and_published(
         assert conn.execute("select count(*) from varied_raw.numbers").fetchone() == (4,)
 
 
+@pytest.mark.slow
 def test_dagster_knows_the_tables_the_lineage_and_the_metadata(
     varied: Project, ran: dict[str, Any]
 ):
@@ -503,6 +507,7 @@ def test_dagster_knows_the_tables_the_lineage_and_the_metadata(
     assert "example" in graph.get(numbers).tags
 
 
+@pytest.mark.slow
 def test_changed_runs_the_job_again_only_for_other_code_or_parameters(
     varied: Project, ran: dict[str, Any]
 ):
@@ -516,6 +521,7 @@ def test_changed_runs_the_job_again_only_for_other_code_or_parameters(
     assert run_data(varied, "varied")["steps"]["storing.store"]["rows"] == {"numbers": 5}
 
 
+@pytest.mark.slow
 def test_a_failed_check_fails_the_op_and_publishes_nothing(varied: Project, ran: dict[str, Any]):
     from dataflow.warehouse.publish import published_path
 
@@ -531,6 +537,7 @@ def test_a_failed_check_fails_the_op_and_publishes_nothing(varied: Project, ran:
     assert published_path(varied) == before
 
 
+@pytest.mark.slow
 def test_an_error_is_archived_with_file_and_line(varied: Project, ran: dict[str, Any]):
     parts = varied.notebooks / "varied" / "parts.py"
     before = parts.read_text("utf-8")
@@ -560,6 +567,7 @@ def test_an_error_is_archived_with_file_and_line(varied: Project, ran: dict[str,
         (["--only", "split"], "cannot be run by itself"),
     ],
 )
+@pytest.mark.slow
 def test_wrong_parameters_of_ops_are_refused_before_anything_runs(
     varied: Project, ran: dict[str, Any], arguments: list[str], message: str
 ):

@@ -12,6 +12,8 @@ from papermill import PapermillExecutionError
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+pytestmark = pytest.mark.slow
+
 PAGE = 400
 
 
