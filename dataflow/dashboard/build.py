@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from dataflow.dashboard.build_errors import PAGE_ERROR, build_error
 from dataflow.dashboard.install import install, packages_hash
 from dataflow.dashboard.node import find_node, run_limited
@@ -78,7 +80,7 @@ class StagedPages:
 
 
 def build_pages(
-    project: Project, *, force: bool = False, on_line: Callable[[str], None] | None = None
+    project: Project, *, force: bool = False, on_line: Callable[[str], None] = lambda line: None
 ) -> BuildResult:
     """Build the pages into `evidence/build`, unless they are built already.
 
@@ -103,7 +105,7 @@ def staged_pages(
     workflow_id: str | None = None,
     *,
     force: bool = False,
-    on_line: Callable[[str], None] | None = None,
+    on_line: Callable[[str], None] = lambda line: None,
 ) -> Iterator[StagedPages]:
     """Build the pages aside, unless they are built already; `shown()` has them served.
 
@@ -113,8 +115,6 @@ def staged_pages(
         workflow_id: build for this workflow: the pages of others come in as they were last
             built, so that an author's mistake stays with the author's workflow.
     """
-    from filelock import FileLock
-
     start = time.monotonic()
     target = build_folder(project)
 
@@ -288,7 +288,7 @@ def _build(
     project: Project,
     workflow_id: str | None,
     files: dict[Path, Path],
-    on_line: Callable[[str], None] | None,
+    on_line: Callable[[str], None],
 ) -> dict[str, str]:
     """Build from `files`, without the new pages of other workflows that do not compile.
 
@@ -354,7 +354,7 @@ def _route(page: Path) -> Path:
     return folder / "+page.md"
 
 
-def _run_vite(project: Project, on_line: Callable[[str], None] | None) -> None:
+def _run_vite(project: Project, on_line: Callable[[str], None]) -> None:
     node, site = find_node(project), _site(project)
     environment = node.environment(
         VITE_EVIDENCE_SPA="true",
@@ -365,17 +365,14 @@ def _run_vite(project: Project, on_line: Callable[[str], None] | None) -> None:
     # More than Node's own limit, as Evidence sets it.
     environment.setdefault("NODE_OPTIONS", "--max-old-space-size=4096")
     vite = project.evidence / "node_modules" / "vite" / "bin" / "vite.js"
-    lines: list[str] = []
-    with build_log(project).open("w", encoding="utf-8") as file:
+    with build_log(project).open("w", encoding="utf-8") as log:
 
         def take(line: str) -> None:
-            lines.append(line)
-            file.write(f"{line}\n")
-            if on_line:
-                on_line(line)
+            log.write(f"{line}\n")
+            on_line(line)
 
         what = "the build of the dashboard's pages"
-        code = run_limited([node.path, vite, "build"], what, site, environment, take)
+        code, lines = run_limited([node.path, vite, "build"], what, site, environment, take)
     if code != 0 or not (site / "build" / "index.html").is_file():
         raise build_error(project, lines, code)
 

@@ -19,6 +19,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from dataflow.base.files import whole_file
 from dataflow.dashboard.catalog import PROJECT_SOURCE, origin_of, with_origins, write_workflows
 from dataflow.dashboard.paths import MANIFEST, data_folder, lock_file
@@ -76,8 +78,6 @@ class StagedExport:
         Args:
             pages: brings new pages in on entering; takes them back when the body fails.
         """
-        from filelock import FileLock
-
         project, data = self.project, data_folder(self.project)
         with FileLock(lock_file(project, "manifest")):
             old = _manifest(project)
@@ -176,8 +176,6 @@ def staged_export(
         DashboardError: there is no published warehouse, or a query failed; `where` says the
             file and line. What is shown stays as it was.
     """
-    from filelock import FileLock
-
     start = time.monotonic()
     names = _sources(project, workflow_ids)
     with ExitStack() as stack:

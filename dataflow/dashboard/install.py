@@ -11,8 +11,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from dataflow.base.files import whole_file
-from dataflow.dashboard.node import Node, find_node, run_limited
+from filelock import FileLock
+
+from dataflow.base.files import write_whole
+from dataflow.dashboard.node import find_node, run_limited
 from dataflow.dashboard.paths import lock_file
 from dataflow.errors import ConfigurationError, DashboardError, DataflowError
 from dataflow.project import Project
@@ -34,7 +36,7 @@ _QUERYING = re.compile(r"^(\t+)(const res = await connection\.query\(sql\).*)$",
 
 
 def install(
-    project: Project, *, force: bool = False, on_line: Callable[[str], None] | None = None
+    project: Project, *, force: bool = False, on_line: Callable[[str], None] = lambda line: None
 ) -> bool:
     """Make `evidence/node_modules` what `package-lock.json` says.
 
@@ -55,9 +57,6 @@ def install(
     modules = project.evidence / "node_modules"
     if not force and installed_hash(project) == wanted:
         return False
-
-    from filelock import FileLock
-
     with FileLock(lock_file(project, "install")):
         if not force and installed_hash(project) == wanted:
             return False
@@ -65,7 +64,7 @@ def install(
         unpatched = installed_hash(project) == wanted.split("-")[0]
         (modules / STAMP).unlink(missing_ok=True)
         if force or not unpatched:
-            _npm_ci(project, find_node(project), on_line)
+            _npm_ci(project, on_line)
         make_offline(modules)
         make_lazy(modules)
         (modules / STAMP).write_text(wanted, encoding="utf-8")
@@ -117,15 +116,9 @@ def make_offline(modules: Path) -> None:
                 rf"^(\s*){re.escape(call)}$", rf"\g<1>{tolerant}", code, flags=re.MULTILINE
             )
             if count != 1:
-                raise DashboardError(
-                    f"Evidence is not the version that is known to work: 'SET {option}' was "
-                    f"expected once and found {count} times",
-                    where=str(Path("evidence", "node_modules") / _CLIENTS / name),
-                    hint="Restore package.json and package-lock.json, or adapt make_offline() in "
-                    "dataflow/dashboard/install.py to the new version.",
-                )
-        with whole_file(path) as draft:
-            draft.write_text(code, encoding="utf-8")
+                what = f"'SET {option}' was expected once and found {count} times"
+                raise _unknown_version(what, name, "make_offline()")
+        write_whole(path, code)
 
 
 def make_lazy(modules: Path) -> None:
@@ -148,28 +141,26 @@ def make_lazy(modules: Path) -> None:
     )
     code, queries = _QUERYING.subn(r"\1await openTables(sql);\n\1\2", code)
     if (openings, queries) != (1, 1) or "registerFileURL" not in code:
-        raise DashboardError(
-            "Evidence is not the version that is known to work: the code that opens its tables "
-            "is not where it was",
-            where=str(Path("evidence", "node_modules") / _CLIENTS / path.name),
-            hint="Restore package.json and package-lock.json, or adapt make_lazy() in "
-            "dataflow/dashboard/install.py to the new version.",
-        )
-    with whole_file(path) as draft:
-        draft.write_text(code + own, encoding="utf-8")
+        what = "the code that opens its tables is not where it was"
+        raise _unknown_version(what, path.name, "make_lazy()")
+    write_whole(path, code + own)
 
 
-def _npm_ci(project: Project, node: Node, on_line: Callable[[str], None] | None) -> None:
+def _unknown_version(what: str, file: str, patch: str) -> DashboardError:
+    return DashboardError(
+        f"Evidence is not the version that is known to work: {what}",
+        where=str(Path("evidence", "node_modules") / _CLIENTS / file),
+        hint=f"Restore package.json and package-lock.json, or adapt {patch} in "
+        "dataflow/dashboard/install.py to the new version.",
+    )
+
+
+def _npm_ci(project: Project, on_line: Callable[[str], None]) -> None:
+    node = find_node(project)
     command = [*node.npm, "ci", "--no-progress", "--loglevel=error"]
-    lines: list[str] = []
-
-    def take(line: str) -> None:
-        lines.append(line)
-        if on_line:
-            on_line(line)
-
     what = "the installation of the dashboard's packages"
-    if run_limited(command, what, project.evidence, node.environment(), take) != 0:
+    code, lines = run_limited(command, what, project.evidence, node.environment(), on_line)
+    if code != 0:
         errors = [line for line in lines if line.startswith("npm error")] or lines
         raise DashboardError(
             "npm could not install the dashboard's packages: " + "\n".join(errors[:8]),

@@ -92,8 +92,8 @@ def run_limited(
     folder: Path,
     environment: Mapping[str, str],
     on_line: Callable[[str], None],
-) -> int:
-    """Run a Node program to its end, or to its time limit; returns its exit code.
+) -> tuple[int, list[str]]:
+    """Run a Node program to its end; returns its exit code and the lines it printed.
 
     It ends with this process, with everything it started.
 
@@ -107,6 +107,7 @@ def run_limited(
         DashboardError: it took longer than `DATAFLOW_NODE_TIMEOUT` says (15 minutes).
     """
     seconds = seconds_from(LIMIT_VARIABLE, LIMIT_SECONDS)
+    lines: list[str] = []
     with subprocess.Popen(
         command,
         cwd=folder,
@@ -123,7 +124,8 @@ def run_limited(
         try:
             with limited(process, seconds) as limit:
                 for line in process.stdout or ():
-                    on_line(line.rstrip())
+                    lines.append(line.rstrip())
+                    on_line(lines[-1])
                 code = process.wait()
         except BaseException:
             end_group(process.pid)
@@ -133,7 +135,7 @@ def run_limited(
             f"{what} took longer than {limit.seconds:g} seconds and was ended",
             hint=f"Look for what keeps it, or give it more: {LIMIT_VARIABLE}=SECONDS.",
         )
-    return code
+    return code, lines
 
 
 def _candidates(project: Project) -> Iterator[Path]:
