@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataflow.dashboard.export import exported_files, source_queries
+from dataflow.dashboard.export import exported_files
 from dataflow.dashboard.pages import (
     PLACEHOLDER,
     Filled,
@@ -57,28 +57,19 @@ def check_pages(
 
     if tables is None:
         tables = exported_files(project)
-    coming = _coming(project, tables)
+    shown = {f"{source}.{table}" for source, files in tables.items() for table in files}
+    queries = (project.evidence / "sources").glob("*/*.sql")
+    # They have a query and no data yet.
+    coming = {f"{path.parent.name}.{path.stem}" for path in queries} - shown
     problems = []
     with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
         _show_tables(connection, tables)
         for page in read_pages(project, workflow_ids):
             for query in page.queries:
-                problem = _check(connection, page, query, tables, coming)
+                problem = _check(connection, page, query, shown, coming)
                 if problem:
                     problems.append(problem)
     return problems
-
-
-def _coming(project: Project, tables: Mapping[str, Mapping[str, Path]]) -> set[str]:
-    """The tables, as `source.table`, that have a source query and no data yet."""
-    folder = project.evidence / "sources"
-    sources = {path.parent.name for path in folder.glob("*/*.sql")}
-    return {
-        f"{source}.{query.table}"
-        for source in sources
-        for query in source_queries(project, source)
-        if query.table not in tables.get(source, {})
-    }
 
 
 def _show_tables(
@@ -105,9 +96,10 @@ def _check(
     connection: duckdb.DuckDBPyConnection,
     page: Page,
     query: PageQuery,
-    tables: Mapping[str, Mapping[str, Path]],
+    shown: set[str],
     coming: set[str],
 ) -> Problem | None:
+    """What is wrong with a query, where `shown` are the tables and `coming` those without data."""
     import duckdb
 
     if not is_usable_name(query.name):
@@ -136,17 +128,12 @@ def _check(
             # Rows are only made as they are taken, and some errors only with the rows.
             pass
     except duckdb.Error as error:
-        return _problem(error, page, query, filled, tables, coming)
+        return _problem(error, query, filled, shown, coming)
     return None
 
 
 def _problem(
-    error: Exception,
-    page: Page,
-    query: PageQuery,
-    filled: Filled,
-    tables: Mapping[str, Mapping[str, Path]],
-    coming: set[str],
+    error: Exception, query: PageQuery, filled: Filled, shown: set[str], coming: set[str]
 ) -> Problem | None:
     message, line, hint = explain(error)
     missing = _missing_table(str(error), filled.sql)
@@ -157,7 +144,7 @@ def _problem(
             f"query {query.name}: there is no table {missing}",
             query.path,
             _line_of(query, missing),
-            _nearest(missing, tables, coming),
+            _nearest(missing, sorted(shown | coming)),
         )
     if filled.guessed:
         # With another value of the input the query may well be right.
@@ -182,8 +169,7 @@ def _missing_table(error: str, sql: str) -> str | None:
     return None
 
 
-def _nearest(missing: str, tables: Mapping[str, Mapping[str, Path]], coming: set[str]) -> str:
-    known = sorted({f"{source}.{table}" for source in tables for table in tables[source]} | coming)
+def _nearest(missing: str, known: list[str]) -> str:
     by_name = {name.split(".")[-1]: name for name in known}
     near = difflib.get_close_matches(missing, known, n=3, cutoff=0.5) or [
         by_name[name]

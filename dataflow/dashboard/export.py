@@ -24,7 +24,7 @@ from filelock import FileLock
 from dataflow.base.files import whole_file
 from dataflow.dashboard.catalog import PROJECT_SOURCE, origin_of, with_origins, write_workflows
 from dataflow.dashboard.paths import MANIFEST, data_folder, lock_file
-from dataflow.dashboard.source_query import SourceQuery, write_table_files
+from dataflow.dashboard.source_query import write_table_files
 from dataflow.errors import ConfigurationError, DashboardError
 from dataflow.project import Project
 from dataflow.warehouse.files import memory_limit
@@ -132,8 +132,12 @@ class StagedExport:
                     }
                     folder = scratch(name)
                     self.tables[name] = {
-                        query.table: write_table_files(connection, query, folder)
-                        for query in source_queries(self.project, name)
+                        query.stem: write_table_files(
+                            connection, query, self.project.relative(query), folder
+                        )
+                        for query in sorted(
+                            (self.project.evidence / "sources" / name).glob("*.sql")
+                        )
                     }
         manifest = _manifest(self.project)
         if self.workflows is not None or PROJECT_SOURCE not in manifest["renderedFiles"]:
@@ -260,15 +264,6 @@ def _find(project: Project, database: Path | None) -> Path:
             hint="Run a workflow: dataflow workflow run NAME",
         )
     return published
-
-
-def source_queries(project: Project, source: str) -> list[SourceQuery]:
-    """The queries of one source, by table name."""
-    folder = project.evidence / "sources" / source
-    return [
-        SourceQuery(source, path.stem, path, project.relative(path))
-        for path in sorted(folder.glob("*.sql"))
-    ]
 
 
 def read_manifest(project: Project) -> dict[str, list[str]]:

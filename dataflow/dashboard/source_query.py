@@ -10,7 +10,6 @@ from __future__ import annotations
 import glob
 import json
 import re
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,30 +36,16 @@ _NESTED = frozenset({"list", "array", "struct", "map", "union"})
 _MOST = 2**53
 
 
-@dataclass(frozen=True)
-class SourceQuery:
-    """A query of `evidence/sources/<source>/<table>.sql`.
-
-    Args:
-        source: the folder's name, in pages the schema.
-        table: the file's stem, in pages the table.
-        path: the file.
-        shown: the file as people should read it in a message.
-    """
-
-    source: str
-    table: str
-    path: Path
-    shown: str
-
-
 def write_table_files(
-    connection: duckdb.DuckDBPyConnection, query: SourceQuery, folder: Path
+    connection: duckdb.DuckDBPyConnection, query: Path, shown: str, folder: Path
 ) -> int:
     """Write `<table>.parquet` and `<table>.schema.json` into `folder`.
 
     Args:
         connection: reads the warehouse.
+        query: a file `evidence/sources/<source>/<table>.sql`.
+        shown: the file as people should read it in a message.
+        folder: where the files go.
 
     Returns:
         The number of rows; none is fine.
@@ -70,9 +55,9 @@ def write_table_files(
     """
     import duckdb
 
-    text = query.path.read_text(encoding="utf-8")
-    _check_form(connection, query, text)
-    target = folder / f"{query.table}.parquet"
+    text = query.read_text(encoding="utf-8")
+    _check_form(connection, query, shown, text)
+    target = folder / f"{query.stem}.parquet"
 
     def write(**types: str) -> tuple[int, list[tuple[str, str, str]]]:
         relation = connection.sql(select)
@@ -96,7 +81,7 @@ def write_table_files(
         except duckdb.ConversionException:  # a HUGEINT of more digits, or the author's own
             rows, columns = write(huge="DOUBLE")
     except duckdb.Error as error:
-        raise _query_error(error, query.shown, "the source query failed") from error
+        raise _query_error(error, shown, "the source query failed") from error
     guessed = _inexact(connection, target)
     guessed.update(name for name, expression, _ in columns if expression.endswith(" AS DOUBLE)"))
     schema = [
@@ -107,7 +92,7 @@ def write_table_files(
         }
         for name, _, kind in columns
     ]
-    (folder / f"{query.table}.schema.json").write_text(json.dumps(schema), encoding="utf-8")
+    (folder / f"{query.stem}.schema.json").write_text(json.dumps(schema), encoding="utf-8")
     return rows
 
 
@@ -159,25 +144,25 @@ def explain(error: Exception) -> tuple[str, int | None, str | None]:
     return message, int(line[1]) if line else None, hint
 
 
-def _check_form(connection: duckdb.DuckDBPyConnection, query: SourceQuery, text: str) -> None:
+def _check_form(connection: duckdb.DuckDBPyConnection, query: Path, shown: str, text: str) -> None:
     import duckdb
 
-    if not _TABLE_NAME.fullmatch(query.table):
+    if not _TABLE_NAME.fullmatch(query.stem):
         raise DashboardError(
-            f"'{query.table}' cannot be a table's name in a page",
-            where=query.shown,
+            f"'{query.stem}' cannot be a table's name in a page",
+            where=shown,
             hint="Name the file with letters, digits and '_', a letter first.",
         )
     try:
         statements = connection.extract_statements(text)
     except duckdb.Error as error:
-        raise _query_error(error, query.shown, "the source query is not valid SQL") from error
+        raise _query_error(error, shown, "the source query is not valid SQL") from error
     kinds = [statement.type.name for statement in statements]
     if kinds != ["SELECT"]:
         raise DashboardError(
             "a source query is one SELECT, and this file holds "
             + (", ".join(kinds) if kinds else "none"),
-            where=query.shown,
+            where=shown,
             hint="One file makes one table, called like the file.",
         )
 
