@@ -26,7 +26,7 @@ import pyarrow.dataset  # noqa: F401
 
 from dataflow.project import Project
 from dataflow.shared.db import get_duckdb_connection, write_table
-from dataflow.warehouse.publish import publish
+from dataflow.warehouse.store import publish
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import typer
 from dataflow.errors import EXIT_FAILED
 
 if TYPE_CHECKING:
-    from dataflow.warehouse.connect import Database
+    from dataflow.warehouse.store import Database
 
 app = typer.Typer(help="The warehouse: tables, queries, publish, backup.", no_args_is_help=True)
 
@@ -43,7 +43,7 @@ def tables(database: DatabaseOption = DatabaseName.published, as_json: JsonOptio
     from dataclasses import asdict
 
     from dataflow.project import Project
-    from dataflow.warehouse.inspect import tables as list_tables
+    from dataflow.warehouse.store import tables as list_tables
 
     project = Project.find()
     found = list_tables(project, _name(database))
@@ -71,7 +71,7 @@ def tables(database: DatabaseOption = DatabaseName.published, as_json: JsonOptio
 def shell(database: DatabaseOption = DatabaseName.published) -> None:
     """Open an SQL prompt; on the published version, which blocks nobody."""
     from dataflow.project import Project
-    from dataflow.warehouse.shell import run_shell
+    from dataflow.warehouse.store import run_shell
 
     run_shell(Project.find(), _name(database))
 
@@ -90,16 +90,16 @@ def query(
 
     from dataflow.errors import ConfigurationError
     from dataflow.project import Project
-    from dataflow.warehouse import query as queries
+    from dataflow.warehouse.store import running, write_csv, write_json
 
     if as_json and as_csv:
         raise ConfigurationError("--json and --csv exclude each other", hint="Choose one.")
-    write = queries.write_json if as_json else queries.write_csv if as_csv else None
+    write = write_json if as_json else write_csv if as_csv else None
     rows: list[tuple[str, ...]] = []
     with tempfile.TemporaryFile("w+", encoding="utf-8", newline="") as aside:
         # Whoever reads our output may take their time: they should keep no writer waiting.
         out = sys.stdout if database is DatabaseName.published else aside
-        with queries.running(Project.find(), sql, _name(database)) as result:
+        with running(Project.find(), sql, _name(database)) as result:
             if write is not None:
                 write(result, out)
             else:
@@ -125,7 +125,7 @@ def publish(
     from dataflow.orchestration.dashboard import publish_workflow
     from dataflow.orchestration.kinds import steps_of
     from dataflow.project import Project
-    from dataflow.warehouse.inspect import tables as published_tables
+    from dataflow.warehouse.store import tables as published_tables
     from dataflow.workflows.registry import get_workflow, read_workflows
 
     project = Project.find()
@@ -167,7 +167,7 @@ def backup(
 ) -> None:
     """Copy the working warehouse into one file, and check the copy."""
     from dataflow.project import Project
-    from dataflow.warehouse.backup import back_up
+    from dataflow.warehouse.store import back_up
 
     made = back_up(Project.find(), file, overwrite=force)
     _say(f"Backed up {made.tables} tables, {made.rows:,} rows, {made.bytes:,} bytes to {file}")
@@ -180,7 +180,7 @@ def restore(
 ) -> None:
     """Make a backup the working warehouse; the one replaced is kept beside it."""
     from dataflow.project import Project
-    from dataflow.warehouse.backup import restore as restore_file
+    from dataflow.warehouse.store import restore as restore_file
 
     project = Project.find()
     if not yes:
@@ -200,7 +200,7 @@ def check(as_json: JsonOption = False) -> None:
     from dataclasses import asdict
 
     from dataflow.project import Project
-    from dataflow.warehouse.inspect import check as check_all
+    from dataflow.warehouse.store import check as check_all
 
     findings = check_all(Project.find())
     if as_json:
@@ -220,7 +220,7 @@ def reset_dev(
 ) -> None:
     """Make your development copy anew from the published version."""
     from dataflow.project import Project
-    from dataflow.warehouse.development import reset_development
+    from dataflow.warehouse.store import reset_development
 
     project = Project.find()
     if not yes:

@@ -143,7 +143,7 @@ def open_run(
 
 def _copy_for_lab(project: Project, run: Run, stage: str, *, keep_data: bool, yes: bool) -> str:
     from dataflow.services.review import copy_for_lab
-    from dataflow.warehouse.development import copy_working_to_development, has_development_copy
+    from dataflow.warehouse.store import copy_working_to_development, has_development_copy
 
     err = messages()
     if not keep_data and not yes and has_development_copy(project):

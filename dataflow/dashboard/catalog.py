@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dataflow.base.sql import literal
 from dataflow.dashboard.paths import dashboard_url, has_dashboard
 from dataflow.dashboard.source_query import exported
 from dataflow.project import Project
-from dataflow.warehouse.layout import Layout
-from dataflow.warehouse.names import literal
-from dataflow.warehouse.versions import Metadata, current
+from dataflow.warehouse.store import published_path, published_runs
 from dataflow.workflows.registry import read_workflows
 
 PROJECT_SOURCE = "dataflow"
@@ -91,19 +90,6 @@ def workflows_for_pages(project: Project) -> list[dict[str, Any]]:
     return listed
 
 
-def origin_of(metadata: Metadata | None, workflow_id: str) -> dict[str, Any] | None:
-    """The run that published the workflow's schemas in a version, and when; None if not known."""
-    found = [
-        origin
-        for origin in (metadata.schemas.values() if metadata else ())
-        if origin.get("workflow") == workflow_id and origin.get("published_at")
-    ]
-    if not found:
-        return None
-    newest = max(found, key=lambda origin: str(origin["published_at"]))
-    return {"run_id": newest.get("run_id"), "finished_at": newest["published_at"]}
-
-
 def with_origins(
     project: Project,
     workflows: Collection[Mapping[str, Any]],
@@ -115,13 +101,12 @@ def with_origins(
         workflows: what `write_workflows` takes; a run that is given there stays.
         origins: the run by source, of the sources that are shown.
     """
-    version = current(Layout.of(project))
-    metadata = version.metadata if version else None
+    published = published_runs(published_path(project))
     rows = []
     for workflow in workflows:
         identity = str(workflow["id"])
         # Not among the shown: nothing to export, or exported before its origin was kept.
-        origin = origins.get(identity) or origin_of(metadata, identity)
+        origin = origins.get(identity) or published.get(identity)
         rows.append({**(origin or {}), **workflow})
     return rows
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataflow.base.sql import literal, quote
 from dataflow.dashboard.export import exported_files
 from dataflow.dashboard.pages import (
     PLACEHOLDER,
@@ -26,7 +27,6 @@ from dataflow.dashboard.pages import (
 from dataflow.dashboard.source_query import explain, without_semicolon
 from dataflow.errors import Problem
 from dataflow.project import Project
-from dataflow.warehouse.names import literal, quote
 
 if TYPE_CHECKING:
     import duckdb

@@ -22,15 +22,13 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from dataflow.base.files import whole_file
-from dataflow.dashboard.catalog import PROJECT_SOURCE, origin_of, with_origins, write_workflows
+from dataflow.base.sql import literal
+from dataflow.dashboard.catalog import PROJECT_SOURCE, with_origins, write_workflows
 from dataflow.dashboard.paths import MANIFEST, data_folder, lock_file
 from dataflow.dashboard.source_query import write_table_files
 from dataflow.errors import ConfigurationError, DashboardError
 from dataflow.project import Project
-from dataflow.warehouse.files import memory_limit
-from dataflow.warehouse.names import literal
-from dataflow.warehouse.publish import published_path
-from dataflow.warehouse.versions import Metadata
+from dataflow.warehouse.store import memory_limit, published_path, published_runs
 
 if TYPE_CHECKING:
     import duckdb
@@ -120,16 +118,14 @@ class StagedExport:
             return folder
 
         if names:
-            with _published(self.project, database) as (connection, metadata):
+            with _published(self.project, database) as (connection, runs):
                 present = _schemas(connection)
                 for name in names:
                     if self.everything and _is_unpublished(self.project, name, present):
                         self.skipped.append(name)
                         continue
                     # Another file than a published version does not say where its data is from.
-                    self._origins[name] = origin_of(metadata, name) or {
-                        "finished_at": now.isoformat()
-                    }
+                    self._origins[name] = runs.get(name) or {"finished_at": now.isoformat()}
                     folder = scratch(name)
                     self.tables[name] = {
                         query.stem: write_table_files(
@@ -212,11 +208,11 @@ def export_sources(
 @contextmanager
 def _published(
     project: Project, database: Path | None
-) -> Iterator[tuple[duckdb.DuckDBPyConnection, Metadata | None]]:
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, dict[str, dict[str, Any]]]]:
     """Open the published warehouse to read it, in the project's time zone and without the network.
 
     Yields:
-        The connection, and what the published version is made of; None for another file.
+        The connection, and for each workflow the run that published its data, where that is known.
     """
     import duckdb
 
@@ -234,7 +230,7 @@ def _published(
                 where=project.relative(path),
                 hint="Publish it again: run the workflow.",
             ) from error
-        yield connection, Metadata.read(path.parent)
+        yield connection, published_runs(path)
 
 
 def _schemas(connection: duckdb.DuckDBPyConnection) -> set[str]:

@@ -14,8 +14,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dataflow.base.sql import literal, quote
 from dataflow.errors import DashboardError
-from dataflow.warehouse.names import literal, quote
 
 if TYPE_CHECKING:
     import duckdb

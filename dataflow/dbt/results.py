@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dataflow.project import Project
-from dataflow.warehouse.lock import write_lock
-from dataflow.warehouse.provenance import note_models
+from dataflow.warehouse.store import dbt_writes
 
 GOOD = {"success", "pass", "warn", "skipped", "no-op"}
 BUILDS = {"build", "run", "seed", "snapshot", "retry", "clone"}  # commands that write tables
@@ -86,11 +85,11 @@ def writing(project: Project, holder: str, target: Path, **run: Any) -> Iterator
         path = target / RESULTS
         return path.stat().st_mtime_ns if path.exists() else 0
 
-    with write_lock(project, holder, run_id=run.get("run_id")):
+    with dbt_writes(project, holder, **run) as built:
         before = written()
         yield
         if written() > before:
-            note_models(project, read_results(project, target).built, **run)
+            built += read_results(project, target).built
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -9,11 +9,11 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from dataflow.base.finding import Finding, broken, ok, warning
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
 
@@ -26,38 +26,6 @@ GIGABYTE = 1_000_000_000
 DISK_BROKEN = 1 * GIGABYTE  # a run of any size fails
 DISK_WARNING = 5 * GIGABYTE  # a build of the pages and a copy of a warehouse want about this
 KERNEL_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing the doctor looked at.
-
-    Args:
-        subject: what was looked at, a few words.
-        status: `warning`: works, but not as it should; `broken`: something will not work.
-        detail: what was found.
-        hint: how to fix it; None when it is `ok`.
-    """
-
-    subject: str
-    status: Literal["ok", "warning", "broken"]
-    detail: str
-    hint: str | None = None
-
-
-def ok(subject: str, detail: str) -> Finding:
-    """A finding of something that is as it should be."""
-    return Finding(subject, "ok", detail)
-
-
-def warning(subject: str, detail: str, hint: str) -> Finding:
-    """A finding of something that works, but not as it should."""
-    return Finding(subject, "warning", detail, hint)
-
-
-def broken(subject: str, detail: str, hint: str) -> Finding:
-    """A finding of something that will not work."""
-    return Finding(subject, "broken", detail, hint)
 
 
 def check_python(project: Project) -> Iterator[Finding]:

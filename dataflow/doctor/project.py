@@ -3,112 +3,40 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
 
+from dataflow.base.finding import Finding, broken, ok, warning
 from dataflow.base.sharing import is_shared
 from dataflow.doctor.machine import (
-    Finding,
-    broken,
     check_disk,
     check_kernel,
     check_node,
     check_packages,
     check_ports,
     check_python,
-    ok,
-    warning,
 )
 from dataflow.errors import DataflowError
 from dataflow.project import Project
 
-if TYPE_CHECKING:
-    from dataflow.warehouse.layout import Layout
-
-# Where DuckDB's file has its mark, and the version that wrote it.
-_MAGIC = slice(8, 12)
-_WRITTEN_BY = slice(52, 84)
-
 
 def check_warehouse(project: Project) -> Iterator[Finding]:
-    """The working warehouse and the published version can be opened by this DuckDB."""
-    from dataflow.warehouse.layout import Layout
-    from dataflow.warehouse.lock import read_holder
-    from dataflow.warehouse.versions import read_current
+    """The warehouse can be opened by this DuckDB, and written by all who share the project."""
+    from dataflow.warehouse.store import files_of_all, quick_check
 
-    layout = Layout.of(project)
-    if not layout.working.exists():
-        yield ok("warehouse", "not made yet: no workflow has run")
-    elif holder := read_holder(layout.working):
-        yield ok("warehouse", f"in use by {holder}")
-    else:
-        yield _file_finding(project, "warehouse", layout.working)
-    if is_shared(project.root) and (alone := _not_shared(project, layout)):
+    yield from quick_check(project)
+    if not is_shared(project.root):
+        return
+    written = [*files_of_all(project), *project.runs.glob("*/")]
+    written += project.dagster_home.glob("history/*.db")
+    alone = [path for path in written if not path.stat().st_mode & stat.S_IWGRP]
+    if alone:
         yield warning(
             "shared folder",
             f"others of the group cannot write {project.relative(alone[0])}"
             + (f" and {len(alone) - 1} more" if alone[1:] else ""),
             "chmod -R g+rwX .duckdb runs .dagster .dataflow, as the user who owns them.",
         )
-    if layout.shared_development.exists():
-        yield warning(
-            "development copy",
-            f"{project.relative(layout.shared_development)} is of a time when all had one together",
-            f"Whoever made it ({layout.shared_development.stat().st_uid}) gets it with their next "
-            "connection by hand; delete it when nobody needs it.",
-        )
-    reading = read_current(layout)
-    if reading is None:
-        yield ok("published version", "none yet")
-        return
-    try:
-        path = reading.version.path
-        yield _file_finding(project, f"published version {reading.version.number}", path)
-    finally:
-        reading.release()
-
-
-def _not_shared(project: Project, layout: Layout) -> list[Path]:
-    """What only its user can write, of what all users of a shared project write."""
-    written = [*layout.folder.glob("*"), *layout.folder.glob("locks/*")]
-    written += layout.published.glob("*/")
-    written += [*project.runs.glob("*/"), *project.dagster_home.glob("history/*.db")]
-    return [path for path in written if not path.stat().st_mode & stat.S_IWGRP]
-
-
-def _file_finding(project: Project, subject: str, path: Path) -> Finding:
-    import duckdb
-
-    from dataflow.warehouse.files import open_file
-
-    hint = "dataflow db restore FILE, from a backup; or move the file away and run the workflows."
-    header = _header(path)
-    if header[_MAGIC] != b"DUCK":
-        return broken(subject, f"{project.relative(path)} is no DuckDB file", hint)
-    written = header[_WRITTEN_BY].split(b"\0")[0].decode("ascii", "replace").removeprefix("v")
-    try:
-        open_file(path, read_only=True).close()
-    except DataflowError as error:
-        return broken(subject, f"{error.message} (written by DuckDB {written})", error.hint or hint)
-    if written and _numbers(written) > _numbers(duckdb.__version__):
-        return warning(
-            subject,
-            f"written by DuckDB {written}, newer than the {duckdb.__version__} here",
-            "Use the DuckDB of requirements.lock everywhere.",
-        )
-    return ok(subject, f"written by DuckDB {written}, {path.stat().st_size:,} bytes")
-
-
-def _header(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(_WRITTEN_BY.stop)
-
-
-def _numbers(version: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", version)]
 
 
 def check_dbt(project: Project) -> Iterator[Finding]:

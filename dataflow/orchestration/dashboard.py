@@ -13,11 +13,11 @@ from dataflow.orchestration.selection import refuse_unpassed
 from dataflow.orchestration.step import recorded_step
 from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.project import Project
-from dataflow.warehouse.publish import publish
+from dataflow.warehouse.store import publish
 from dataflow.workflows.model import Workflow
 
 if TYPE_CHECKING:
-    from dataflow.warehouse.publish import Published
+    from dataflow.warehouse.store import Published
 
 
 def published_asset(steps: WorkflowSteps) -> Any:

@@ -15,11 +15,8 @@ from dataflow.base.words import nearest
 from dataflow.errors import ConfigurationError
 from dataflow.orchestration import dagster_names as names
 from dataflow.orchestration.steps import StepInfo, WorkflowSteps
-from dataflow.project import Project
 from dataflow.runs.record import ENDED_WELL, newest_first
-from dataflow.shared.db import get_duckdb_connection
-from dataflow.warehouse.layout import Layout
-from dataflow.warehouse.provenance import Origin, by_hand, provenance
+from dataflow.warehouse.store import by_hand, contents, restored_at
 
 OP_KINDS = ("op", names.TABLES)
 
@@ -79,8 +76,8 @@ def select(
 def stale_steps(steps: WorkflowSteps, values: Mapping[str, Mapping[str, Any]]) -> set[str]:
     """The steps whose newest attempt did not succeed with the code and parameters of now."""
     last = newest_attempts(steps)
-    there, origins = _present(steps.project)
-    changed = by_hand(origins, _made_since(steps, last)).keys()
+    there = contents(steps.project)
+    changed = by_hand(there, _made_since(steps, last)).keys()
     stale: set[str] = set()
     for step in steps.all:
         before = last.get(step.name)
@@ -92,26 +89,12 @@ def stale_steps(steps: WorkflowSteps, values: Mapping[str, Mapping[str, Any]]) -
             or before.get("code_version") != steps.version(step.name, own)
             or (own is not None and before.get("values") != own)
             or stale.intersection(step.after)
-            or tables - there
+            or tables - there.keys()
             or tables & changed
             or _later(last, step.after, before)
         ):
             stale.add(step.name)
     return stale
-
-
-def _present(
-    project: Project,
-) -> tuple[set[tuple[str, str]], dict[tuple[str, str], Origin]]:
-    """The tables and views that the working warehouse has, and who wrote them last."""
-    if not project.warehouse.exists():
-        return set(), {}
-    with get_duckdb_connection(read_only=True, database="working", project=project) as conn:
-        found = conn.execute(
-            "SELECT table_schema, table_name FROM information_schema.tables "
-            "WHERE table_catalog = current_catalog()"
-        ).fetchall()
-        return set(found), provenance(conn)
 
 
 def _made_since(
@@ -132,7 +115,7 @@ def _made_since(
 def newest_attempts(steps: WorkflowSteps) -> dict[str, dict[str, Any]]:
     """For each step what the archive has of its newest attempt, and as `run_id` of which run."""
     found: dict[str, dict[str, Any]] = {}
-    restored_at = Layout.of(steps.project).restored_at()
+    restored = restored_at(steps.project)
     wanted = {step.name for step in steps.all}
     for run in newest_first(steps.project, steps.workflow.id):
         # Runs of a workflow go one after the other, but may have begun to wait in another order.
@@ -143,7 +126,7 @@ def newest_attempts(steps: WorkflowSteps) -> dict[str, dict[str, Any]]:
             begun = step.get("started_at")
             if begun and (name not in found or begun > found[name]["started_at"]):
                 found[name] = {**step, "run_id": run.run_id}
-                if restored_at is not None and begun < restored_at:
+                if restored is not None and begun < restored:
                     found[name]["status"] = "undone by a restore"
     return found
 

@@ -7,19 +7,16 @@ its first step to its last: whatever ends the process frees it.
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
+from dataflow.base.lock import Held, acquire
+from dataflow.errors import DataflowError
 from dataflow.project import Project
-from dataflow.warehouse.lock import acquire_folder
 
 
-@contextlib.contextmanager
-def turn(
-    project: Project, workflow_id: str, who: str, on_wait: Callable[[str], None]
-) -> Iterator[None]:
-    """Hold the turn of a workflow inside the `with` block; those who came before go first.
+def turn(project: Project, workflow_id: str, who: str, on_wait: Callable[[str], None]) -> Held:
+    """Take the turn of a workflow, for a `with` block; those who came before go first.
 
     Args:
         project: the project.
@@ -28,13 +25,16 @@ def turn(
         on_wait: called every few seconds of waiting, with a sentence that names who runs.
 
     Raises:
-        WarehouseError: the project's state cannot be written.
+        DataflowError: the project's state cannot be written.
     """
-    with acquire_folder(
-        project.state / "turns" / workflow_id,
-        f"workflow {workflow_id}",
-        holder=who,
-        timeout=math.inf,
-        on_wait=on_wait,
-    ):
-        yield
+    folder = project.state / "turns" / workflow_id
+    try:
+        return acquire(
+            folder, f"workflow {workflow_id}", holder=who, timeout=math.inf, on_wait=on_wait
+        )
+    except OSError as error:
+        raise DataflowError(
+            f"the project's state cannot be written: {error.strerror or error}",
+            where=str(error.filename or folder),
+            hint=f"Make {project.relative(project.state)} writable for you.",
+        ) from error

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from dataflow.base.sql import schemas_of
 from dataflow.base.words import nearest
 from dataflow.errors import ConfigurationError, Problem
 from dataflow.project import Project
@@ -199,9 +200,6 @@ def _existing(scaffold: Scaffold) -> list[Problem]:
 def _same_schemas(project: Project, workflow_id: str) -> list[Problem]:
     """Workflows whose schemas would be the new one's: `sales_raw` is the raw schema of `sales`."""
 
-    def schemas(name: str) -> set[str]:
-        return {name, f"{name}_raw", f"{name}_staging"}
-
     from dataflow.workflows.registry import workflow_folders
 
     return [
@@ -210,7 +208,7 @@ def _same_schemas(project: Project, workflow_id: str) -> list[Problem]:
         )
         for folder in workflow_folders(project)
         if folder.name != workflow_id
-        for shared in sorted(schemas(folder.name) & schemas(workflow_id))
+        for shared in sorted({*schemas_of(folder.name)} & {*schemas_of(workflow_id)})
     ]
 
 

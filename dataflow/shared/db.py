@@ -14,10 +14,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataflow.warehouse.connect import Connection, Database
-from dataflow.warehouse.lock import DEFAULT_TIMEOUT
-from dataflow.warehouse.store import store_of
-from dataflow.warehouse.write import write_table
+from dataflow.warehouse.store import DEFAULT_TIMEOUT, Connection, Database, write_table
 
 if TYPE_CHECKING:
     from dataflow.project import Project
@@ -60,7 +57,8 @@ def get_duckdb_connection(
             database = "working"
         else:
             database = "published" if read_only else "development"
-    return store_of(project).connect(
+    return Connection(
+        project,
         database,
         read_only=read_only,
         timeout=timeout,

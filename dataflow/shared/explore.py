@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dataflow.warehouse.connect import Database
+    from dataflow.warehouse.store import Database
 
 
 def tables(schema: str | None = None, *, database: Database | None = None) -> pd.DataFrame:
@@ -44,7 +44,7 @@ def tables(schema: str | None = None, *, database: Database | None = None) -> pd
     import pandas as pd
 
     from dataflow.project import Project
-    from dataflow.warehouse.inspect import tables as inspect
+    from dataflow.warehouse.store import tables as inspect
 
     rows = [
         {

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dataflow.base.sql import literal
 from dataflow.base.words import nearest
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
@@ -135,8 +136,7 @@ class StageRunner:
                 f"table `{name}`: there is no file {path}",
                 hint="A relative path starts from the test's folder.",
             )
-        quoted = str(path).replace("'", "''")
-        return f"SELECT * FROM {reader}('{quoted}')"
+        return f"SELECT * FROM {reader}({literal(str(path))})"
 
     def _query(self, sql: str) -> pd.DataFrame:
         from dataflow.shared.db import get_duckdb_connection

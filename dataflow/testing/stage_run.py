@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dataflow import errors
+from dataflow.base.sql import quote, split_table
 from dataflow.base.words import nearest
 
 if TYPE_CHECKING:
@@ -77,13 +78,12 @@ class Tables(Mapping[str, "pd.DataFrame"]):
         self._query = query
 
     def __getitem__(self, name: str) -> pd.DataFrame:
-        schema, _, table = name.rpartition(".")
-        wanted = f"{schema or f'{self._workflow_id}_raw'}.{table}"
+        schema, table = split_table(name, self._workflow_id)
+        wanted = f"{schema}.{table}"
         names = list(self)
         if wanted not in names:
             raise UnknownName("table", wanted, dict.fromkeys(names))
-        schema, _, table = wanted.partition(".")
-        return self._query(f'SELECT * FROM "{schema}"."{table}"')
+        return self._query(f"SELECT * FROM {quote(schema)}.{quote(table)}")
 
     def __iter__(self) -> Iterator[str]:
         found = self._query(

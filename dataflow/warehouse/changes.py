@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dataflow.base.sql import literal, quote
 from dataflow.warehouse import provenance
 from dataflow.warehouse.layout import Layout
-from dataflow.warehouse.names import TableName, literal, quote
+from dataflow.warehouse.names import TableName
 from dataflow.warehouse.statements import changed_tables
 
 if TYPE_CHECKING:

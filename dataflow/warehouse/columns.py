@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dataflow.warehouse.names import TableName, quote
+from dataflow.base.sql import quote
+from dataflow.warehouse.names import TableName
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

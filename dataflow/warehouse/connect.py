@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
+from dataflow.base.lock import DEFAULT_TIMEOUT, Held
+from dataflow.base.sql import quote, schemas_of
 from dataflow.errors import WarehouseError
 from dataflow.warehouse import changes, failures, lock, provenance, versions
 from dataflow.warehouse.files import open_file, warn_if_still_open
 from dataflow.warehouse.layout import Layout
-from dataflow.warehouse.lock import Held
-from dataflow.warehouse.names import quote, schemas_of
+from dataflow.warehouse.names import TableName
 from dataflow.warehouse.space import give_back_after
 from dataflow.warehouse.versions import Reading
 
@@ -88,16 +89,14 @@ class Connection:
         database: Database,
         *,
         read_only: bool = False,
-        timeout: float = lock.DEFAULT_TIMEOUT,
+        timeout: float = DEFAULT_TIMEOUT,
         workflow: str | None = None,
-        on_wait: Callable[[str], None] | None = None,
     ) -> None:
         self.project = project
         self.database = database
         self.read_only = read_only or database == "published"
         self.workflow = workflow
         self._timeout = timeout
-        self._on_wait = on_wait
         self._layout = Layout.of(project)
         self._zone = project.timezone
         self._opened: _Opened | None = None
@@ -255,11 +254,11 @@ class Connection:
 
     def _open_under_lock(self, path: Path, what: str, prepare: Callable[[], None]) -> _Opened:
         started = time.monotonic()
-        held = lock.acquire(path, what, timeout=self._timeout, on_wait=self._on_wait)
+        held = lock.acquire(path, what, timeout=self._timeout)
         try:
             prepare()
             left = max(self._timeout - (time.monotonic() - started), 0)
-            raw = open_file(path, timeout=left, on_wait=self._on_wait, zone=self._zone)
+            raw = open_file(path, timeout=left, zone=self._zone)
         except BaseException:
             held.release()
             raise
@@ -269,6 +268,37 @@ class Connection:
         """The workflow's own schemas are there, for SQL that makes the first table in one."""
         for schema in schemas_of(self.workflow) if self.workflow else ():
             raw.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(schema)}")
+
+
+@contextlib.contextmanager
+def dbt_writes(
+    project: Project,
+    holder: str,
+    *,
+    run_id: str | None = None,
+    workflow: str | None = None,
+    step: str | None = None,
+) -> Iterator[list[str]]:
+    """Hold the write lock while dbt works in the block, and note at its end what it built.
+
+    Args:
+        project: whose warehouse.
+        holder: what the lock is held for, in words for those who wait.
+        run_id, workflow, step: the step that has dbt run; None by hand.
+
+    Yields:
+        A list for the models it built, as `schema.table`.
+
+    Raises:
+        WarehouseLocked: somebody else held the warehouse all the time.
+    """
+    with lock.write_lock(project, holder, run_id=run_id):
+        built: list[str] = []
+        yield built
+        if built:
+            names = [TableName(*model.split(".", 1)) for model in built]
+            with Connection(project, "working") as conn:
+                provenance.note(conn.raw, names, run_id=run_id, workflow=workflow, step=step)
 
 
 def _is_duckdb_error(error: Exception) -> bool:

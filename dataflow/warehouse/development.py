@@ -106,12 +106,10 @@ def _renew(layout: Layout) -> int | None:
         for path in (layout.development, _log(layout.development)):
             path.unlink(missing_ok=True)
         return None
-    try:
+    with reading:
         version, metadata = reading.version, reading.version.metadata
         _replace(layout, lambda draft: shutil.copyfile(version.path, draft), version.path, metadata)
         return version.number
-    finally:
-        reading.release()
 
 
 def _take_over(layout: Layout) -> bool:

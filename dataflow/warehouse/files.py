@@ -10,14 +10,14 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataflow.base.lock import FIRST_MESSAGE_AFTER, MESSAGE_EVERY
+from dataflow.base.sql import literal
 from dataflow.errors import ConfigurationError, WarehouseError
-from dataflow.warehouse import failures, lock
+from dataflow.warehouse import failures
 from dataflow.warehouse.failures import translated
-from dataflow.warehouse.names import literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -32,7 +32,6 @@ def open_file(
     *,
     read_only: bool = False,
     timeout: float = 0,
-    on_wait: Callable[[str], None] | None = None,
     zone: str = "UTC",
 ) -> DuckDBPyConnection:
     """Open a database file, waiting while a program outside DATAFLOW has it open.
@@ -41,7 +40,6 @@ def open_file(
         path: the file; made when missing, unless `read_only`.
         read_only: open it for reading.
         timeout: seconds to wait at most.
-        on_wait: called with a sentence every few seconds of waiting; logged when None.
         zone: the time zone of the connection; results must not depend on the machine's.
 
     Raises:
@@ -51,7 +49,7 @@ def open_file(
     import duckdb
 
     started = time.monotonic()
-    next_message = started + lock.FIRST_MESSAGE_AFTER
+    next_message = started + FIRST_MESSAGE_AFTER
     while True:
         try:
             connection = duckdb.connect(str(path), read_only=read_only)
@@ -68,10 +66,8 @@ def open_file(
             if now - started >= timeout:
                 raise failures.locked(path, holder, timeout) from error
             if now >= next_message:
-                (on_wait or logger.warning)(
-                    f"Waiting for the warehouse, open in {holder[0]} (pid {holder[1]})"
-                )
-                next_message = now + lock.MESSAGE_EVERY
+                logger.warning("Waiting for the warehouse, open in %s (pid %s)", *holder)
+                next_message = now + MESSAGE_EVERY
             time.sleep(min(0.05, max(timeout - (now - started), 0)))
 
 

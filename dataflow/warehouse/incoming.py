@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from dataflow.base.sql import quote
 from dataflow.errors import ConfigurationError, WarehouseError
-from dataflow.warehouse.names import quote
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

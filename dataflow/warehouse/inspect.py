@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -11,18 +12,26 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataflow.base import finding
 from dataflow.base.files import draft_beside
+from dataflow.base.sql import literal, quote
 from dataflow.errors import WarehouseError
 from dataflow.warehouse import failures, lock, provenance, versions
 from dataflow.warehouse.connect import Connection, Database
-from dataflow.warehouse.files import checkpoint, copy_database, memory_limit
+from dataflow.warehouse.files import checkpoint, copy_database, memory_limit, open_file
 from dataflow.warehouse.layout import BLOCK_BYTES, CATALOG, Layout
-from dataflow.warehouse.names import literal, quote
+from dataflow.warehouse.names import TableName
+from dataflow.warehouse.provenance import Origin
+from dataflow.warehouse.snapshot import relations
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from dataflow.project import Project
+
+# Where DuckDB's file has its mark, and the version that wrote it.
+_MAGIC = slice(8, 12)
+_WRITTEN_BY = slice(52, 84)
 
 
 @dataclass(frozen=True)
@@ -93,13 +102,92 @@ def tables(project: Project, database: Database = "published", timeout: float = 
             if kind != "VIEW" or file is not None:
                 rows = _count(conn.raw, schema, name)
                 size = _size(data / file) if file else sizes[schema, name]
-            origin = origins.get((schema, name))
+            origin = origins.get(TableName(schema, name))
             run_id, at = (origin.run, origin.at) if origin else (None, None)
             is_view = kind == "VIEW" and file is None
             result.append(
                 Table(schema, name, "view" if is_view else "table", rows, size, columns, run_id, at)
             )
     return result
+
+
+def contents(project: Project) -> dict[TableName, Origin | None]:
+    """The tables and views of the working warehouse, each with who wrote it last, where known.
+
+    Raises:
+        WarehouseError: it cannot be opened.
+    """
+    if not project.warehouse.exists():
+        return {}
+    with Connection(project, "working", read_only=True) as conn:
+        origins = provenance.provenance(conn.raw)
+        return {table: origins.get(table) for table in relations(conn.raw, None)}
+
+
+def restored_at(project: Project) -> str | None:
+    """When a backup was last restored (ISO 8601, UTC): what ran before is undone; None if never."""
+    return Layout.of(project).restored_at()
+
+
+def files_of_all(project: Project) -> list[Path]:
+    """The files and folders of the warehouse that every user of a shared project writes."""
+    layout = Layout.of(project)
+    return [
+        *layout.folder.glob("*"), *layout.folder.glob("locks/*"), *layout.published.glob("*/")
+    ]  # fmt: skip
+
+
+def quick_check(project: Project) -> Iterator[finding.Finding]:
+    """Whether this DuckDB can open the working warehouse and the published version."""
+    layout = Layout.of(project)
+    if not layout.working.exists():
+        yield finding.ok("warehouse", "not made yet: no workflow has run")
+    elif holder := lock.read_holder(layout.working):
+        yield finding.ok("warehouse", f"in use by {holder}")
+    else:
+        yield _opened(project, "warehouse", layout.working)
+    if layout.shared_development.exists():
+        yield finding.warning(
+            "development copy",
+            f"{project.relative(layout.shared_development)} is of a time when all had one together",
+            f"Whoever made it ({layout.shared_development.stat().st_uid}) gets it with their next "
+            "connection by hand; delete it when nobody needs it.",
+        )
+    reading = versions.read_current(layout)
+    if reading is None:
+        yield finding.ok("published version", "none yet")
+        return
+    with reading:
+        version = reading.version
+        yield _opened(project, f"published version {version.number}", version.path)
+
+
+def _opened(project: Project, subject: str, path: Path) -> finding.Finding:
+    import duckdb
+
+    fix = "dataflow db restore FILE, from a backup; or move the file away and run the workflows."
+    with path.open("rb") as file:
+        header = file.read(_WRITTEN_BY.stop)
+    if header[_MAGIC] != b"DUCK":
+        return finding.broken(subject, f"{project.relative(path)} is no DuckDB file", fix)
+    written = header[_WRITTEN_BY].split(b"\0")[0].decode("ascii", "replace").removeprefix("v")
+    try:
+        open_file(path, read_only=True).close()
+    except WarehouseError as error:
+        return finding.broken(
+            subject, f"{error.message} (written by DuckDB {written})", error.hint or fix
+        )
+    if written and _numbers(written) > _numbers(duckdb.__version__):
+        return finding.warning(
+            subject,
+            f"written by DuckDB {written}, newer than the {duckdb.__version__} here",
+            "Use the DuckDB of requirements.lock everywhere.",
+        )
+    return finding.ok(subject, f"written by DuckDB {written}, {path.stat().st_size:,} bytes")
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]
 
 
 def check(project: Project) -> list[Finding]:
@@ -178,24 +266,17 @@ def _check_published(layout: Layout) -> Iterator[Finding]:
         else:
             yield Finding(what, True, "nothing is published yet")
         return
-    try:
+    with reading:
         what = f"published version {reading.version.number}"
+        again = "Publish: dataflow db publish."
         metadata = reading.version.metadata
         if metadata is None:
-            yield Finding(
-                what, False, f"{versions.METADATA} is missing", "Publish: dataflow db publish."
-            )
-            return
-        lost = [name for name in metadata.files.values() if not (layout.data / name).exists()]
-        if lost:
-            yield Finding(
-                what, False, f"data files are missing: {', '.join(lost)}",
-                "Run the workflow they belong to, or dataflow db publish.",
-            )  # fmt: skip
-            return
-        yield _check_file(what, reading.version.path, under_lock=False)
-    finally:
-        reading.release()
+            yield Finding(what, False, f"{versions.METADATA} is missing", again)
+        elif lost := [n for n in metadata.files.values() if not (layout.data / n).exists()]:
+            hint = "Run the workflow they belong to, or dataflow db publish."
+            yield Finding(what, False, f"data files are missing: {', '.join(lost)}", hint)
+        else:
+            yield _check_file(what, reading.version.path, under_lock=False)
 
 
 def _check_file(what: str, path: Path, *, under_lock: bool) -> Finding:

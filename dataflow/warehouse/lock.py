@@ -1,162 +1,29 @@
-"""The write lock of a database file: one writer at a time, first come, first served.
+"""The write lock of a database file.
 
-DuckDB itself lets one process write and fails everybody else at once. Here they wait in a
-queue, learn who holds the lock, and give up with an error after a time limit. The lock
-belongs to the operating system, so a holder that dies (`kill -9` included) frees it.
-
-In the folder `locks/` beside the database::
-
-    write.lock      the lock (an OS lock; the file itself stays)
-    holder.json     who holds it: for people and messages only, never trusted
-    queue/          one ticket per waiter; its name is its place in the queue
+DuckDB itself lets one process write and fails everybody else at once; here they wait in turn.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import json
-import logging
-import os
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataflow.base import lock
+from dataflow.base.lock import DEFAULT_TIMEOUT, Held, Holder
 from dataflow.errors import WarehouseError, WarehouseLocked
-from dataflow.warehouse import queue
 
 if TYPE_CHECKING:
-    from filelock import FileLock
-
     from dataflow.project import Project
 
-DEFAULT_TIMEOUT = 600.0
-"""Seconds to wait for a lock that somebody holds by hand. A run may hold it longer: its steps have
-limits of their own, and its dbt build is no reason for another workflow to fail."""
 
-FIRST_MESSAGE_AFTER = 1.0
-MESSAGE_EVERY = 5.0
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Holder:
-    """Who holds a lock, as written down by the holder.
-
-    Args:
-        name: what it is doing, in words.
-        pid: its process.
-        since: ISO 8601, UTC.
-        run_id, workflow, stage: what it belongs to; None outside a run.
-    """
-
-    name: str
-    pid: int = field(default_factory=os.getpid)
-    since: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    run_id: str | None = None
-    workflow: str | None = None
-    stage: str | None = None
-
-    @classmethod
-    def current(cls, name: str | None = None, run_id: str | None = None) -> Holder:
-        """This process, described by the run's environment variables."""
-        run_id = run_id or os.environ.get("DATAFLOW_RUN_ID")
-        workflow = os.environ.get("DATAFLOW_WORKFLOW")
-        stage = os.environ.get("DATAFLOW_STAGE")
-        if name is None:
-            name = f"stage {stage} of {workflow}" if stage else _program()
-        return cls(name, run_id=run_id, workflow=workflow, stage=stage)
-
-    def __str__(self) -> str:
-        parts = [f"run {self.run_id}"] if self.run_id else []
-        parts += [f"pid {self.pid}", f"since {self.since}"]
-        return f"{self.name} ({', '.join(parts)})"
-
-
-class Held:
-    """A lock that is held until the end of its `with` block, or until `release()`.
-
-    That is called once, from any thread.
-    """
-
-    def __init__(self, lock: FileLock, folder: Path, key: tuple[int, Path]) -> None:
-        self._lock = lock
-        self._folder = folder
-        self._key = key
-        self._depth = 1
-
-    def __enter__(self) -> Held:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-    def release(self) -> None:
-        """Give the lock back; with nested holds, the outermost one does."""
-        with _registry_guard:
-            self._depth -= 1
-            if self._depth:
-                return
-            _registry.pop(self._key, None)
-        with contextlib.suppress(OSError):
-            (self._folder / "holder.json").unlink()
-        self._lock.release()
-
-    def nest(self) -> None:
-        """One more hold by the same thread."""
-        self._depth += 1
-
-    @property
-    def is_nested(self) -> bool:
-        """Whether the thread holds the lock more than once."""
-        return self._depth > 1
-
-
-_registry: dict[tuple[int, Path], Held] = {}
-_registry_guard = threading.Lock()
-
-
-def _forget_after_fork() -> None:
-    # A forked child holds nothing: filelock has dropped the child's copy of the lock.
-    global _registry_guard
-    _registry_guard = threading.Lock()
-    _registry.clear()
-
-
-os.register_at_fork(after_in_child=_forget_after_fork)
-
-
-@contextlib.contextmanager
 def write_lock(
     project: Project,
     holder: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
-    on_wait: Callable[[str], None] | None = None,
     run_id: str | None = None,
-) -> Iterator[None]:
-    """Hold the write lock of the working warehouse.
-
-    Re-entrant: a thread that holds it may take it again, also through
-    `get_duckdb_connection`.
-
-    Args:
-        project: whose warehouse.
-        holder: what the lock is held for, in words, shown to those who wait.
-        timeout: seconds to wait at most; by default, for one that is held by hand.
-        on_wait: called with a sentence every few seconds of waiting; logged when None.
-        run_id: the run it is held for; the environment's when None.
-
-    Raises:
-        WarehouseLocked: somebody else held it all the time.
-        WarehouseError: the folder of the warehouse cannot be written.
-    """
-    with acquire(project.warehouse, holder=holder, timeout=timeout, on_wait=on_wait, run_id=run_id):
-        yield
+) -> Held:
+    """Hold the write lock of the working warehouse in a `with` block; see `acquire`."""
+    return acquire(project.warehouse, holder=holder, timeout=timeout, run_id=run_id)
 
 
 def acquire(
@@ -165,70 +32,39 @@ def acquire(
     *,
     holder: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
-    on_wait: Callable[[str], None] | None = None,
     run_id: str | None = None,
 ) -> Held:
     """Take the write lock of a database file, until what is returned is released.
 
-    Messages call the file `what`.
+    Re-entrant: a thread that holds it may take it again, also through a connection.
+
+    Args:
+        database: the file.
+        what: what it is called in messages.
+        holder: what the lock is held for, in words, shown to those who wait.
+        timeout: seconds to wait at most; by default, for one that is held by hand.
+        run_id: the run it is held for; the environment's when None.
 
     Raises:
         WarehouseLocked: somebody else held it all the time.
         WarehouseError: the folder of the database cannot be written.
     """
-    return acquire_folder(
-        lock_folder(database),
-        what,
-        holder=holder,
-        timeout=timeout,
-        on_wait=on_wait,
-        run_id=run_id,
-    )
-
-
-def acquire_folder(
-    folder: Path,
-    what: str,
-    *,
-    holder: str | None = None,
-    timeout: float = DEFAULT_TIMEOUT,
-    on_wait: Callable[[str], None] | None = None,
-    run_id: str | None = None,
-) -> Held:
-    """Take the lock that lies in `folder`, in the order of those who ask; see `acquire`.
-
-    Args:
-        folder: where the lock and its queue lie; made when missing.
-        what: what is locked, in words for those who wait.
-        holder: what the lock is held for, in words.
-        timeout: seconds to wait at most; by default, for one that is held by hand.
-        on_wait: called with a sentence every few seconds of waiting; logged when None.
-        run_id: the run it is held for; the environment's when None.
-    """
-    from filelock import FileLock
-
-    key = (threading.get_ident(), folder)
-    with _registry_guard:
-        if held := _registry.get(key):
-            held.nest()
-            return held
+    folder = lock_folder(database)
     try:
-        (folder / "queue").mkdir(parents=True, exist_ok=True)
-        # Not a singleton, not thread-local: two threads exclude each other, and a connection
-        # may be closed by the garbage collector in a thread that did not open it.
-        lock = FileLock(folder / "write.lock", thread_local=False)
-        _take(lock, folder, what, timeout, on_wait or logger.warning)
+        return lock.acquire(folder, what, holder=holder, timeout=timeout, run_id=run_id)
+    except lock.StillHeld as error:
+        end_it = f", or end it: kill {error.holder.pid}" if error.holder else ""
+        raise WarehouseLocked(
+            f"{what} is {error}; waited {timeout:g} s",
+            where=str(database.parent),
+            hint=f"Wait until it is done and try again{end_it}.",
+        ) from None
     except OSError as error:
         raise WarehouseError(
             f"cannot write in the warehouse's folder: {error.strerror or error}",
             where=str(error.filename or folder),
             hint="Make folder and file writable for you, or set DATAFLOW_WAREHOUSE to a file elsewhere.",
         ) from error
-    _write_holder(folder, Holder.current(holder, run_id))
-    held = Held(lock, folder, key)
-    with _registry_guard:
-        _registry[key] = held
-    return held
 
 
 def lock_folder(database: Path) -> Path:
@@ -238,97 +74,4 @@ def lock_folder(database: Path) -> Path:
 
 def read_holder(database: Path) -> Holder | None:
     """Who holds the lock of a database file now; None when it is free."""
-    folder = lock_folder(database)
-    try:
-        handle = os.open(folder / "write.lock", os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return _read_holder(folder)
-    else:
-        return None
-    finally:
-        os.close(handle)
-
-
-def _take(
-    lock: FileLock, folder: Path, what: str, timeout: float, on_wait: Callable[[str], None]
-) -> None:
-    """Wait for our turn and take the lock."""
-    queue_folder = folder / "queue"
-    if not queue.first(queue_folder) and _try(lock):
-        return
-    started = time.monotonic()
-    deadline = started + timeout
-    next_message = started + FIRST_MESSAGE_AFTER
-    with queue.ticket(queue_folder) as ticket:
-        while True:
-            now = time.monotonic()
-            ours = queue.first(queue_folder) in (None, ticket.name)
-            if ours and _try(lock):
-                return
-            if now >= deadline:
-                if timeout != DEFAULT_TIMEOUT or not _is_held_by_a_run(folder):
-                    raise _locked(folder, what, timeout)
-                deadline = now + timeout
-            if now >= next_message:
-                on_wait(f"Waiting for {what}, held by {_read_holder(folder) or 'another program'}")
-                next_message = now + MESSAGE_EVERY
-                os.utime(ticket)
-            # The first in the queue looks often, so that the hand-over is quick; nobody
-            # spins through a long dbt build.
-            waited = now - started
-            pause = (0.001 if waited < 0.5 else 0.01) if ours else 0.01
-            time.sleep(min(pause if waited < 5 else 0.05, max(deadline - now, 0)))
-
-
-def _try(lock: FileLock) -> bool:
-    from filelock import Timeout
-
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        return False
-    return True
-
-
-def _write_holder(folder: Path, holder: Holder) -> None:
-    # For people only: a full disk must not keep anyone from taking the lock.
-    with contextlib.suppress(OSError):
-        draft = folder / "holder.draft"  # one holder at a time, so one name does
-        draft.write_text(json.dumps(asdict(holder)))
-        draft.replace(folder / "holder.json")
-
-
-def _read_holder(folder: Path) -> Holder | None:
-    try:
-        return Holder(**json.loads((folder / "holder.json").read_text()))
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def _program() -> str:
-    if "ipykernel" in sys.modules:
-        # JupyterLab tells its kernels which notebook they are of.
-        notebook = Path(os.environ.get("JPY_SESSION_NAME", "")).name
-        return f"notebook {notebook}, run by hand" if notebook else "a notebook run by hand"
-    return Path(sys.argv[0]).name or "a program"
-
-
-def _is_held_by_a_run(folder: Path) -> bool:
-    holder = _read_holder(folder)
-    return holder is not None and holder.run_id is not None
-
-
-def _locked(folder: Path, what: str, timeout: float) -> WarehouseLocked:
-    holder = _read_holder(folder)
-    hint = "Wait until it is done and try again"
-    if holder is not None:
-        hint += f", or end it: kill {holder.pid}"
-    return WarehouseLocked(
-        f"{what} is held by {holder or 'another program'}; waited {timeout:g} s",
-        where=str(folder.parent),
-        hint=hint + ".",
-    )
+    return lock.read_holder(lock_folder(database))

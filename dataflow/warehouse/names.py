@@ -1,10 +1,11 @@
-"""Names of tables: parsed, checked and quoted in one place."""
+"""Names of tables: parsed, checked and quoted."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
+from dataflow.base.sql import quote, split_table
 from dataflow.errors import ConfigurationError
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
@@ -16,13 +17,7 @@ RESERVED_SCHEMAS = frozenset(
 )
 
 
-def schemas_of(workflow_id: str) -> tuple[str, str, str]:
-    """The schemas a workflow owns: its stages' tables, dbt's staging views, its marts."""
-    return (f"{workflow_id}_raw", f"{workflow_id}_staging", workflow_id)
-
-
-@dataclass(frozen=True)
-class TableName:
+class TableName(NamedTuple):
     """A table, by schema and name; `str()` gives it as people write it."""
 
     schema: str
@@ -41,31 +36,28 @@ class TableName:
         """
         if not isinstance(text, str):
             raise ConfigurationError(f"a table's name is text, not {type(text).__name__}")
-        parts = text.split(".")
-        if len(parts) > 2:
+        if text.count(".") > 1:
             raise ConfigurationError(
                 f"{text!r} has too many parts for a table's name",
                 hint="Write table, or schema.table.",
             )
-        if len(parts) == 1:
-            if workflow is None:
-                raise ConfigurationError(
-                    f"no workflow is known here, so the table {text!r} has no schema",
-                    hint='Name its schema too: "schema.table".',
-                )
-            parts = [f"{workflow}_raw", *parts]
-        for part in parts:
-            if not _IDENTIFIER.fullmatch(part):
-                raise ConfigurationError(
-                    f"{text!r} is not a name a table can have",
-                    hint="Use letters, digits and _, not starting with a digit, at most 63.",
-                )
-        if parts[0].lower() in RESERVED_SCHEMAS:
+        if "." not in text and workflow is None:
             raise ConfigurationError(
-                f"the schema {parts[0]!r} is reserved",
+                f"no workflow is known here, so the table {text!r} has no schema",
+                hint='Name its schema too: "schema.table".',
+            )
+        parsed = cls(*split_table(text, workflow or ""))
+        if text.startswith(".") or not all(map(_IDENTIFIER.fullmatch, parsed)):
+            raise ConfigurationError(
+                f"{text!r} is not a name a table can have",
+                hint="Use letters, digits and _, not starting with a digit, at most 63.",
+            )
+        if parsed.schema.lower() in RESERVED_SCHEMAS:
+            raise ConfigurationError(
+                f"the schema {parsed.schema!r} is reserved",
                 hint="Write to the workflow's own schema: leave the schema out.",
             )
-        return cls(*parts)
+        return parsed
 
     @property
     def quoted(self) -> str:
@@ -74,13 +66,3 @@ class TableName:
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
-
-
-def quote(identifier: str) -> str:
-    """An identifier as SQL, whatever characters it has."""
-    return '"' + identifier.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """A text value as SQL."""
-    return "'" + text.replace("'", "''") + "'"

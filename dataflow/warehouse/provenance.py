@@ -11,14 +11,12 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from dataflow.base.sql import quote
 from dataflow.warehouse.layout import CATALOG
-from dataflow.warehouse.names import TableName, quote
+from dataflow.warehouse.names import TableName
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
-
-    from dataflow.project import Project
-    from dataflow.warehouse.connect import Connection
 
 SCHEMA = "_dataflow"
 _TABLE = f"{SCHEMA}.table_origins"  # no name of this module: DuckDB would take that
@@ -36,10 +34,8 @@ class Origin(NamedTuple):
     at: datetime
 
 
-def provenance(
-    connection: Connection | DuckDBPyConnection, catalog: str = CATALOG
-) -> dict[tuple[str, str], Origin]:
-    """For each (schema, table) that is there and whose writer is known, who wrote it last.
+def provenance(connection: DuckDBPyConnection, catalog: str = CATALOG) -> dict[TableName, Origin]:
+    """For each table that is there and whose writer is known, who wrote it last.
 
     Args:
         connection: on any of the warehouse's databases.
@@ -58,13 +54,13 @@ def provenance(
     except duckdb.CatalogException:
         return {}  # of a time when this was not kept
     return {
-        (schema, table): Origin(run, step, datetime.fromtimestamp(at / 1e6, UTC))
+        TableName(schema, table): Origin(run, step, datetime.fromtimestamp(at / 1e6, UTC))
         for schema, table, run, step, at in rows
     }
 
 
 def by_hand(
-    origins: Mapping[tuple[str, str], Origin], since: Mapping[tuple[str, str], datetime | None]
+    origins: Mapping[TableName, Origin | None], since: Mapping[tuple[str, str], datetime | None]
 ) -> dict[tuple[str, str], datetime]:
     """The tables that somebody wrote by hand after a moment, and when.
 
@@ -73,12 +69,12 @@ def by_hand(
         since: the tables to look at, each with its moment; None for one where it does not matter.
     """
     return {
-        table: origins[table].at
+        table: origin.at
         for table, moment in since.items()
         if moment is not None
-        and table in origins
-        and origins[table].run is None
-        and origins[table].at > moment
+        and (origin := origins.get(TableName(*table))) is not None
+        and origin.run is None
+        and origin.at > moment
     }
 
 
@@ -117,29 +113,6 @@ def note(
                 step or os.environ.get("DATAFLOW_STAGE"),
             ],
         )
-
-
-def note_models(
-    project: Project,
-    models: Iterable[str],
-    *,
-    run_id: str | None = None,
-    workflow: str | None = None,
-    step: str | None = None,
-) -> None:
-    """Note what dbt built; the caller still holds the write lock that dbt worked under.
-
-    Args:
-        project: whose warehouse.
-        models: as `schema.table`.
-        run_id, workflow, step: the step that had dbt run; None by hand.
-    """
-    from dataflow.warehouse.connect import Connection
-
-    names = [(schema, table) for schema, _, table in (m.partition(".") for m in models)]
-    if names:
-        with Connection(project, "working") as conn:
-            note(conn.raw, names, run_id=run_id, workflow=workflow, step=step)
 
 
 def copy_provenance(

@@ -20,12 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataflow.base.files import sync
+from dataflow.base.lock import DEFAULT_TIMEOUT
+from dataflow.base.sql import literal, schemas_of
 from dataflow.errors import WarehouseError
 from dataflow.warehouse import lock, versions
 from dataflow.warehouse.failures import translated
 from dataflow.warehouse.files import checkpoint, open_file
 from dataflow.warehouse.layout import FILE_NAME, Layout
-from dataflow.warehouse.names import TableName, literal, schemas_of
+from dataflow.warehouse.names import TableName
 from dataflow.warehouse.provenance import by_hand, copy_provenance, provenance
 from dataflow.warehouse.snapshot import (
     BIG_TABLE_BYTES,
@@ -86,7 +88,7 @@ def publish(
     shared: Iterable[tuple[str, str]] = (),
     declared: Mapping[tuple[str, str], datetime | None] | None = None,
     run_id: str | None = None,
-    timeout: float = lock.DEFAULT_TIMEOUT,
+    timeout: float = DEFAULT_TIMEOUT,
     keep_seconds: float = versions.KEEP_SECONDS,
     big_table_bytes: int = BIG_TABLE_BYTES,
 ) -> Published:

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from dataflow.base.sql import literal
 from dataflow.errors import DataflowError
 from dataflow.warehouse.connect import Connection, Database
-from dataflow.warehouse.names import literal
 from dataflow.warehouse.provenance import SCHEMA
 
 if TYPE_CHECKING:

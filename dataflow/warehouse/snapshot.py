@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataflow.base.files import sync
+from dataflow.base.sql import literal, quote
 from dataflow.errors import WarehouseError
 from dataflow.warehouse.failures import first_line
 from dataflow.warehouse.files import memory_limit
 from dataflow.warehouse.layout import BLOCK_BYTES, CATALOG
-from dataflow.warehouse.names import TableName, literal, quote
+from dataflow.warehouse.names import TableName
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -1,92 +1,66 @@
-"""The seam: what a store must offer to be a DATAFLOW warehouse.
+"""The seam: all that the rest of DATAFLOW, and any other store, knows of the warehouse.
 
-One DuckDB file under a write lock is the store today. A store with many writers (DuckLake,
-its catalog in Postgres and its data on shared storage) can take its place by offering the
-same: its `write_lock` holds nothing, its versions are snapshots, its development copy a
-schema or a catalog of its own. Code above `dataflow.warehouse` talks to a store through
-these operations and SQL, and takes no file for granted: `published_path` is for programs
-that can read nothing but a DuckDB file, and another store may return None or export one.
+One DuckDB file under a write lock is the store. Another one, DuckLake say, with its catalog in
+Postgres and its data on shared storage, is one more module that offers these names, and a line
+here that chooses it: its write lock holds nothing, its versions are snapshots, its development
+copy is a schema or a catalog of its own. `Connection` has DuckDB's methods, in its SQL the catalog
+is called `dataflow`, and times are in UTC. Nothing above takes a file for granted: `published_path`
+is for programs that can read nothing but a DuckDB file, and another store may export one or return
+None.
 """
 
-from __future__ import annotations
+from dataflow.base.lock import DEFAULT_TIMEOUT
+from dataflow.warehouse.backup import back_up, restore
+from dataflow.warehouse.changes import compare_writes, forget_writes
+from dataflow.warehouse.connect import Connection, Database, dbt_writes
+from dataflow.warehouse.development import (
+    copy_working_to_development,
+    has_development_copy,
+    reset_development,
+)
+from dataflow.warehouse.files import memory_limit
+from dataflow.warehouse.inspect import (
+    check,
+    contents,
+    files_of_all,
+    quick_check,
+    restored_at,
+    tables,
+)
+from dataflow.warehouse.provenance import by_hand
+from dataflow.warehouse.publish import Published, publish, published_path
+from dataflow.warehouse.query import running, write_csv, write_json
+from dataflow.warehouse.shell import run_shell
+from dataflow.warehouse.versions import published_runs
+from dataflow.warehouse.write import write_table
 
-from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from dataflow.project import Project
-    from dataflow.warehouse.connect import Connection, Database
-    from dataflow.warehouse.publish import Published
-
-
-class Store(Protocol):
-    """What notebooks, dbt, publishing and readers need of a warehouse."""
-
-    def connect(
-        self, database: Database, *, read_only: bool, timeout: float, workflow: str | None
-    ) -> Connection:
-        """A connection to the working, development or published database.
-
-        In its SQL the catalog is called `dataflow`, and times are in UTC.
-        """
-
-    def write_lock(self, holder: str, timeout: float) -> AbstractContextManager[None]:
-        """Keep other writers out while a program of its own (dbt) writes."""
-
-    def publish(self, workflow_id: str, schemas: Sequence[str]) -> Published:
-        """Show readers these schemas as they are now, in one step."""
-
-    def published_path(self) -> Path | None:
-        """A DuckDB file with the published version; None when there is none."""
-
-    def reset_development(self) -> int | None:
-        """Make the development copy anew; the published version's number, if any."""
-
-
-class DuckDBFile:
-    """One DuckDB file, one writer at a time, published versions beside it."""
-
-    def __init__(self, project: Project) -> None:
-        self._project = project
-
-    def connect(
-        self, database: Database, *, read_only: bool, timeout: float, workflow: str | None
-    ) -> Connection:
-        """See `Store.connect`."""
-        from dataflow.warehouse.connect import Connection
-
-        return Connection(
-            self._project, database, read_only=read_only, timeout=timeout, workflow=workflow
-        )
-
-    def write_lock(self, holder: str, timeout: float) -> AbstractContextManager[None]:
-        """See `Store.write_lock`."""
-        from dataflow.warehouse.lock import write_lock
-
-        return write_lock(self._project, holder, timeout)
-
-    def publish(self, workflow_id: str, schemas: Sequence[str]) -> Published:
-        """See `Store.publish`."""
-        from dataflow.warehouse.publish import publish
-
-        return publish(self._project, workflow_id, schemas)
-
-    def published_path(self) -> Path | None:
-        """See `Store.published_path`."""
-        from dataflow.warehouse.publish import published_path
-
-        return published_path(self._project)
-
-    def reset_development(self) -> int | None:
-        """See `Store.reset_development`."""
-        from dataflow.warehouse.development import reset_development
-
-        return reset_development(self._project)
-
-
-def store_of(project: Project) -> Store:
-    """The store of a project: the one place that chooses."""
-    return DuckDBFile(project)
+__all__ = [
+    "DEFAULT_TIMEOUT",
+    "Connection",
+    "Database",
+    "Published",
+    "back_up",
+    "by_hand",
+    "check",
+    "compare_writes",
+    "contents",
+    "copy_working_to_development",
+    "dbt_writes",
+    "files_of_all",
+    "forget_writes",
+    "has_development_copy",
+    "memory_limit",
+    "publish",
+    "published_path",
+    "published_runs",
+    "quick_check",
+    "reset_development",
+    "restore",
+    "restored_at",
+    "run_shell",
+    "running",
+    "tables",
+    "write_csv",
+    "write_json",
+    "write_table",
+]

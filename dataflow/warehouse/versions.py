@@ -88,12 +88,38 @@ class Version:
         return Metadata.read(self.folder)
 
 
+def published_runs(path: Path | None) -> dict[str, dict[str, Any]]:
+    """For each workflow in a published version's file, the run that published it, and when.
+
+    Args:
+        path: the file; one that is no published version tells nothing.
+
+    Returns:
+        By workflow: `run_id` (None by hand) and `finished_at` (ISO 8601, UTC).
+    """
+    metadata = Metadata.read(path.parent) if path else None
+    origins = [o for o in metadata.schemas.values() if o.get("published_at")] if metadata else []
+    return {
+        str(origin.get("workflow")): {
+            "run_id": origin.get("run_id"),
+            "finished_at": origin["published_at"],
+        }
+        for origin in sorted(origins, key=lambda origin: str(origin["published_at"]))
+    }
+
+
 class Reading:
-    """A version that is kept from removal until `release()`."""
+    """A version that is kept from removal until the end of its `with` block, or `release()`."""
 
     def __init__(self, version: Version, handle: int | None) -> None:
         self.version = version
         self._handle = handle
+
+    def __enter__(self) -> Reading:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     def release(self) -> None:
         """Let the version go (once)."""

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from dataflow.base.sql import quote
 from dataflow.errors import ConfigurationError, WarehouseError
 from dataflow.warehouse.columns import compare, existing_columns, select
 from dataflow.warehouse.failures import translated
 from dataflow.warehouse.incoming import Incoming, check_key, prepare
-from dataflow.warehouse.names import TableName, quote
+from dataflow.warehouse.names import TableName
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from dataflow.base.sql import split_table
 from dataflow.base.words import nearest
 from dataflow.errors import Problem
 from dataflow.workflows.ids import STEPS_THAT_FOLLOW, workflow_id_problem
@@ -192,8 +193,7 @@ def _stages(
                         "Use `table` or `schema.table`, in small letters, digits and _.",
                     )
                 )
-            schema, _, bare = table.rpartition(".")
-            writes.append((schema or f"{folder.name}_raw", bare))
+            writes.append(split_table(table, folder.name))
         stages.append(
             Stage(
                 folder.name,

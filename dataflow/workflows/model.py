@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from dataflow.base.sql import raw_schema, schemas_of
 from dataflow.errors import Problem
 from dataflow.project import Project
 from dataflow.stages.notebook import Stage
-from dataflow.warehouse.names import schemas_of
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -116,7 +116,7 @@ class Workflow:
     @property
     def raw_schema(self) -> str:
         """The schema the stages write to unless they name another."""
-        return f"{self.id}_raw"
+        return raw_schema(self.id)
 
     @property
     def schemas(self) -> tuple[str, ...]:

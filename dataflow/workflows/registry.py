@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dataflow.base.sql import schemas_of
 from dataflow.base.words import nearest
 from dataflow.errors import ConfigurationError, Problem, WorkflowNotFound
 from dataflow.project import Project
-from dataflow.warehouse.names import schemas_of
 from dataflow.workflows.load import load_workflow
 from dataflow.workflows.model import Workflow
 from dataflow.workflows.registration import register_workflow as register_workflow

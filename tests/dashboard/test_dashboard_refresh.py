@@ -21,7 +21,7 @@ from dataflow.errors import DataflowError
 from dataflow.project import Project
 from dataflow.shared.db import get_duckdb_connection
 from dataflow.validation.workflow import examine_workflow
-from dataflow.warehouse import publish
+from dataflow.warehouse.store import publish
 
 PAGE = "# Quakes\n\n```sql strong\nselect magnitude from quakes.events\n```\n"
 
@@ -40,7 +40,7 @@ def publish_events(project: Project, column: str, run_id: str | None) -> None:
     with get_duckdb_connection(database="working", project=project) as connection:
         connection.execute("CREATE SCHEMA IF NOT EXISTS quakes")
         connection.execute(f"CREATE OR REPLACE TABLE quakes.events AS SELECT 1.5 AS {column}")
-    publish.publish(project, "quakes", ["quakes"], run_id=run_id)
+    publish(project, "quakes", ["quakes"], run_id=run_id)
 
 
 def refresh(project: Project, workflow: str = "quakes") -> dict[str, Any]:
@@ -148,7 +148,7 @@ def test_a_table_too_big_for_a_browser_is_a_warning_of_the_run_and_of_validate(s
         connection.execute(
             "CREATE OR REPLACE TABLE quakes.events AS SELECT 1.5 AS magnitude FROM range(1_000_001)"
         )
-    publish.publish(shown, "quakes", ["quakes"])
+    publish(shown, "quakes", ["quakes"])
 
     (warning,) = refresh(shown)["warnings"]
     (problem,) = examine_workflow(shown, shown.notebooks / "quakes").warnings

@@ -11,9 +11,9 @@ import time
 import pytest
 from projects import wait_until
 
+from dataflow.base import lock
 from dataflow.errors import WarehouseLocked
 from dataflow.shared.db import get_duckdb_connection
-from dataflow.warehouse import lock
 from dataflow.warehouse.lock import read_holder, write_lock
 
 HOLD = """
@@ -49,20 +49,18 @@ def test_the_holder_can_be_read(project, monkeypatch):
     assert read_holder(project.warehouse) is None
 
 
-def test_a_second_process_gives_up_after_its_time_limit_and_names_the_holder(project, python):
+def test_a_second_process_gives_up_after_its_time_limit_and_names_the_holder(
+    project, python, caplog
+):
     holder = python.start_and_wait_for("held", HOLD, 60)
-    messages: list[str] = []
     started = time.monotonic()
-    with (
-        pytest.raises(WarehouseLocked) as caught,
-        write_lock(project, timeout=1.3, on_wait=messages.append),
-    ):
+    with pytest.raises(WarehouseLocked) as caught, write_lock(project, timeout=1.3):
         pytest.fail("two processes held the lock")
     assert 1.2 < time.monotonic() - started < 5
     assert f"dbt build of quakes (pid {holder.pid}, since " in str(caught.value)
     assert f"kill {holder.pid}" in caught.value.hint
-    assert len(messages) == 1
-    assert "Waiting for the warehouse, held by dbt build of quakes" in messages[0]
+    assert len(caplog.messages) == 1
+    assert "Waiting for the warehouse, held by dbt build of quakes" in caplog.messages[0]
     assert queue_length(project) == 0
 
 
@@ -105,7 +103,7 @@ def test_waiters_are_served_in_the_order_they_came(project, python, tmp_path):
 def test_a_waiter_that_was_killed_or_suspended_holds_nobody_up(
     project, python, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("dataflow.warehouse.queue.STALE_AFTER", 1.0)
+    monkeypatch.setattr("dataflow.base.lock.STALE_AFTER", 1.0)
     holder = python.start_and_wait_for("held", HOLD, 60)
     killed = python.start(QUEUE, 0, tmp_path / "order")
     wait_until(lambda: queue_length(project) == 1, 20)

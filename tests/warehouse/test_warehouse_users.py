@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from dataflow.base.lock import acquire, first_ticket
 from dataflow.project import Project
 from dataflow.runs.record import RunRecord
 from dataflow.runs.turn import turn
 from dataflow.shared.db import get_duckdb_connection, write_table
-from dataflow.warehouse import queue, versions
+from dataflow.warehouse import versions
 from dataflow.warehouse.development import reset_development
 from dataflow.warehouse.inspect import check
 from dataflow.warehouse.layout import Layout
@@ -134,7 +135,7 @@ def test_two_users_of_a_group_work_in_one_project(shared):
     seen: list[str] = []
 
     def wait(project: Project) -> None:
-        with write_lock(project, on_wait=seen.append):
+        with acquire(lock_folder(project.warehouse), "the warehouse", on_wait=seen.append):
             assert "jane's work" in seen[0]
 
     assert ends_well(as_user(JOE, shared, wait))
@@ -145,13 +146,13 @@ def test_two_users_of_a_group_work_in_one_project(shared):
     os.chown(hers, JANE, GROUP)
 
     def look(project: Project) -> None:
-        assert queue.first(tickets) == hers.name
+        assert first_ticket(tickets) == hers.name
 
     assert ends_well(as_user(JOE, shared, look))
     os.utime(hers, (0, 0))
 
     def pass_by(project: Project) -> None:
-        assert queue.first(tickets) is None
+        assert first_ticket(tickets) is None
 
     assert ends_well(as_user(JOE, shared, pass_by))
 

@@ -523,7 +523,7 @@ def test_changed_runs_the_job_again_only_for_other_code_or_parameters(
 
 @pytest.mark.slow
 def test_a_failed_check_fails_the_op_and_publishes_nothing(varied: Project, ran: dict[str, Any]):
-    from dataflow.warehouse.publish import published_path
+    from dataflow.warehouse.store import published_path
 
     before = published_path(varied)
 

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from dataflow.addresses import service_url
+from dataflow.base.sql import split_table
 from dataflow.orchestration import dagster_names as names
 from dataflow.project import Project
 from dataflow.runs.record import RunRecord
@@ -14,15 +15,14 @@ from dataflow.stages.context import yielded_events
 from dataflow.stages.execute import StageOutcome
 from dataflow.stages.notebook import Stage
 from dataflow.stages.result import DeclaredCheck
-from dataflow.warehouse.changes import compare_writes
+from dataflow.warehouse.store import compare_writes
 from dataflow.workflows.model import Workflow
 
 
 def key_of(stage: Stage, table: str | None) -> list[str]:
     """The asset a check or record about `table` belongs to: the stage's first without one."""
     if table:
-        schema, _, bare = table.rpartition(".")
-        wanted = (schema or f"{stage.workflow_id}_raw", bare)
+        wanted = split_table(table, stage.workflow_id)
         if wanted in stage.writes:
             return names.table_key(wanted)
     return names.stage_keys(stage)[0]

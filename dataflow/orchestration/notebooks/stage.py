@@ -31,7 +31,7 @@ from dataflow.stages.notebook import Stage, read_notebook
 from dataflow.stages.parameters import read_declaration
 from dataflow.stages.result import DeclaredCheck, declared_checks, plain
 from dataflow.stages.values import conceal
-from dataflow.warehouse.changes import forget_writes
+from dataflow.warehouse.store import forget_writes
 
 RETRY_DELAY = 5  # seconds before the first retry; doubled for each one after that
 
