@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 from dataflow.base.words import nearest
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
+from dataflow.runs.html import page_of
 from dataflow.runs.record import Run
+from dataflow.services import control
+from dataflow.services.catalog import SERVICES
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -62,8 +65,6 @@ def executed_page(run: Run, stage: str) -> Path:
     Raises:
         ConfigurationError: the notebook is no longer there.
     """
-    from dataflow.runs.html import page_of
-
     notebook = run.folder / run.steps[stage]["notebook"]
     if not notebook.is_file():
         raise ConfigurationError(
@@ -75,7 +76,7 @@ def executed_page(run: Run, stage: str) -> Path:
 
 def page_url(project: Project, page: Path) -> str:
     """The page's address: below the dashboards when they run, else that of the file."""
-    base = _service_url(project, "evidence")
+    base = _running_url(project, "evidence")
     if base is None:
         return page.resolve().as_uri()
     return f"{base.rstrip('/')}/runs/{page.relative_to(project.runs).as_posix()}"
@@ -110,7 +111,7 @@ def copy_for_lab(project: Project, run: Run, stage: str) -> LabCopy:
 
 def lab_url(project: Project, notebook: Path) -> str | None:
     """The notebook's address in this project's JupyterLab; None when it does not run."""
-    url = _service_url(project, "jupyter")
+    url = _running_url(project, "jupyter")
     if url is None:
         return None
     base, _, token = url.partition("?")
@@ -150,9 +151,7 @@ def _changed(run: Run, stage: str, source: NotebookNode) -> bool:
     return code(executed) != code(source)
 
 
-def _service_url(project: Project, name: str) -> str | None:
-    from dataflow.services import control
-    from dataflow.services.catalog import SERVICES
-
+def _running_url(project: Project, name: str) -> str | None:
+    """A service's address, JupyterLab's with its token; None when it does not run."""
     status = control.status(project, SERVICES[name])
     return status.state.url if status.state is not None and status.status == "running" else None
