@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dataflow.addresses import HOST, local_url
+from dataflow.orchestration.instance import HOME_VARIABLE, ensure_home, open_instance
 from dataflow.project import Project
 from dataflow.services.model import Command, Plan
 
@@ -36,7 +37,6 @@ def prepare(project: Project, port: int, dev: bool) -> Plan:
         ConfigurationError: dbt cannot read the models.
     """
     from dataflow.dbt.project import ensure_manifest
-    from dataflow.orchestration.instance import HOME_VARIABLE, ensure_home
 
     ensure_home(project)
     if (project.dbt / "dbt_project.yml").is_file():
@@ -130,8 +130,6 @@ def _under_way(instance: Any) -> list[Any]:
 
 def main() -> None:
     """Cancel the runs of the project that the environment names."""
-    from dataflow.orchestration.instance import open_instance
-
     with open_instance(Project.find(), quiet=True) as instance:
         for run_id in cancel_runs(instance):
             print(f"dataflow: run {run_id} was cancelled, since the service ends")

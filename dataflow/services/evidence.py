@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from dataflow.addresses import HOST, local_url
+from dataflow.dashboard.node import find_node
 from dataflow.dashboard.paths import build_folder, data_folder
 from dataflow.project import Project
 from dataflow.services.model import Command, Plan
@@ -51,7 +52,6 @@ def _development_server(project: Project, port: int) -> Command:
     and need not run Evidence's own (slow) `evidence sources`.
     """
     from dataflow.dashboard.install import install
-    from dataflow.dashboard.node import find_node
 
     install(project)
     _show_exported_tables(project)

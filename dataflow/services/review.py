@@ -13,6 +13,9 @@ from dataflow.runs.html import page_of
 from dataflow.runs.record import Run
 from dataflow.services import control
 from dataflow.services.catalog import SERVICES
+from dataflow.stages.notebook import prepare_notebook, read_notebook
+from dataflow.stages.parameters import INJECTED_TAG, read_declaration
+from dataflow.stages.values import check_values
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -93,9 +96,6 @@ def copy_for_lab(project: Project, run: Run, stage: str) -> LabCopy:
         ParameterError: the run's parameters no longer fit it.
     """
     from dataflow.engine.saving import write_notebook
-    from dataflow.stages.notebook import prepare_notebook, read_notebook
-    from dataflow.stages.parameters import read_declaration
-    from dataflow.stages.values import check_values
 
     path = project.notebooks / run.workflow_id / f"{stage}.ipynb"
     source = read_notebook(path)
@@ -137,8 +137,6 @@ def _first_cells(run: Run, stage: str) -> list[Any]:
 def _changed(run: Run, stage: str, source: NotebookNode) -> bool:
     """Whether the code cells differ from those the run executed."""
     import nbformat
-
-    from dataflow.stages.parameters import INJECTED_TAG
 
     def code(notebook: Any) -> list[str]:
         return [

@@ -14,6 +14,7 @@ from dataflow.base.lock import DEFAULT_TIMEOUT, Held
 from dataflow.base.sql import quote, schemas_of
 from dataflow.errors import WarehouseError
 from dataflow.warehouse import changes, failures, lock, provenance, versions
+from dataflow.warehouse.development import WHAT, ensure
 from dataflow.warehouse.files import open_file, warn_if_still_open
 from dataflow.warehouse.layout import Layout
 from dataflow.warehouse.names import TableName
@@ -248,8 +249,6 @@ class Connection:
             )
 
     def _open_development(self) -> _Opened:
-        from dataflow.warehouse.development import WHAT, ensure
-
         return self._open_under_lock(self._layout.development, WHAT, lambda: ensure(self._layout))
 
     def _open_under_lock(self, path: Path, what: str, prepare: Callable[[], None]) -> _Opened:
