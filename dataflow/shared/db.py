@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataflow.project import Project
 from dataflow.warehouse.store import DEFAULT_TIMEOUT, Connection, Database, write_table
 
 if TYPE_CHECKING:
@@ -49,8 +50,6 @@ def get_duckdb_connection(
         WarehouseLocked: another writer held the warehouse longer than `timeout`.
         WarehouseError: the database cannot be opened.
     """
-    from dataflow.project import Project
-
     project = project or Project.find()
     if database is None:
         if os.environ.get("DATAFLOW_RUN_ID"):

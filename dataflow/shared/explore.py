@@ -20,6 +20,11 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dataflow.errors import ConfigurationError
+from dataflow.project import Project
+from dataflow.shared.db import get_duckdb_connection
+from dataflow.warehouse.store import tables as inspect
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -42,9 +47,6 @@ def tables(schema: str | None = None, *, database: Database | None = None) -> pd
         WarehouseError: the database cannot be opened.
     """
     import pandas as pd
-
-    from dataflow.project import Project
-    from dataflow.warehouse.store import tables as inspect
 
     rows = [
         {
@@ -84,9 +86,6 @@ def query(
         WarehouseError: the database cannot be opened.
     """
     import duckdb
-
-    from dataflow.errors import ConfigurationError
-    from dataflow.shared.db import get_duckdb_connection
 
     with get_duckdb_connection(read_only=True, database=database or _here()) as conn:
         # The notebook's variables lie further up than the frame that calls DuckDB.

@@ -187,8 +187,6 @@ def _read_cell(
         comment = helps.get(node.lineno, "")
         parameter = Parameter(name, kind, shown, default, comment, node.lineno, SECRET in notes)
         if not parameter.required:
-            from dataflow.stages.values import convert
-
             try:
                 convert(parameter, default)
             except ValueError as error:
@@ -234,6 +232,52 @@ def _comments(source: str) -> dict[int, str]:
         if above and line not in helps:
             helps[line] = " ".join(above)
     return helps
+
+
+def convert(parameter: Parameter, value: Any) -> Any:
+    """`value` as the parameter's type.
+
+    Text is read as a person means it on a command line ("4.5" for a float, "2018-02-05"
+    for a date, "null" for None, "[1, 2]" for a list); a float never becomes an int by
+    cutting it off.
+
+    Raises:
+        ValueError: it is not of that type; the message follows on "the value".
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    adapter = TypeAdapter(parameter.type)
+    candidates = [value]
+    if isinstance(value, str):
+        candidates += _readings(value)
+    elif isinstance(value, (datetime.date, datetime.datetime)):
+        candidates.append(value.isoformat())  # YAML makes dates of text that looks like one
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        candidates.append(str(value))  # `version: 2` for a str
+    failure = ""
+    for strict in (True, False):
+        for candidate in candidates:
+            if isinstance(candidate, bool) and parameter.type in (int, float, str):
+                continue  # pydantic would make 1 of True
+            try:
+                return adapter.validate_python(candidate, strict=strict)
+            except ValidationError as error:
+                failure = failure or error.errors()[0]["msg"]
+                if strict:
+                    failure = ""
+    wanted = parameter.annotation or getattr(parameter.type, "__name__", str(parameter.type))
+    raise ValueError(f"{value!r} is not of type {wanted}" + (f" ({failure})" if failure else ""))
+
+
+def _readings(text: str) -> list[Any]:
+    """What `text` could mean besides itself, as YAML reads it."""
+    import yaml
+
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):  # ValueError: text like a date that there is not
+        return []
+    return [] if isinstance(value, str) else [value]
 
 
 def literal(node: ast.expr) -> Any:

@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from dataflow.base.sql import literal
 from dataflow.base.words import nearest
+from dataflow.engine.secrets import Scrubber
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
+from dataflow.settings import secrets_of
+from dataflow.shared.db import get_duckdb_connection, write_table
+from dataflow.stages.execute import execute_stage
 from dataflow.testing.stage_run import StageFailed, StageRun
 
 if TYPE_CHECKING:
@@ -93,10 +97,6 @@ class StageRunner:
         return run
 
     def _execute(self, stage: Stage, parameters: Mapping[str, Any]) -> StageOutcome:
-        from dataflow.engine.secrets import Scrubber
-        from dataflow.settings import secrets_of
-        from dataflow.stages.execute import execute_stage
-
         self._count += 1
         values = {**stage.parameters, **parameters}
         output = self.folder / f"{self._count}-{stage.workflow_id}-{stage.name}.ipynb"
@@ -111,8 +111,6 @@ class StageRunner:
         )
 
     def _put(self, workflow_id: str, name: str, data: Any) -> None:
-        from dataflow.shared.db import get_duckdb_connection, write_table
-
         with get_duckdb_connection(database="working", project=self.project) as conn:
             if isinstance(data, (str, Path)):
                 data = conn.sql(self._read_file(name, Path(data)))
@@ -139,8 +137,6 @@ class StageRunner:
         return f"SELECT * FROM {reader}({literal(str(path))})"
 
     def _query(self, sql: str) -> pd.DataFrame:
-        from dataflow.shared.db import get_duckdb_connection
-
         with (
             self._surroundings(None, {}),
             get_duckdb_connection(True, database="working", project=self.project) as conn,

@@ -34,9 +34,9 @@ from dataflow.stages.notebook import (
     prepare_notebook,
     read_notebook,
 )
-from dataflow.stages.parameters import REQUIRED, Declaration, read_declaration
+from dataflow.stages.parameters import REQUIRED, Declaration, convert, read_declaration
 from dataflow.stages.result import plain
-from dataflow.stages.values import check_values, convert
+from dataflow.stages.values import check_values
 from dataflow.workflows.registry import get_workflow
 
 EVERY_TYPE = """\
