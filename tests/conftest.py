@@ -66,7 +66,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests come first, so that the processes end at about the same time."""
     for item in items:
-        if item.get_closest_marker("browser") or {"built_pages", "clone"} & set(item.fixturenames):
+        expensive = {"built_pages", "clone"} & set(item.fixturenames)  # type: ignore[attr-defined]
+        if expensive or item.get_closest_marker("browser"):
             item.add_marker("slow")
+        if expensive:
+            item.add_marker(pytest.mark.timeout(1_800))  # the first one makes them
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])

@@ -32,8 +32,6 @@ MOST_SKIPPED = 8  # snippets in all pages together that nothing tries
 MOST_BYTES = 150_000  # of a picture
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1_800)  # the first of them builds the pages and runs the workflow
 @pytest.mark.parametrize(
     "page",
     [
@@ -188,7 +186,6 @@ def test_pictures_are_small():
     assert {p.name: p.stat().st_size for p in pictures if p.stat().st_size > MOST_BYTES} == {}
 
 
-@pytest.mark.slow
 @pytest.mark.browser
 def test_the_picture_of_the_dashboard_can_be_made_again(clone: Project, tmp_path: Path):
     project = Project(tmp_path / "project")

@@ -15,8 +15,6 @@ from dataflow.runs.record import list_runs
 
 PAGE = REPOSITORY / "docs" / "extending.md"
 
-pytestmark = pytest.mark.timeout(1_800)  # the first test tries the whole guide
-
 
 @pytest.fixture(scope="module")
 def followed(clone: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
@@ -28,7 +26,6 @@ def test_every_snippet_of_the_guide_is_executed():
     assert [snippet.where for snippet in snippets(PAGE) if not snippet.is_tried] == []
 
 
-@pytest.mark.slow
 def test_the_workflows_of_the_guide_are_listed_with_their_steps(followed: Project):
     done = dataflow(followed, "workflow", "list", "--json")
 
@@ -42,7 +39,6 @@ def test_the_workflows_of_the_guide_are_listed_with_their_steps(followed: Projec
     }
 
 
-@pytest.mark.slow
 def test_its_run_is_archived_with_logs_in_place_of_notebooks(followed: Project):
     whole = [run for run in list_runs(followed, "my_workflow") if "left out" not in str(run.data)]
 
@@ -66,7 +62,6 @@ def test_its_run_is_archived_with_logs_in_place_of_notebooks(followed: Project):
     assert not any("a-secret-of-yours" in path.read_text("utf-8") for path in run.folder.iterdir())
 
 
-@pytest.mark.slow
 def test_its_model_is_published_and_its_page_shows_it(followed: Project):
     from dataflow.dashboard.check import check_pages
     from dataflow.dashboard.export import exported_files
@@ -81,14 +76,12 @@ def test_its_model_is_published_and_its_page_shows_it(followed: Project):
     assert check_pages(followed, ["my_workflow", "air"]) == []
 
 
-@pytest.mark.slow
 def test_its_page_has_the_components_the_guide_names(followed: Project):
     page = (followed.evidence / "pages" / "my-workflow" / "index.md").read_text("utf-8")
 
     assert all(f"<{component} " in page for component in ("BigValue", "BarChart", "DataTable"))
 
 
-@pytest.mark.slow
 def test_dagster_has_its_job_schedule_and_lineage(followed: Project):
     from dagster import AssetKey
 
