@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
@@ -25,7 +26,6 @@ from dataflow.engine.output import (
     limit_display,
     limit_error,
     to_file,
-    to_log,
 )
 from dataflow.engine.saving import StageManager
 
@@ -66,20 +66,19 @@ class StageClient(KernelClient):
         self._streams: dict[int, dict[str, tuple[Stream, Any]]] = {}
         self._closed: dict[tuple[int, str], int] = {}
         self._room: dict[int, int] = {}
-        self._live = LiveText(self.options.scrubber, self._listeners())
+        self._live = LiveText(self.options.scrubber, list(self._listeners()))
         self._interrupts = Interrupts()
         self._peak = 0
         nb_man.before_save = self._settle_streams
 
-    def _listeners(self) -> list[Listener]:
-        listeners: list[Listener] = [self.options.on_output] if self.options.on_output else []
-        if self.stdout_file is not None:
-            listeners.append(to_file("stdout", self.stdout_file))
-        if self.stderr_file is not None:
-            listeners.append(to_file("stderr", self.stderr_file))
+    def _listeners(self) -> Iterator[Listener]:
+        if self.options.on_output:
+            yield self.options.on_output
+        for stream, file in (("stdout", self.stdout_file), ("stderr", self.stderr_file)):
+            if file is not None:
+                yield to_file(stream, file)
         if self.log_output:
-            listeners.append(to_log(self.log))
-        return listeners
+            yield lambda name, text: self.log.info(text)
 
     # -- the run -------------------------------------------------------------------------
 

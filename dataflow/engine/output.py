@@ -197,8 +197,3 @@ def to_file(stream: str, file: Any) -> Listener:
             file.flush()
 
     return write
-
-
-def to_log(log: Any) -> Listener:
-    """A listener that writes everything to a log, as papermill's `log_output` does."""
-    return lambda name, text: log.info(text)

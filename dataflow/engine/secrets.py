@@ -149,10 +149,7 @@ class Scrubber:
 
     def _found(self, text: str) -> list[tuple[int, int, str]]:
         """Where secrets are in `text`, without overlaps: start, stop and the variable's name."""
-        spans = [
-            (start, stop, form.name) for form in self._forms for start, stop in form.spans(text)
-        ]
-        spans += self._split(text)
+        spans = [*_spans(self._forms, text), *self._split(text)]
         spans.sort(key=lambda span: (span[0], -span[1]))
         merged: list[tuple[int, int, str]] = []
         for start, stop, name in spans:
@@ -168,10 +165,7 @@ class Scrubber:
         joined = self._between.sub("", text) if self._joined else text
         if len(joined) == len(text):
             return
-        found = [
-            (start, stop, form.name) for form in self._joined for start, stop in form.spans(joined)
-        ]
-        if found:
+        if found := list(_spans(self._joined, joined)):
             place = self._places(text)
             for start, stop, name in found:
                 yield place(start), place(stop - 1) + 1, name
@@ -297,6 +291,11 @@ class Scrubber:
                 value[key] = self.tree(value[key])
             return value
         return self.tree(value)
+
+
+def _spans(forms: list[_Form], text: str) -> Iterator[tuple[int, int, str]]:
+    """Where any of `forms` is in `text`: start, stop and the variable's name."""
+    return ((start, stop, form.name) for form in forms for start, stop in form.spans(text))
 
 
 def is_secret(value: str) -> bool:

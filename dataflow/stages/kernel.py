@@ -82,39 +82,6 @@ class _Scrub(logging.Filter):
         return True
 
 
-def _get_context(original: Any) -> Any:
-    def get_context(self: Any, *arguments: Any, **keywords: Any) -> Any:
-        """The run's context; by hand, dagstermill's stand-in for one."""
-        rebuild(self)
-        return original(self, *arguments, **keywords)
-
-    return get_context
-
-
-def _yield_event(original: Any) -> Any:
-    def yield_event(self: Any, dagster_event: Any) -> Any:
-        """Hand an event to the step, which reports it to Dagster when the notebook has ended."""
-        rebuild(self)
-        in_job, self.in_job = self.in_job, False
-        try:
-            original(self, dagster_event)  # checks the event's type
-        finally:
-            self.in_job = in_job
-        if in_job and self.marshal_dir:
-            from dataflow.stages.context import cleaned, cleaned_error
-
-            clean = cleaned_error if isinstance(dagster_event, Exception) else cleaned
-            # Not glued into the notebook as dagstermill does: that writes paths of the
-            # machine into it.
-            folder = Path(self.marshal_dir)
-            folder.mkdir(parents=True, exist_ok=True)
-            name = f"event-{time.time_ns()}-{uuid.uuid4().hex}"
-            (folder / name).write_bytes(pickle.dumps(clean(dagster_event, _scrubber())))
-        return dagster_event
-
-    return yield_event
-
-
 class _Finder(importlib.abc.MetaPathFinder):
     """Extends dagstermill's manager as soon as something imports it, and not before."""
 
@@ -139,8 +106,34 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 def extend(manager_class: Any) -> None:
     """Let dagstermill's `get_context` and `yield_event` find the run they are in."""
-    manager_class.get_context = _get_context(manager_class.get_context)
-    manager_class.yield_event = _yield_event(manager_class.yield_event)
+    get_original, yield_original = manager_class.get_context, manager_class.yield_event
+
+    def get_context(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        """The run's context; by hand, dagstermill's stand-in for one."""
+        rebuild(self)
+        return get_original(self, *arguments, **keywords)
+
+    def yield_event(self: Any, dagster_event: Any) -> Any:
+        """Hand an event to the step, which reports it to Dagster when the notebook has ended."""
+        rebuild(self)
+        in_job, self.in_job = self.in_job, False
+        try:
+            yield_original(self, dagster_event)  # checks the event's type
+        finally:
+            self.in_job = in_job
+        if in_job and self.marshal_dir:
+            from dataflow.stages.context import cleaned, cleaned_error
+
+            clean = cleaned_error if isinstance(dagster_event, Exception) else cleaned
+            # Not glued into the notebook as dagstermill does: that writes paths of the
+            # machine into it.
+            folder = Path(self.marshal_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            name = f"event-{time.time_ns()}-{uuid.uuid4().hex}"
+            (folder / name).write_bytes(pickle.dumps(clean(dagster_event, _scrubber())))
+        return dagster_event
+
+    manager_class.get_context, manager_class.yield_event = get_context, yield_event
 
 
 if VARIABLE in os.environ and MANAGER not in sys.modules:

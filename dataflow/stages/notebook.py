@@ -10,6 +10,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,24 +135,20 @@ def prepare_notebook(
         else str(value)
         for name, value in values.items()
     }  # fmt: skip
-    papermill["version"] = _papermill_version()
+    papermill["version"] = version("papermill")
     if values and declaration.cell is not None:
         import nbformat
 
+        before = notebook.cells[: declaration.cell]
         cell = nbformat.v4.new_code_cell(source=injected_source(declaration, values))
         cell.metadata["tags"] = [INJECTED_TAG]
         # The same id every run: executed notebooks of two runs can be compared cell by cell.
         cell["id"] = "injected-parameters"
         if (prepared.nbformat, prepared.nbformat_minor) < (4, 5):
             del cell["id"]  # cells have none before
-        prepared.cells.insert(_position_of(prepared, notebook, declaration.cell) + 1, cell)
+        injected = sum(INJECTED_TAG in c.metadata.get("tags", []) for c in before)
+        prepared.cells.insert(declaration.cell - injected + 1, cell)
     return prepared
-
-
-def _position_of(prepared: NotebookNode, notebook: NotebookNode, index: int) -> int:
-    """Where cell `index` of `notebook` is in `prepared`, from which injected cells were taken."""
-    before = notebook.cells[:index]
-    return index - sum(INJECTED_TAG in cell.metadata.get("tags", []) for cell in before)
 
 
 def injected_source(declaration: Declaration, values: Mapping[str, Any]) -> str:
@@ -207,8 +204,7 @@ def _read_as(parameter: Parameter, value: Any, call: str) -> str:
     kinds = [parameter.type]
     if typing.get_origin(parameter.type) in (typing.Union, types.UnionType):
         kinds = [kind for kind in typing.get_args(parameter.type) if kind is not type(None)]
-    texts = [kind for kind in kinds if kind in (str, Any) or _is_literal_text(kind)]
-    if texts:
+    if any(kind in (str, Any) or _is_literal_text(kind) for kind in kinds):
         return call
     if kinds in ([int], [float]):
         return f"{kinds[0].__name__}({call})"
@@ -219,9 +215,3 @@ def _is_literal_text(kind: Any) -> bool:
     return typing.get_origin(kind) is typing.Literal and all(
         isinstance(item, str) for item in typing.get_args(kind)
     )
-
-
-def _papermill_version() -> str:
-    import papermill.version
-
-    return str(papermill.version.version)

@@ -176,7 +176,8 @@ def _read_cell(
             )
             continue
         try:
-            kind = type_of_default(default) if annotation is None else evaluate_type(annotation)
+            kind = Any if default is None else type(default)
+            kind = kind if annotation is None else evaluate_type(annotation)
         except ValueError as error:
             complain(node.lineno, f"the type of `{name}`: {error}", TYPE_HINT)
             continue
@@ -204,11 +205,11 @@ def _read_cell(
 
 
 def _target(node: ast.stmt) -> tuple[str, ast.expr | None, ast.expr | None] | None:
-    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-        return node.target.id, node.annotation, node.value
-    if isinstance(node, ast.Assign) and len(node.targets) == 1:
-        target = node.targets[0]
-        return (target.id, None, node.value) if isinstance(target, ast.Name) else None
+    match node:
+        case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation, value=value):
+            return name, annotation, value
+        case ast.Assign(targets=[ast.Name(id=name)], value=value):
+            return name, None, value
     return None
 
 
@@ -254,7 +255,7 @@ def convert(parameter: Parameter, value: Any) -> Any:
         candidates.append(value.isoformat())  # YAML makes dates of text that looks like one
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         candidates.append(str(value))  # `version: 2` for a str
-    failure = ""
+    failures = []
     for strict in (True, False):
         for candidate in candidates:
             if isinstance(candidate, bool) and parameter.type in (int, float, str):
@@ -262,11 +263,11 @@ def convert(parameter: Parameter, value: Any) -> Any:
             try:
                 return adapter.validate_python(candidate, strict=strict)
             except ValidationError as error:
-                failure = failure or error.errors()[0]["msg"]
-                if strict:
-                    failure = ""
+                if not strict:
+                    failures.append(error.errors()[0]["msg"])
     wanted = parameter.annotation or getattr(parameter.type, "__name__", str(parameter.type))
-    raise ValueError(f"{value!r} is not of type {wanted}" + (f" ({failure})" if failure else ""))
+    reason = f" ({failures[0]})" if failures else ""
+    raise ValueError(f"{value!r} is not of type {wanted}{reason}")
 
 
 def _readings(text: str) -> list[Any]:
@@ -347,8 +348,3 @@ def evaluate_type(annotation: ast.expr) -> Any:
         except TypeError as error:
             raise ValueError(str(error)) from None
     raise ValueError(f"`{ast.unparse(annotation)}` is not a type that parameters can have")
-
-
-def type_of_default(default: Any) -> Any:
-    """The type of a parameter that has no annotation: its default's, with None for "anything"."""
-    return Any if default is None else type(default)

@@ -30,54 +30,46 @@ def check_values(
         ParameterError: lists every unknown name, wrong type, missing value and unset
             variable, and what is wrong with the parameters cell.
     """
-    problems = [] if not _needs_cell(declaration, values) else list(declaration.problems)
+    # A notebook without a parameters cell is wrong only when it is given values.
+    problems = list(declaration.problems) if values or declaration.cell is not None else []
+
+    def complain(message: str, hint: str | None) -> None:
+        problems.append(Problem(message, declaration.notebook, hint=hint))
+
     converted: dict[str, Any] = {}
     for name, value in values.items():
         parameter = declaration.parameters.get(name)
         if parameter is None:
-            if declaration.cell is None:
-                continue  # the missing cell is the one problem
-            problems.append(
-                Problem(
+            if declaration.cell is not None:  # otherwise the missing cell is the one problem
+                complain(
                     f"stage `{stage}` has no parameter `{name}`",
-                    declaration.notebook,
-                    hint=nearest(name, declaration.parameters)
-                    or "Its parameters cell declares none.",
+                    nearest(name, declaration.parameters) or "Its parameters cell declares none.",
                 )
-            )
         elif next(variables_in(value), None):
-            problems += [
-                Problem(
+            for variable in unset_variables(value):
+                complain(
                     f"parameter `{name}` needs the environment variable {variable}, "
                     "which is not set",
-                    declaration.notebook,
-                    hint=f"Set {variable} in the environment or in .env.",
+                    f"Set {variable} in the environment or in .env.",
                 )
-                for variable in unset_variables(value)
-            ]
             converted[name] = value
         else:
             try:
                 converted[name] = convert(parameter, value)
             except ValueError as error:
-                problems.append(
-                    Problem(
-                        f"parameter `{name}` of stage `{stage}`: {error}",
-                        declaration.notebook,
-                        hint=f"{name}: {parameter.help}"
-                        if parameter.help
-                        else f"Declared is `{name}: {parameter.annotation or type(parameter.default).__name__}`.",
-                    )
+                kind = parameter.annotation or type(parameter.default).__name__
+                complain(
+                    f"parameter `{name}` of stage `{stage}`: {error}",
+                    f"{name}: {parameter.help}"
+                    if parameter.help
+                    else f"Declared is `{name}: {kind}`.",
                 )
     for parameter in declaration.parameters.values():
         if parameter.required and parameter.name not in values:
-            problems.append(
-                Problem(
-                    f"parameter `{parameter.name}` of stage `{stage}` has no default and "
-                    "no value was given",
-                    declaration.notebook,
-                    hint=f"Give one: -p {parameter.name} VALUE, or in config.yaml.",
-                )
+            complain(
+                f"parameter `{parameter.name}` of stage `{stage}` has no default and "
+                "no value was given",
+                f"Give one: -p {parameter.name} VALUE, or in config.yaml.",
             )
     if problems:
         raise ParameterError(f"the parameters of stage {stage} are not right", problems=problems)
@@ -122,8 +114,3 @@ def _by_name(value: Any, secrets: Mapping[str, str]) -> Any:
         if len(secret) >= WORDS_BELOW and f"${secret}" not in value:  # `$$` would escape
             value = value.replace(secret, f"${{{variable}}}")
     return value
-
-
-def _needs_cell(declaration: Declaration, values: Mapping[str, Any]) -> bool:
-    """A notebook without a parameters cell is wrong only when it is given values."""
-    return declaration.cell is not None or bool(values)

@@ -34,26 +34,15 @@ class StageFailed(errors.StageFailed, AssertionError):
         self.run = run
 
 
-class Named(Mapping[str, Value]):
-    """A mapping whose KeyError names the nearest key there is."""
+class Named(dict[str, Value]):
+    """A dict whose KeyError names the nearest key there is."""
 
     def __init__(self, kind: str, items: Mapping[str, Value]) -> None:
+        super().__init__(items)
         self._kind = kind
-        self._items = dict(items)
 
-    def __getitem__(self, name: str) -> Value:
-        if name not in self._items:
-            raise UnknownName(self._kind, name, self._items)
-        return self._items[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._items)
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __repr__(self) -> str:
-        return f"<{self._kind}s: {', '.join(self) or 'none'}>"
+    def __missing__(self, name: str) -> Value:
+        raise UnknownName(self._kind, name, self)
 
 
 class UnknownName(KeyError):
