@@ -55,7 +55,7 @@ def acquire(
     except lock.StillHeld as error:
         end_it = f", or end it: kill {error.holder.pid}" if error.holder else ""
         raise WarehouseLocked(
-            f"{what} is {error}; waited {timeout:g} s",
+            f"{what} is held by {error.holder or 'another program'}; waited {timeout:g} s",
             where=str(database.parent),
             hint=f"Wait until it is done and try again{end_it}.",
         ) from None
