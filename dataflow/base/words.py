@@ -29,3 +29,17 @@ def seconds_text(seconds: float | None) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+
+
+def numbered_lines(source: str, most: int = 40) -> str:
+    """The first lines of some code, each with its number."""
+    lines = source.split("\n")
+    shown = [f"  {number:>3} │ {line}" for number, line in enumerate(lines[:most], start=1)]
+    if len(lines) > most:
+        shown.append(f"      │ … {len(lines) - most} more lines")
+    return "\n".join(shown)
+
+
+def indented(text: str, most: int = 15) -> str:
+    """The first lines of a text, set in."""
+    return "\n".join(f"  {line}" for line in text.split("\n")[:most])

@@ -7,7 +7,7 @@ from typing import Any
 from rich.markup import escape
 
 from dataflow.addresses import service_url
-from dataflow.base.words import seconds_text
+from dataflow.base.words import indented, numbered_lines, seconds_text
 from dataflow.cli.output import console, new_table, status_text
 from dataflow.errors import DataflowError, StageFailed
 from dataflow.project import Project
@@ -52,31 +52,18 @@ def failure(project: Project, run: Run) -> DataflowError | None:
             continue
         error = step["error"]
         if "cell" not in error:
-            return StageFailed(
-                f"{step['kind']} {name} failed: {error['message']}"
-                if step["kind"] != name
-                else f"{name} failed: {error['message']}",
-                hint=error["hint"]
-                if error.get("hint")
-                else f"Log: {project.relative(run.folder / step['log'])}"
-                if step.get("log")
-                else f"`dataflow runs show {run.run_id[:8]}` has the details.",
-            )
+            what = name if step["kind"] == name else f"{step['kind']} {name}"
+            hint = error.get("hint") or f"`dataflow runs show {run.run_id[:8]}` has the details."
+            if step.get("log") and not error.get("hint"):
+                hint = f"Log: {project.relative(run.folder / step['log'])}"
+            return StageFailed(f"{what} failed: {error['message']}", hint=hint)
         notebook = project.relative(run.folder / step["notebook"])
-        text = [f"stage {name} failed in {error['message']}", "", _numbered(error["source"])]
+        text = [
+            f"stage {name} failed in {error['message']}",
+            "",
+            numbered_lines(error["source"], 20),
+        ]
         if error.get("last_frame"):
-            text += ["", _indented(error["last_frame"])]
+            text += ["", indented(error["last_frame"])]
         return StageFailed("\n".join(text), hint=f"Executed notebook: {notebook}")
     return None
-
-
-def _numbered(source: str, most: int = 20) -> str:
-    lines = source.split("\n")
-    shown = [f"  {number:>3} │ {line}" for number, line in enumerate(lines[:most], start=1)]
-    if len(lines) > most:
-        shown.append(f"      │ … {len(lines) - most} more lines")
-    return "\n".join(shown)
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.split("\n")[:15])

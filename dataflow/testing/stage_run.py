@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from dataflow import errors
 from dataflow.base.sql import quote, split_table
-from dataflow.base.words import nearest
+from dataflow.base.words import indented, nearest, numbered_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -201,10 +201,10 @@ class StageRun:
         if self.error is not None:
             parts = [
                 f"stage {self.stage} of {self.workflow_id} failed in {self.error.headline}",
-                _numbered(self.error.source),
+                numbered_lines(self.error.source),
             ]
             if self.error.last_frame:
-                parts.append("\n".join(f"  {x}" for x in self.error.last_frame.split("\n")[:15]))
+                parts.append(indented(self.error.last_frame))
             return "\n\n".join(parts)
         failed = [c for c in self.checks.values() if not c.passed and c.severity == "error"]
         if failed:
@@ -214,11 +214,3 @@ class StageRun:
                 lines.append(f"  ✗ {check.name}" + (f": {figures}" if figures else ""))
             return "\n".join(lines)
         return None if self.status != "failed" else f"stage {self.stage} failed"
-
-
-def _numbered(source: str, most: int = 40) -> str:
-    lines = source.split("\n")
-    shown = [f"  {number:>3} │ {line}" for number, line in enumerate(lines[:most], start=1)]
-    if len(lines) > most:
-        shown.append(f"      │ … {len(lines) - most} more lines")
-    return "\n".join(shown)
