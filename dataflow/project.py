@@ -73,7 +73,7 @@ class Project:
 
     @property
     def runs(self) -> Path:
-        """The archive of executed notebooks: `runs/<workflow>/<run_id>/`."""
+        """The runs with their executed notebooks: `runs/<workflow>/<time>_<id>/`."""
         return self.root / "runs"
 
     @property

@@ -78,7 +78,7 @@ class StageManager(NotebookExecutionManager):
         start = time.monotonic()
         self.before_save()
         if final:
-            # What follows (papermill's own last save, the archive) sees clean content only.
+            # What follows (papermill's own last save, the run's record) sees clean content only.
             self.scrubber.notebook(self.nb)
         if self.output_path:
             if Path(self.output_path).exists() or "://" not in str(self.output_path):

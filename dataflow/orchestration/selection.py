@@ -2,7 +2,7 @@
 
 A step is *fresh* when its newest attempt succeeded, with the same code and parameters, its tables
 are there and were not written by hand since, and nothing it depends on was tried again since. What
-the archive and the warehouse know decides; nothing else is kept.
+runs' records and the warehouse know decides; nothing else is kept.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _made_since(
 
 
 def newest_attempts(steps: WorkflowSteps) -> dict[str, dict[str, Any]]:
-    """For each step what the archive has of its newest attempt, and as `run_id` of which run."""
+    """For each step what the records have of its newest attempt, and as `run_id` of which run."""
     found: dict[str, dict[str, Any]] = {}
     restored = restored_at(steps.project)
     wanted = {step.name for step in steps.all}

@@ -1,1 +1,1 @@
-"""The archive of executed notebooks and its index."""
+"""Runs: their records and folders, whose turn it is, executed notebooks as pages."""

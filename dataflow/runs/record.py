@@ -52,7 +52,7 @@ _DATED = re.compile(r"\d{8}T\d{6}Z(?=_)")
 
 @dataclass(frozen=True)
 class Run:
-    """One run as the archive has it.
+    """One run as its record has it.
 
     Args:
         folder: its folder.
@@ -322,7 +322,7 @@ current_step: ContextVar[Step | None] = ContextVar("current_step", default=None)
 
 
 def newest_first(project: Project, workflow_id: str | None = None) -> Iterator[Run]:
-    """The archived runs, the newest first; what is no readable `run.json` is left out.
+    """The recorded runs, the newest first; what is no readable `run.json` is left out.
 
     The records are read as they are asked for, so that the first of ten thousand cost little.
     """
@@ -344,7 +344,7 @@ def newest_first(project: Project, workflow_id: str | None = None) -> Iterator[R
 
 
 def list_runs(project: Project, workflow_id: str | None = None) -> list[Run]:
-    """All archived runs, the newest first."""
+    """All recorded runs, the newest first."""
     return list(newest_first(project, workflow_id))
 
 

@@ -2,7 +2,7 @@
 
 `python -m dataflow.services.evidence_web PORT` serves the project that the environment names.
 
-`/` the built pages, `/data` the exported tables, `/runs` the archive of runs. Nothing else
+`/` the built pages, `/data` the exported tables, `/runs` the runs. Nothing else
 on the machine can be read through it, and it answers only to names of this machine.
 """
 
@@ -200,7 +200,7 @@ class ExportedData(_Folder):
 
 
 class RunFiles(_Folder):
-    """The archive of executed notebooks; `.ipynb` files are offered for download."""
+    """The executed notebooks of runs; `.ipynb` files are offered for download."""
 
     def __init__(self, project: Project) -> None:
         super().__init__(project.runs)
