@@ -54,7 +54,7 @@ def dbt(project: Project) -> subprocess.Popen[str]:
     return subprocess.Popen(
         dbt_command(project, "run", "--select", "path:models/earthquakes"),
         cwd=project.dbt,
-        env={**environment(), **dbt_environment()},
+        env={**environment(), **dbt_environment(project)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
