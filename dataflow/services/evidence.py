@@ -38,7 +38,7 @@ def prepare(project: Project, port: int, dev: bool) -> Plan:
     argv = [sys.executable, "-m", "dataflow.services.evidence_web", str(port)]
     is_built = (build_folder(project) / "index.html").is_file()
     return Plan(
-        [Command("evidence", argv, str(project.root))],
+        [Command("web server", argv, str(project.root))],
         local_url(port),
         HEALTH,
         note=None if is_built else NOT_BUILT,
@@ -69,7 +69,7 @@ def _development_server(project: Project, port: int) -> Command:
     command = project.evidence / "node_modules" / "@evidence-dev" / "evidence" / "cli.js"
     options = ["--host", HOST, "--port", str(port), "--strictPort"]
     argv = [str(node.path), str(command), "dev", *options]
-    return Command("evidence", argv, str(project.evidence), environment)
+    return Command("development server", argv, str(project.evidence), environment)
 
 
 def _show_exported_tables(project: Project) -> None:

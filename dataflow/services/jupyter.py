@@ -83,7 +83,7 @@ def prepare(project: Project, port: int, dev: bool) -> Plan:
     }
     options = [f"--{name}={value}" for name, value in settings.items()]
     command = Command(
-        "jupyter",
+        "Jupyter server",
         [sys.executable, "-m", "jupyterlab", *options],
         str(project.notebooks),
         {

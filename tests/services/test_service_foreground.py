@@ -78,5 +78,5 @@ def test_a_service_that_dies_ends_the_command_with_an_error(
     program.kill()
     _, errors = foreground.communicate(timeout=40)
     assert foreground.returncode == 1
-    assert "the evidence was killed by signal 9" in errors
+    assert "the web server was killed by signal 9" in errors
     assert "dataflow service logs evidence" in errors
