@@ -62,7 +62,7 @@ lint: $(INSTALLED) ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(INSTALLED) ## Mend style
+format: $(INSTALLED) ## Fix style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
