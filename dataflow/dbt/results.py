@@ -56,7 +56,7 @@ def read_results(project: Project, target: Path) -> Results:
             seconds = round(result.get("execution_time") or 0.0, 3)
             name = f"{node.get('schema')}.{node.get('alias')}"
             results.models[name] = {"status": status, "seconds": seconds}
-            if status == "success" and found["args"]["which"] in BUILDS:
+            if status == "success" and found.get("args", {}).get("which") in BUILDS:
                 results.built.append(name)
         if status not in GOOD:
             kind = node.get("resource_type", "node").replace("_", " ")
