@@ -7,6 +7,7 @@ import contextlib
 import json
 import subprocess
 import tempfile
+import traceback
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
@@ -104,6 +105,9 @@ class KernelClient(PapermillNotebookClient):
             self._pid = self._pid or _pid_of(self.km)
             self.shutdown_kernel = "immediate"
             self._drop_tasks()
+            # A cancel may have come while a socket was made: only the frames know of it, and
+            # ZeroMQ would wait for its end without end.
+            traceback.clear_frames(error.__traceback__)
             self._end_kernel()
             self.km = self.kc = None
             if not (isinstance(error, RuntimeError) and "died" in str(error)):

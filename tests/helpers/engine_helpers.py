@@ -98,8 +98,12 @@ class Execution:
                 self.process.kill()
 
 
-def start_cells(folder: Path, cells: Cells, **options: Any) -> Execution:
-    """Start `cells` in another process; `began()` in a cell says that it runs."""
+def start_cells(folder: Path, cells: Cells, *, before: str = "", **options: Any) -> Execution:
+    """Start `cells` in another process; `began()` in a cell says that it runs.
+
+    Args:
+        before: Python that the process runs first.
+    """
     began = folder / "began"
     first = textwrap.dedent(
         f"""
@@ -116,7 +120,7 @@ def start_cells(folder: Path, cells: Cells, **options: Any) -> Execution:
     plain = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     plain.pop("PYTEST_CURRENT_TEST", None)
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(source), str(output), json.dumps(options)],
+        [sys.executable, "-c", before + SCRIPT, str(source), str(output), json.dumps(options)],
         env=plain,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
