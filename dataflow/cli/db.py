@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dataflow.errors import EXIT_FAILED
+from dataflow.cli.output import Json, console, print_json
+from dataflow.errors import EXIT_FAILED, ConfigurationError, DataflowError
+from dataflow.project import Project
 
 if TYPE_CHECKING:
     from dataflow.warehouse.store import Database
@@ -34,21 +36,17 @@ DatabaseOption = Annotated[
         help="published: what readers see. working: what runs write. development: your own copy.",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
-def tables(database: DatabaseOption = DatabaseName.published, as_json: JsonOption = False) -> None:
+def tables(database: DatabaseOption = DatabaseName.published, as_json: Json = False) -> None:
     """List tables: rows, size, and the last run that wrote each."""
-    from dataclasses import asdict
-
-    from dataflow.project import Project
     from dataflow.warehouse.store import tables as list_tables
 
     project = Project.find()
     found = list_tables(project, _name(database))
     if as_json:
-        print(json.dumps([asdict(table) for table in found], default=str, indent=2))
+        print_json([asdict(table) for table in found])
         return
     from rich.filesize import decimal
 
@@ -70,7 +68,6 @@ def tables(database: DatabaseOption = DatabaseName.published, as_json: JsonOptio
 @app.command()
 def shell(database: DatabaseOption = DatabaseName.published) -> None:
     """Open an SQL prompt; on the published version, which blocks nobody."""
-    from dataflow.project import Project
     from dataflow.warehouse.store import run_shell
 
     run_shell(Project.find(), _name(database))
@@ -80,7 +77,7 @@ def shell(database: DatabaseOption = DatabaseName.published) -> None:
 def query(
     sql: Annotated[str, typer.Argument(help="One SQL statement.")],
     database: DatabaseOption = DatabaseName.published,
-    as_json: JsonOption = False,
+    as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with a header.")] = False,
 ) -> None:
     """Run one SQL statement and print its rows."""
@@ -88,8 +85,6 @@ def query(
     import sys
     import tempfile
 
-    from dataflow.errors import ConfigurationError
-    from dataflow.project import Project
     from dataflow.warehouse.store import running, write_csv, write_json
 
     if as_json and as_csv:
@@ -121,10 +116,8 @@ def publish(
     """
     from dataflow.dashboard.paths import has_sources
     from dataflow.dashboard.refresh import refresh_dashboard
-    from dataflow.errors import DataflowError
     from dataflow.orchestration.dashboard import publish_workflow
     from dataflow.orchestration.kinds import steps_of
-    from dataflow.project import Project
     from dataflow.warehouse.store import tables as published_tables
     from dataflow.workflows.registry import get_workflow, read_workflows
 
@@ -166,7 +159,6 @@ def backup(
     force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
 ) -> None:
     """Copy the working warehouse into one file, and check the copy."""
-    from dataflow.project import Project
     from dataflow.warehouse.store import back_up
 
     made = back_up(Project.find(), file, overwrite=force)
@@ -179,7 +171,6 @@ def restore(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Make a backup the working warehouse; the one replaced is kept beside it."""
-    from dataflow.project import Project
     from dataflow.warehouse.store import restore as restore_file
 
     project = Project.find()
@@ -195,16 +186,13 @@ def restore(
 
 
 @app.command()
-def check(as_json: JsonOption = False) -> None:
+def check(as_json: Json = False) -> None:
     """Open and read every database; exit code 1 when something is wrong."""
-    from dataclasses import asdict
-
-    from dataflow.project import Project
     from dataflow.warehouse.store import check as check_all
 
     findings = check_all(Project.find())
     if as_json:
-        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+        print_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:
             print(f"{'✓' if finding.ok else '✗'} {finding.what}: {finding.detail}")
@@ -219,7 +207,6 @@ def reset_dev(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Make your development copy anew from the published version."""
-    from dataflow.project import Project
     from dataflow.warehouse.store import reset_development
 
     project = Project.find()
@@ -246,8 +233,6 @@ def _print_table(
 ) -> None:
     from rich.table import Table
     from rich.text import Text
-
-    from dataflow.cli.output import console
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for position, column in enumerate(columns):

@@ -50,16 +50,14 @@ def select(
         return None
     known = {step.name for step in steps.all}
     for wanted in (only, start):
-        if wanted is not None and wanted not in known:
+        if wanted is None:
+            continue
+        if wanted not in known:
             raise ConfigurationError(
                 f"workflow {steps.workflow.id} has no stage `{wanted}`",
                 hint=nearest(wanted, known),
             )
-        if wanted is not None and (hint := steps.why_not_alone(wanted)):
-            raise ConfigurationError(
-                f"`{wanted}` cannot be run by itself: the ops of {steps.workflow.id} are one job",
-                hint=hint,
-            )
+        steps.require_alone(wanted)
     if only is not None:
         return [only]
     stale = stale_steps(steps, values)

@@ -103,9 +103,12 @@ class WorkflowSteps(ABC):
         """Whether two steps could run at the same time."""
         return False
 
-    def why_not_alone(self, step: str) -> str | None:
-        """Why `--only` and `--from` cannot be given this step, and what to do; None if they can."""
-        return None
+    def require_alone(self, step: str) -> None:  # noqa: B027 - most kinds refuse none
+        """Refuse a step that `--only` and `--from` cannot be given.
+
+        Raises:
+            ConfigurationError: it can only be done together with others.
+        """
 
     @cached_property
     def all(self) -> list[StepInfo]:

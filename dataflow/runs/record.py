@@ -187,7 +187,7 @@ class RunRecord:
         selection = facts.get("selection")
 
         def state(name: str) -> str:
-            return "pending" if selection is None or name in selection else "left out"
+            return "pending" if selection is None or name in selection else LEFT_OUT
 
         def change(run: dict[str, Any]) -> None:
             if run:

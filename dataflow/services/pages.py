@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, TemplateError
 
 from dataflow.base.words import seconds_text
 from dataflow.project import Project
-from dataflow.runs.record import RUN_FILE, Run, list_runs, read_run, step_seconds
+from dataflow.runs.record import RUN_FILE, Run, newest_first, read_run, step_seconds
 
 MOST = 200  # runs on a page
 
@@ -33,13 +34,14 @@ def _environment() -> Environment:
 
 def runs_page(project: Project, workflow_id: str | None = None) -> str:
     """The list of runs, the newest first, as HTML."""
-    runs = list_runs(project, workflow_id)
+    runs = newest_first(project, workflow_id)
+    shown = list(itertools.islice(runs, MOST))
     return render(
         "runs.html",
         title=f"Runs of {workflow_id}" if workflow_id else "Runs",
         workflow_id=workflow_id,
-        runs=runs[:MOST],
-        more=max(0, len(runs) - MOST),
+        runs=shown,
+        more=next(runs, None) is not None,
         seconds=seconds_text,
         address=_address,
     )

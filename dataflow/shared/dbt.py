@@ -26,7 +26,7 @@ def run_dbt_models(
 
     dbt runs through dagster-dbt's `DbtCliResource`, on the working warehouse and under its
     write lock. The models' results stand in the op's step of the run, what dbt said in
-    `dbt.log` beside it.
+    `dbt.log` beside it, and each model is reported to Dagster as materialized.
 
     Args:
         context: the op's Dagster context.

@@ -146,7 +146,7 @@ def _follow(
 ) -> Iterator[Any]:
     """The pages from `start`, each of which leads to the next; `circle` says when they never end."""
     watch = _Watch(items)
-    seen: list[Next] = []
+    seen: set[str] = set()
     home: dict[str, str] = {}
     then: Next | None = start
     while then is not None:
@@ -157,10 +157,9 @@ def _follow(
         if watch.count(page, response):
             yield page
         then = following(page, response)
-        if then in seen:
+        if str(then) in seen:
             raise _endless(response, circle)
-        if then is not None:
-            seen.append(then)
+        seen.add(str(then))
 
 
 class _Watch:

@@ -125,10 +125,12 @@ class PythonSteps(WorkflowSteps):
 
         return [job_asset(self)]
 
-    def why_not_alone(self, step: str) -> str | None:
+    def require_alone(self, step: str) -> None:
         if step in {info.name for info in self.own()}:
-            return "Run the workflow; --changed leaves the job out when its code is as it was."
-        return None
+            raise ConfigurationError(
+                f"`{step}` cannot be run by itself: the ops of {self.workflow.id} are one job",
+                hint="Run the workflow; --changed leaves the job out when its code is as it was.",
+            )
 
     @property
     def _job_op(self) -> str:
