@@ -28,8 +28,9 @@ STARTS = 3  # kernels that collide on a port die at once; another start picks ot
 
 IPYTHON = ["-m", "ipykernel_launcher"]
 
-# What that module does, without what only a person at a debugger needs. ipykernel imports debugpy when a kernel starts, which takes a quarter
-# of the start; a notebook that imports debugpy itself still can.
+# What that module does, without what only a person at a debugger needs: ipykernel imports debugpy
+# when a kernel starts, which takes a quarter of the start. A notebook that imports debugpy itself
+# still can.
 LAUNCH = """\
 import sys
 if sys.path[0] == "":
@@ -85,8 +86,9 @@ class KernelClient(PapermillNotebookClient):
         with tempfile.TemporaryFile() as words:
             if not self._try_start(stdout=words, stderr=words, **kwargs):
                 words.seek(0)
-                said = self.options.scrubber.text(words.read().decode(errors="replace")).split("\n")
-                last = next((line for line in reversed(said) if line.strip()), "nothing")
+                text = words.read().decode(errors="replace")
+                printed = self.options.scrubber.text(text).split("\n")
+                last = next((line for line in reversed(printed) if line.strip()), "nothing")
                 raise KernelFailed(
                     f"the kernel {self.kernel_name} does not start: it ended at once, "
                     f"{STARTS} times; the last it said is: {last.strip()}"
