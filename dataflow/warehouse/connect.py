@@ -15,10 +15,9 @@ from dataflow.base.sql import quote, schemas_of
 from dataflow.errors import WarehouseError
 from dataflow.warehouse import changes, failures, lock, provenance, versions
 from dataflow.warehouse.development import WHAT, ensure
-from dataflow.warehouse.files import open_file, warn_if_still_open
+from dataflow.warehouse.files import give_back_after, open_file, warn_if_still_open
 from dataflow.warehouse.layout import Layout
 from dataflow.warehouse.names import TableName
-from dataflow.warehouse.space import give_back_after
 from dataflow.warehouse.versions import Reading
 
 if TYPE_CHECKING:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from dataflow.base.sql import quote
 from dataflow.errors import ConfigurationError, WarehouseError
-from dataflow.warehouse.columns import compare, existing_columns, select
+from dataflow.warehouse.connect import Connection
 from dataflow.warehouse.failures import translated
 from dataflow.warehouse.incoming import Incoming, check_key, prepare
 from dataflow.warehouse.names import TableName
@@ -17,10 +18,11 @@ from dataflow.warehouse.names import TableName
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-    from dataflow.warehouse.connect import Connection
-
 Mode = Literal["replace", "append", "upsert", "delete+insert"]
 OnSchemaChange = Literal["fail", "add_columns", "replace"]
+
+# DuckDB casts these by itself, but a value changes its meaning.
+_CHANGES_MEANING = {("TIMESTAMP", "TIMESTAMP WITH TIME ZONE")}
 
 
 def write_table(
@@ -56,11 +58,10 @@ def write_table(
         ConfigurationError: a name, mode, key or kind of data that cannot be.
         WarehouseError: doubled or missing keys, changed columns, a full disk; nothing was written.
     """
-    workflow = getattr(conn, "workflow", None) if not _is_raw(conn) else None
-    target = TableName.parse(table, workflow)
+    target = TableName.parse(table, getattr(conn, "workflow", None))
     key = [key] if isinstance(key, str) else list(key)
     _check_call(mode, key, on_schema_change)
-    raw: DuckDBPyConnection = conn if _is_raw(conn) else conn.raw  # type: ignore[union-attr,assignment]
+    raw = conn.raw if isinstance(conn, Connection) else conn
     if getattr(conn, "read_only", False):
         raise WarehouseError(
             f"cannot write {target}: the connection is read only",
@@ -84,7 +85,7 @@ def _write(
     there = _existing(raw, target)
     if there is None:
         raw.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(target.schema)}")
-        return _count(raw, f"CREATE TABLE {target.quoted} AS {select(incoming)}")
+        return _count(raw, f"CREATE TABLE {target.quoted} AS {_select(incoming)}")
     there = _adapt(raw, target, incoming, there, on_schema_change)
     if there is None or (mode == "replace" and not _has_constraints(raw, target)):
         query = _in_order(incoming, there)
@@ -97,9 +98,9 @@ def _write(
         same = " AND ".join(f"new.{quote(c)} = old.{quote(c)}" for c in key)
         raw.execute(
             f"DELETE FROM {target.quoted} AS old "
-            f"WHERE EXISTS (FROM ({select(incoming, there)}) AS new WHERE {same})"
+            f"WHERE EXISTS (FROM ({_select(incoming, there)}) AS new WHERE {same})"
         )
-    return _count(raw, f"INSERT INTO {target.quoted} BY NAME {select(incoming, there)}")
+    return _count(raw, f"INSERT INTO {target.quoted} BY NAME {_select(incoming, there)}")
 
 
 def _check_call(mode: str, key: Sequence[str], on_schema_change: str) -> None:
@@ -123,18 +124,23 @@ def _check_call(mode: str, key: Sequence[str], on_schema_change: str) -> None:
 
 
 def _existing(raw: DuckDBPyConnection, table: TableName) -> dict[str, str] | None:
-    """The table's columns; None when there is no such table."""
-    columns = existing_columns(raw, table)
+    """The table's columns with their types; None when there is no such table."""
+    import duckdb
+
+    try:
+        # Quicker than asking DuckDB's catalog tables, which list everything first.
+        columns = raw.execute(f"DESCRIBE {table.quoted}").fetchall()
+    except duckdb.CatalogException:
+        return None
     is_table = (
         "SELECT 1 FROM duckdb_tables() WHERE database_name = current_catalog() "
         "AND lower(schema_name) = ? AND lower(table_name) = ?"
     )
-    name = [table.schema.lower(), table.name.lower()]
-    if columns is not None and not raw.execute(is_table, name).fetchone():
+    if not raw.execute(is_table, [table.schema.lower(), table.name.lower()]).fetchone():
         raise WarehouseError(
             f"{table} is a view", hint="Write to another table, or drop the view first."
         )
-    return columns
+    return {row[0]: row[1] for row in columns}
 
 
 def _adapt(
@@ -145,7 +151,7 @@ def _adapt(
     on_schema_change: OnSchemaChange,
 ) -> dict[str, str] | None:
     """Deal with changed columns; the table's columns afterwards, None to make it anew."""
-    difference = compare(raw, incoming, there)
+    difference = _compare(raw, incoming, there)
     if not difference:
         return there
     if on_schema_change == "replace":
@@ -165,13 +171,13 @@ def _adapt(
 def _in_order(incoming: Incoming, there: dict[str, str] | None) -> str:
     """The data with the table's types and order of columns, absent ones being NULL."""
     if there is None:
-        return select(incoming)
+        return _select(incoming)
     given = {column.lower() for column in incoming.columns}
     columns = ", ".join(
         f"{quote(name) if name.lower() in given else f'CAST(NULL AS {kind})'} AS {quote(name)}"
         for name, kind in there.items()
     )
-    return f"SELECT {columns} FROM ({select(incoming, there)})"
+    return f"SELECT {columns} FROM ({_select(incoming, there)})"
 
 
 def _merge(
@@ -189,7 +195,7 @@ def _merge(
     values = ", ".join(f"new.{quote(c)}" for c in incoming.columns)
     row = raw.execute(f"SELECT count(*) FROM {incoming.name}").fetchone()
     raw.execute(
-        f"MERGE INTO {table.quoted} AS old USING ({select(incoming, there)}) AS new ON {same} "
+        f"MERGE INTO {table.quoted} AS old USING ({_select(incoming, there)}) AS new ON {same} "
         + (f"WHEN MATCHED THEN UPDATE SET {change} " if change else "")
         + f"WHEN NOT MATCHED THEN INSERT ({columns}) VALUES ({values})"
     )
@@ -234,7 +240,77 @@ def _transaction(raw: DuckDBPyConnection) -> Iterator[None]:
     raw.commit()
 
 
-def _is_raw(conn: Any) -> bool:
-    import duckdb
+@dataclass
+class _Difference:
+    """What is different between the data and the table.
 
-    return isinstance(conn, duckdb.DuckDBPyConnection)
+    Args:
+        added: columns only the data has, with their types.
+        missing: columns only the table has, with their types.
+        changed: columns of another type: (column, the table's type, the data's type).
+    """
+
+    added: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    changed: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.missing or self.changed)
+
+    def lines(self) -> list[str]:
+        """One line per column."""
+        return [
+            *(f"+ {name} {kind}  (only in the data)" for name, kind in self.added.items()),
+            *(f"- {name} {kind}  (only in the table)" for name, kind in self.missing.items()),
+            *(f"~ {name} {old} → {new}  (table → data)" for name, old, new in self.changed),
+        ]
+
+
+def _compare(raw: DuckDBPyConnection, incoming: Incoming, existing: dict[str, str]) -> _Difference:
+    """The difference between the data and the table that is there.
+
+    No difference: another order, another case, a type that the table's type contains (an
+    INTEGER for a BIGINT), a column without any value.
+
+    Args:
+        existing: the table's columns and types.
+    """
+    difference = _Difference()
+    there = {column.lower(): (column, kind) for column, kind in existing.items()}
+    for column, kind in incoming.columns.items():
+        if column.lower() not in there:
+            difference.added[column] = _new_type(incoming, column)
+            continue
+        name, old = there.pop(column.lower())
+        if old != kind and column not in incoming.untyped and not _contains(raw, old, kind):
+            difference.changed.append((name, old, kind))
+    difference.missing = dict(there.values())
+    return difference
+
+
+def _new_type(incoming: Incoming, column: str) -> str:
+    """The type a new column gets; without a single value to go by, text."""
+    return "VARCHAR" if column in incoming.untyped else incoming.columns[column]
+
+
+def _select(incoming: Incoming, types: dict[str, str] | None = None) -> str:
+    """The query that reads the data with the types the table has.
+
+    Args:
+        types: the table's columns; None for a new table.
+    """
+    wanted = {name.lower(): kind for name, kind in (types or {}).items()}
+    parts = []
+    for column, kind in incoming.columns.items():
+        target = wanted.get(column.lower(), _new_type(incoming, column))
+        name = quote(column)
+        parts.append(name if target == kind else f"CAST({name} AS {target}) AS {name}")
+    return f"SELECT {', '.join(parts)} FROM {incoming.name}"
+
+
+def _contains(raw: DuckDBPyConnection, wide: str, narrow: str) -> bool:
+    """Whether every value of type `narrow` has its place in type `wide`."""
+    if (narrow, wide) in _CHANGES_MEANING:
+        return False
+    row = raw.execute(f"SELECT can_cast_implicitly(NULL::{narrow}, NULL::{wide})").fetchone()
+    return bool(row and row[0])
