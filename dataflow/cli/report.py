@@ -12,10 +12,9 @@ from dataflow.cli.output import console, new_table, status_text
 from dataflow.errors import DataflowError, StageFailed
 from dataflow.project import Project
 from dataflow.runs.record import Run, step_seconds
-from dataflow.workflows.model import Workflow
 
 
-def print_run(project: Project, workflow: Workflow | None, run: Run) -> None:
+def print_run(project: Project, run: Run) -> None:
     """Print the run's steps as a table, and where its results are."""
     out = console()
     table = new_table("Step", "Result", "Time", "Rows", "Checks", right=("Time", "Rows", "Checks"))

@@ -93,7 +93,7 @@ def show(
     for stage, values in (found.data.get("parameters") or {}).items():
         shown = ", ".join(f"{name} = {value!r}" for name, value in values.items())
         out.print(f"parameters of {stage}: {shown}")
-    report.print_run(project, None, found)
+    report.print_run(project, found)
     for path in found.notebooks:
         out.print(f"  {project.relative(path)}")
     error = report.failure(project, found)

@@ -15,7 +15,6 @@ from dataflow.project import Project
 if TYPE_CHECKING:
     from dataflow.orchestration.run import StepEvent
     from dataflow.runs.record import Run
-    from dataflow.workflows.model import Workflow
 
 app = typer.Typer(help="List, validate and run workflows.", no_args_is_help=True)
 
@@ -138,13 +137,11 @@ def run(
     if plan.chosen == []:
         err.print("nothing changed since the last success; nothing was run")
         return
-    finished = run_workflow(
-        project, plan, on_event=_progress(workflow), live=not quiet and not as_json
-    )
+    finished = run_workflow(project, plan, on_event=_progress(), live=not quiet and not as_json)
     if as_json:
         print_json({**finished.data, "status": finished.status})
     else:
-        report.print_run(project, workflow, finished)
+        report.print_run(project, finished)
     if finished.status != "succeeded":
         if as_json:
             raise typer.Exit(EXIT_FAILED)
@@ -181,7 +178,7 @@ def _parameters(given: list[str], file: Path | None) -> dict[str, Any]:
     return values
 
 
-def _progress(workflow: Workflow) -> Any:
+def _progress() -> Any:
     """Prints a line as each step begins and ends."""
     import time
 

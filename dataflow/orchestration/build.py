@@ -61,18 +61,18 @@ def build_definitions(project: Project) -> Any:
     try:
         dg.Definitions.validate_loadable(definitions := _definitions(parts))
     except Exception:  # two that are right each by itself: an asset or a step of one name
-        return _definitions(_fitting(project, registered, parts))
+        return _definitions(_fitting(registered, parts))
     return definitions
 
 
-def _fitting(project: Project, registered: list[Registered], parts: list[Part]) -> list[Part]:
+def _fitting(registered: list[Registered], parts: list[Part]) -> list[Part]:
     """The parts that Dagster takes together; of two that do not fit, the later one is broken."""
     kept: list[Part] = []
     for entry, part in zip(registered, parts, strict=True):
         try:
             dg.Definitions.validate_loadable(_definitions([*kept, part]))
         except Exception as error:
-            part = _broken(project, entry, [f"it does not fit the others: {error}"])
+            part = _broken(entry, [f"it does not fit the others: {error}"])
         kept.append(part)
     return kept
 
@@ -95,18 +95,18 @@ def _part(project: Project, registered: Registered) -> Part:
     problems = table_conflicts(project, workflow) if workflow else registered.problems
     if workflow is None or problems:
         lines = [f"{problem.where(project.root)}: {problem.message}" for problem in problems]
-        return _broken(project, registered, lines)
+        return _broken(registered, lines)
     try:
         steps = steps_of(project, workflow)
         job = workflow_job(steps)
         part = Part(workflow.id, job, workflow_assets(steps), _schedules(workflow, job), steps)
         dg.Definitions.validate_loadable(_definitions([part]))
     except (Exception, SystemExit) as error:  # an author's, wherever it comes from
-        return _broken(project, registered, [str(error).strip() or type(error).__name__])
+        return _broken(registered, [str(error).strip() or type(error).__name__])
     return part
 
 
-def _broken(project: Project, registered: Registered, lines: list[str]) -> Part:
+def _broken(registered: Registered, lines: list[str]) -> Part:
     """What stands in the place of a workflow that cannot run, and says why."""
     name = names.job_name(registered.id)
     text = f"workflow {registered.id} is broken: " + "; ".join(lines)

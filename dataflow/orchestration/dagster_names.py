@@ -36,15 +36,10 @@ def workflow_of(op: str) -> str:
     return op.partition(".")[0].rpartition("__")[0]
 
 
-def table_key(table: tuple[str, str]) -> list[str]:
-    """A table's asset key: schema and table, as one queries it."""
-    return list(table)
-
-
 def stage_keys(stage: Stage) -> list[list[str]]:
     """The asset keys a stage makes: its tables, or the notebook itself when it writes none."""
     if stage.writes:
-        return [table_key(table) for table in stage.writes]
+        return [list(table) for table in stage.writes]
     return [["notebooks", stage.workflow_id, stage.name]]
 
 

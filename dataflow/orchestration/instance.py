@@ -49,13 +49,11 @@ def ensure_home(project: Project) -> None:
             configuration.write_text(CONFIGURATION, "utf-8")
 
 
-def open_instance(project: Project, *, quiet: bool = False) -> Any:
+def open_instance(project: Project) -> Any:
     """Open Dagster's instance of `project`.
 
-    Args:
-        project: the project.
-        quiet: leave this process's standard output and error alone; Dagster otherwise
-            redirects them into files of its own while steps run.
+    It leaves this process's standard output and error alone, which Dagster's usual one redirects
+    into files of its own while steps run.
     """
     from dagster import DagsterInstance
     from dagster._serdes import ConfigurableClassData
@@ -64,8 +62,6 @@ def open_instance(project: Project, *, quiet: bool = False) -> Any:
     instance = DagsterInstance.get()
     share_instance(project)  # what was made before, and what this process will have made
     atexit.register(share_instance, project)
-    if not quiet:
-        return instance
     reference = instance.get_ref()
     instance.dispose()
     return DagsterInstance.from_ref(

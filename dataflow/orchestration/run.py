@@ -31,7 +31,6 @@ class StepEvent:
 
     kind: str
     step: str
-    message: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,8 +100,8 @@ def run_workflow(
     project: Project,
     plan: RunPlan,
     *,
-    on_event: Callable[[StepEvent], None] | None = None,
-    live: bool = False,
+    on_event: Callable[[StepEvent], None],
+    live: bool,
 ) -> Run:
     """Run a workflow in this process, recorded in Dagster's instance and in the folder of runs.
 
@@ -122,11 +121,11 @@ def run_workflow(
     os.environ[TERMINAL_VARIABLE] = "live" if live else "quiet"
     from dataflow.orchestration.lost import end_lost_runs
 
-    instance = open_instance(project, quiet=True)
+    instance = open_instance(project)
     try:
         end_lost_runs(instance)
         with signals_as_interrupt(signal.SIGTERM):
-            run_id = _execute(project, plan, instance, on_event or (lambda event: None))
+            run_id = _execute(project, plan, instance, on_event)
     finally:
         instance.dispose()
     record = RunRecord(project, plan.steps.workflow.id, run_id)
@@ -176,7 +175,6 @@ def _execute(
 def _in_our_words(event: Any) -> StepEvent | None:
     if event.step_key is None:
         return None
-    step = step_of(event.step_key)
     kinds = {
         "STEP_START": "started",
         "STEP_SUCCESS": "succeeded",
@@ -185,4 +183,4 @@ def _in_our_words(event: Any) -> StepEvent | None:
         "STEP_UP_FOR_RETRY": "retried",
     }
     kind = kinds.get(event.event_type_value)
-    return StepEvent(kind, step, event.message or "") if kind else None
+    return StepEvent(kind, step_of(event.step_key)) if kind else None

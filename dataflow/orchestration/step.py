@@ -14,7 +14,6 @@ import dagster as dg
 
 from dataflow.base.lifetime import end_with_run
 from dataflow.engine.secrets import Scrubber
-from dataflow.orchestration.clean import keep_clean
 from dataflow.orchestration.dagster_names import step_of
 from dataflow.orchestration.live import tell
 from dataflow.orchestration.notebooks.config_schema import from_config
@@ -22,7 +21,7 @@ from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.project import Project
 from dataflow.runs.record import RunRecord, Step
 from dataflow.settings import secrets_of
-from dataflow.stages.context import cleaned_error
+from dataflow.stages.context import WithoutSecrets, cleaned_error
 
 INTERRUPTS = (KeyboardInterrupt, dg.DagsterExecutionInterruptedError)
 
@@ -53,7 +52,9 @@ def recorded_step(context: Any, steps: WorkflowSteps, name: str, **facts: Any) -
     record.step_started(
         name, code_version=steps.version(name, values), **scrubber.tree(copy.deepcopy(facts))
     )
-    keep_clean(context, scrubber)
+    if scrubber:
+        # For as long as the step's log: events about outputs follow when its own code has ended.
+        context.log.addFilter(WithoutSecrets(scrubber))
 
     def end(status: str) -> None:
         known = scrubber.tree(step.facts)

@@ -343,11 +343,6 @@ def newest_first(project: Project, workflow_id: str | None = None) -> Iterator[R
     return heapq.merge(itertools.chain.from_iterable(by_second), older, key=_started, reverse=True)
 
 
-def list_runs(project: Project, workflow_id: str | None = None) -> list[Run]:
-    """All recorded runs, the newest first."""
-    return list(newest_first(project, workflow_id))
-
-
 def read_run(folder: Path) -> Run | None:
     """The run in a folder; None when it holds none that can be read."""
     return next(iter(_read([folder])), None)

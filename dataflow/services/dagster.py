@@ -130,7 +130,7 @@ def _under_way(instance: Any) -> list[Any]:
 
 def main() -> None:
     """Cancel the runs of the project that the environment names."""
-    with open_instance(Project.find(), quiet=True) as instance:
+    with open_instance(Project.find()) as instance:
         for run_id in cancel_runs(instance):
             print(f"dataflow: run {run_id} was cancelled, since the service ends")
 

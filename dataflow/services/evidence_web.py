@@ -246,7 +246,7 @@ class RunFiles(_Folder):
         if len(parts) <= 1:
             text: str | None = runs_page(self._project, parts[0] if parts else None)
         else:
-            text = run_page(self._project, self._project.runs.joinpath(*parts))
+            text = run_page(self._project.runs.joinpath(*parts))
         if text is None:
             return self._missing(parts)
         return HTMLResponse(text, headers={"content-security-policy": _RUN_LIST_POLICY})

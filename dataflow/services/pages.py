@@ -47,7 +47,7 @@ def runs_page(project: Project, workflow_id: str | None = None) -> str:
     )
 
 
-def run_page(project: Project, folder: Path) -> str | None:
+def run_page(folder: Path) -> str | None:
     """One run as HTML; None when `folder` holds no run that can be read."""
     run = read_run(folder)
     if run is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import traceback
 from collections.abc import Iterable, Iterator
@@ -100,6 +101,23 @@ def rebuild_arguments(step_context: Any, marshal_dir: Path) -> dict[str, Any] | 
         "marshal_dir": str(marshal_dir),
         "run_config": step_context.run_config,
     }
+
+
+class WithoutSecrets(logging.Filter):
+    """Takes secrets out of what a step logs, and of its events: they are log records, too."""
+
+    def __init__(self, scrubber: Scrubber) -> None:
+        super().__init__()
+        self._scrubber = scrubber
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Clean the record; none is left out."""
+        record.msg = self._scrubber.text(record.getMessage())
+        record.args = ()
+        event = getattr(record, "dagster_event", None)
+        if event is not None:
+            record.dagster_event = cleaned(event, self._scrubber)
+        return True
 
 
 def cleaned(value: Any, scrubber: Scrubber) -> Any:

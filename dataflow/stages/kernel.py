@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.abc
 import importlib.util
 import json
-import logging
 import os
 import pickle
 import sys
@@ -19,7 +18,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataflow.stages.context import VARIABLE
+from dataflow.stages.context import VARIABLE, WithoutSecrets
 
 if TYPE_CHECKING:
     from dataflow.engine.secrets import Scrubber
@@ -58,7 +57,7 @@ def rebuild(manager: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Dagster's own doing, nothing the author could fix
         rebuilt = manager.reconstitute_job_context(**arguments)
-    rebuilt.log.addFilter(_Scrub())
+    rebuilt.log.addFilter(WithoutSecrets(_scrubber()))
 
 
 def _scrubber() -> Scrubber:
@@ -67,19 +66,6 @@ def _scrubber() -> Scrubber:
 
     names = filter(None, os.environ.get(SECRETS_VARIABLE, "").split(","))
     return Scrubber({name: os.environ[name] for name in names if name in os.environ})
-
-
-class _Scrub(logging.Filter):
-    """Takes secrets out of what a notebook logs: Dagster keeps its log."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._scrubber = _scrubber()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg = self._scrubber.text(str(record.getMessage()))
-        record.args = ()
-        return True
 
 
 class _Finder(importlib.abc.MetaPathFinder):

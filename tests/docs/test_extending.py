@@ -11,7 +11,7 @@ from docs_runner import try_page
 from projects import REPOSITORY, dataflow
 
 from dataflow.project import Project
-from dataflow.runs.record import list_runs
+from dataflow.runs.record import newest_first
 
 PAGE = REPOSITORY / "docs" / "extending.md"
 
@@ -40,7 +40,9 @@ def test_the_workflows_of_the_guide_are_listed_with_their_steps(followed: Projec
 
 
 def test_its_run_is_archived_with_logs_in_place_of_notebooks(followed: Project):
-    whole = [run for run in list_runs(followed, "my_workflow") if "left out" not in str(run.data)]
+    whole = [
+        run for run in newest_first(followed, "my_workflow") if "left out" not in str(run.data)
+    ]
 
     [run] = whole
     kinds = {name: step["kind"] for name, step in run.steps.items()}

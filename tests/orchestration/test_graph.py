@@ -7,7 +7,7 @@ import json
 import pytest
 from projects import Workflow, dataflow, make_project, parameters, run_data
 
-from dataflow.runs.record import list_runs
+from dataflow.runs.record import newest_first
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +72,7 @@ def test_independent_stages_run_at_the_same_time_and_nothing_runs_twice(project)
     assert done(run(project, "--changed")) == {"d", "publish"}
     # Another value makes a stale, and with it all that follows.
     assert done(run(project, "--from", "d", "-p", "n", "2")) == {"a", "b", "c", "d", "publish"}
-    assert len(list_runs(project)) == 4
+    assert len(list(newest_first(project))) == 4
 
 
 def test_a_failed_stage_is_tried_again_and_both_tries_are_kept(tmp_path):
@@ -92,5 +92,5 @@ def test_a_failed_stage_is_tried_again_and_both_tries_are_kept(tmp_path):
     assert "is tried again" in result.stderr
     run = run_data(project, "again")
     assert run["steps"]["flaky"]["attempt"] == 2
-    [archived] = list_runs(project)
+    [archived] = newest_first(project)
     assert [path.name for path in archived.notebooks] == ["flaky.ipynb", "flaky.try2.ipynb"]

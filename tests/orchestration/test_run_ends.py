@@ -113,7 +113,7 @@ def working_in(project: Project) -> list[psutil.Process]:
 def dagster_status(project: Project, run: dict[str, Any], monkeypatch: Any) -> str:
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     monkeypatch.setenv("DAGSTER_HOME", str(project.dagster_home))
-    instance = open_instance(project, quiet=True)
+    instance = open_instance(project)
     try:
         return str(instance.get_run_by_id(run["run_id"]).status.value)
     finally:
@@ -232,7 +232,7 @@ def test_dagsters_daemon_ends_killed_runs(project, monkeypatch):
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
     assert dagster_status(project, its_data, monkeypatch) == "STARTED"
-    instance = open_instance(project, quiet=True)
+    instance = open_instance(project)
 
     with dg.build_sensor_context(instance=instance) as context:
         told = lost_runs_sensor()(context)

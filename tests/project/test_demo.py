@@ -11,7 +11,7 @@ from browser import browser_page
 from projects import copy_repository, dataflow, free_port
 
 from dataflow.project import Project
-from dataflow.runs.record import Run, list_runs
+from dataflow.runs.record import Run, newest_first
 
 pytestmark = pytest.mark.browser
 
@@ -46,7 +46,7 @@ def site(demo: Project) -> Iterator[str]:
 
 
 def the_run(project: Project) -> Run:
-    return list_runs(project, "earthquakes")[0]
+    return next(newest_first(project, "earthquakes"))
 
 
 def wait_for_count(visit, count: str) -> None:
@@ -132,7 +132,7 @@ def test_other_parameters_change_the_numbers_without_a_rebuild(site, demo):
         visit.page.reload()
         wait_for_count(visit, "85")
         visit.assert_clean()
-    runs = list_runs(demo, "earthquakes")
+    runs = list(newest_first(demo, "earthquakes"))
     assert len(runs) == 2
     assert all(len(run.notebooks) == 3 for run in runs)
     assert before.folder.is_dir()

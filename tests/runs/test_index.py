@@ -11,7 +11,7 @@ import pytest
 
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
-from dataflow.runs.record import RunRecord, find_run, list_runs, newest_first
+from dataflow.runs.record import RunRecord, find_run, newest_first
 
 STEPS = [{"name": "a", "kind": "stage"}, {"name": "b", "kind": "stage"}]
 
@@ -28,7 +28,7 @@ def archive(project: Project, run_id: str = "r1", **facts) -> RunRecord:
 
 
 def status(project: Project) -> str:
-    [run] = list_runs(project)
+    [run] = newest_first(project)
     return run.status
 
 
@@ -72,7 +72,7 @@ def test_a_run_whose_process_is_gone_was_killed_in_its_running_step(project):
     run.note(process={"pid": os.getpid(), "process_started": 1.0})
 
     assert status(project) == "killed", "another process has that id now"
-    [found] = list_runs(project)
+    [found] = newest_first(project)
     assert [step["status"] for step in found.steps.values()] == ["killed", "not run"]
 
 
@@ -137,7 +137,7 @@ def test_folders_sort_by_time_and_those_of_version_0_1_0_are_read_beside_them(pr
         )
     archive(project, "eeee5555-0000")
 
-    assert [run.run_id[:4] for run in list_runs(project)] == [
+    assert [run.run_id[:4] for run in newest_first(project)] == [
         "eeee",
         "dddd",
         "cccc",
@@ -186,4 +186,4 @@ def test_what_is_no_run_is_left_out(project):
     (project.runs / "sales" / "half" / "run.json").write_text('{"run_id": ')
     archive(project)
 
-    assert [run.run_id for run in list_runs(project)] == ["r1"]
+    assert [run.run_id for run in newest_first(project)] == ["r1"]

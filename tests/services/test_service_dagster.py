@@ -17,7 +17,7 @@ from projects import REPOSITORY, wait_until
 from service_helpers import fetch, running, state_of
 
 from dataflow.project import Project
-from dataflow.runs.record import Run, RunRecord, list_runs
+from dataflow.runs.record import Run, RunRecord, newest_first
 from dataflow.services.dagster import cancel_runs
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -158,7 +158,7 @@ FROM_TICKS = "select count(*) as n from {{ source('tick_raw', 'ticks') }}"
 
 
 def ended(project: Project, run_id: str) -> list[Run]:
-    return [run for run in list_runs(project) if run.run_id == run_id and run.data["status"]]
+    return [run for run in newest_first(project) if run.run_id == run_id and run.data["status"]]
 
 
 def text_in(project: Project, pattern: str) -> str:
@@ -200,20 +200,20 @@ def test_stopped_runs_are_cancelled_for_good_until_somebody_executes_them_again(
             assert instance.get_run_by_id(run_id).status == DagsterRunStatus.CANCELED
         # Runs that failed are started again, so that the wait for this one is one for all.
         instance.report_run_failed(instance.get_run_by_id(in_op))
-    assert {run.run_id: run.status for run in list_runs(ticking)} == {
+    assert {run.run_id: run.status for run in newest_first(ticking)} == {
         in_dbt: "cancelled", in_op: "cancelled",
     }  # fmt: skip
-    (run,) = (run for run in list_runs(ticking) if run.run_id == in_dbt)
+    (run,) = (run for run in newest_first(ticking) if run.run_id == in_dbt)
     assert {name: step["status"] for name, step in run.steps.items()} == {
         "tick": "succeeded", "dbt": "cancelled", "publish": "not run",
     }  # fmt: skip
 
     model.write_text(FROM_TICKS)
     assert dataflow("service", "start", "dagster", "-d", "--port", str(port)).returncode == 0
-    wait_until(lambda: len(list_runs(ticking)) > 2, 90)
-    again, *_ = list_runs(ticking)
+    wait_until(lambda: len(list(newest_first(ticking))) > 2, 90)
+    again, *_ = newest_first(ticking)
     assert (again.workflow_id, again.data["trigger"]) == ("tock", "retry")
-    assert [run.run_id for run in list_runs(ticking) if run.workflow_id == "tick"] == [in_dbt]
+    assert [run.run_id for run in newest_first(ticking) if run.workflow_id == "tick"] == [in_dbt]
 
     by_hand = launched(port, AGAIN % in_dbt)
 

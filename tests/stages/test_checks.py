@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from projects import Workflow, dataflow, error_of, executed, make_project, run_data, statuses
 
-from dataflow.runs.record import list_runs
+from dataflow.runs.record import newest_first
 
 IMPORT = "from dataflow import stage"
 # Checks that fail, and that no display of the executed notebook need show.
@@ -87,7 +87,7 @@ def test_a_failed_check_stops_what_follows_and_a_warning_or_a_skip_does_not(
     assert made["rows there"] == made["part 1 is whole"] == (True, "error")
     assert made["part 2 is whole"] == (False, "error")
     assert "no negative depths (negative 3)" in done.stderr
-    (run,) = list_runs(project)
+    (run,) = newest_first(project)
     assert run.status == "failed"
     assert steps["unsaid"]["error"]["message"] == "cell 2: ZeroDivisionError: division by zero"
     assert error_of(executed(project, "demo", "unsaid")).ename == "ZeroDivisionError"

@@ -26,7 +26,7 @@ from projects import (
 )
 
 from dataflow.project import Project
-from dataflow.runs.record import list_runs
+from dataflow.runs.record import newest_first
 
 pytestmark = pytest.mark.slow
 
@@ -86,7 +86,7 @@ def began(project: Project, workflow: str = "demo") -> Any:
 
 
 def the_run(project: Project) -> Any:
-    (run,) = list_runs(project)
+    (run,) = newest_first(project)
     return run
 
 

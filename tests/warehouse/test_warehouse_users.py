@@ -38,7 +38,7 @@ from dataflow.orchestration.instance import open_instance
 from tests.warehouse.test_warehouse_users import work
 work(project, "first")
 _salt(project)
-with open_instance(project, quiet=True) as instance:
+with open_instance(project) as instance:
     instance.get_runs(limit=1)
     instance.all_asset_keys()
 """

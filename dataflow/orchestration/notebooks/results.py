@@ -24,7 +24,7 @@ def key_of(stage: Stage, table: str | None) -> list[str]:
     if table:
         wanted = split_table(table, stage.workflow_id)
         if wanted in stage.writes:
-            return names.table_key(wanted)
+            return list(wanted)
     return names.stage_keys(stage)[0]
 
 
