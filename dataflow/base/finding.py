@@ -1,4 +1,4 @@
-"""One thing that was looked at, and how to fix it: what the doctor prints."""
+"""One thing that was looked at, and how to fix it: what the doctor and `db check` print."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing the doctor looked at.
+    """One thing that was looked at.
 
     Args:
         subject: what was looked at, a few words.
@@ -33,6 +33,6 @@ def warning(subject: str, detail: str, hint: str) -> Finding:
     return Finding(subject, "warning", detail, hint)
 
 
-def broken(subject: str, detail: str, hint: str) -> Finding:
+def broken(subject: str, detail: str, hint: str | None) -> Finding:
     """A finding of something that will not work."""
     return Finding(subject, "broken", detail, hint)

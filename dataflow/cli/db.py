@@ -190,15 +190,16 @@ def check(as_json: Json = False) -> None:
     """Open and read every database; exit code 1 when something is wrong."""
     from dataflow.warehouse.store import check as check_all
 
-    findings = check_all(Project.find())
+    keys = ("what", "ok", "detail", "hint")
+    findings = [(f.subject, f.status == "ok", f.detail, f.hint) for f in check_all(Project.find())]
     if as_json:
-        print_json([asdict(finding) for finding in findings])
+        print_json([dict(zip(keys, finding, strict=True)) for finding in findings])
     else:
-        for finding in findings:
-            print(f"{'✓' if finding.ok else '✗'} {finding.what}: {finding.detail}")
-            if not finding.ok and finding.hint:
-                print(f"  → {finding.hint}")
-    if not all(finding.ok for finding in findings):
+        for what, ok, detail, hint in findings:
+            print(f"{'✓' if ok else '✗'} {what}: {detail}")
+            if hint:
+                print(f"  → {hint}")
+    if not all(ok for _, ok, *_ in findings):
         raise typer.Exit(EXIT_FAILED)
 
 

@@ -38,19 +38,6 @@ class Writes:
     undeclared: list[str]
     missing: list[str]
 
-    @property
-    def as_declared(self) -> bool:
-        """Whether it wrote what it declared, and nothing else."""
-        return not self.undeclared and not self.missing
-
-    def __str__(self) -> str:
-        parts = []
-        if self.undeclared:
-            parts.append(f"wrote {', '.join(self.undeclared)}, which it does not declare")
-        if self.missing:
-            parts.append(f"did not write {', '.join(self.missing)}, which it declares")
-        return "; ".join(parts) or "wrote what it declares"
-
 
 def compare_writes(
     project: Project, workflow_id: str, run_id: str, stage: str, declared: Sequence[str]

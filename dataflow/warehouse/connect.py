@@ -134,9 +134,8 @@ class Connection:
         if self._finalizer is not None:
             self._finalizer.detach()
             self._finalizer = None
-        if opened is None:
-            return
-        opened.close()
+        if opened is not None:
+            opened.close()
 
     def __getattr__(self, name: str) -> Any:
         # Only reached for what this class lacks. The bound method itself is returned, so that
@@ -157,11 +156,13 @@ class Connection:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        import duckdb
+
         path, failure = self.path, error
         try:
             if error is None:
                 self._commit()
-            elif isinstance(error, Exception) and _is_duckdb_error(error):
+            elif isinstance(error, duckdb.Error):
                 explained = failures.explain(error, path)
                 if explained is not None:
                     raise explained from error
@@ -216,7 +217,8 @@ class Connection:
         if self.database == "published":
             return self._open_published()
         if self.database == "development":
-            return self._open_development()
+            path = self._layout.development
+            return self._open_under_lock(path, WHAT, lambda: ensure(self._layout))
         return self._open_under_lock(self._layout.working, "the warehouse", lambda: None)
 
     def _open_published(self) -> _Opened:
@@ -246,9 +248,6 @@ class Connection:
                 where=str(reading.version.path),
                 hint="Publish once more: dataflow db publish.",
             )
-
-    def _open_development(self) -> _Opened:
-        return self._open_under_lock(self._layout.development, WHAT, lambda: ensure(self._layout))
 
     def _open_under_lock(self, path: Path, what: str, prepare: Callable[[], None]) -> _Opened:
         started = time.monotonic()
@@ -297,9 +296,3 @@ def dbt_writes(
             names = [TableName(*model.split(".", 1)) for model in built]
             with Connection(project, "working") as conn:
                 provenance.note(conn.raw, names, run_id=run_id, workflow=workflow, step=step)
-
-
-def _is_duckdb_error(error: Exception) -> bool:
-    import duckdb
-
-    return isinstance(error, duckdb.Error)

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from dataflow.base.sql import literal
 from dataflow.errors import ConfigurationError, WarehouseError
 from dataflow.warehouse import failures, lock
 from dataflow.warehouse.failures import is_full, translated
+from dataflow.warehouse.layout import CATALOG
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -70,6 +72,18 @@ def open_file(
                 logger.warning("Waiting for the warehouse, open in %s (pid %s)", *holder)
                 next_message = now + MESSAGE_EVERY
             time.sleep(min(0.05, max(timeout - (now - started), 0)))
+
+
+@contextlib.contextmanager
+def attached(path: Path, *, read_only: bool = False) -> Iterator[DuckDBPyConnection]:
+    """A database file of any name under the name of the catalog, which its views have in them."""
+    import duckdb
+
+    with contextlib.closing(duckdb.connect(config={"memory_limit": memory_limit()})) as connection:
+        how = " (READ_ONLY)" if read_only else ""
+        connection.execute(f"ATTACH {literal(str(path))} AS {CATALOG}{how}")
+        connection.execute(f"USE {CATALOG}")
+        yield connection
 
 
 def memory_limit() -> str:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 from dataflow.base import finding
 from dataflow.base.files import draft_beside
-from dataflow.base.sql import literal, quote
+from dataflow.base.finding import Finding
+from dataflow.base.sql import quote
 from dataflow.errors import WarehouseError
 from dataflow.warehouse import failures, lock, provenance, versions
 from dataflow.warehouse.connect import Connection, Database
-from dataflow.warehouse.files import checkpoint, copy_database, memory_limit, open_file
-from dataflow.warehouse.layout import BLOCK_BYTES, CATALOG, Layout
+from dataflow.warehouse.files import attached, checkpoint, copy_database, open_file
+from dataflow.warehouse.layout import BLOCK_BYTES, Layout
 from dataflow.warehouse.names import TableName
 from dataflow.warehouse.provenance import Origin
 from dataflow.warehouse.snapshot import relations
@@ -56,16 +57,6 @@ class Table:
     columns: int
     run_id: str | None
     written_at: datetime | None
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing `check` looked at: what, whether it is sound, and what to do if not."""
-
-    what: str
-    ok: bool
-    detail: str
-    hint: str | None = None
 
 
 def tables(project: Project, database: Database = "published", timeout: float = 60) -> list[Table]:
@@ -137,7 +128,7 @@ def files_of_all(project: Project) -> list[Path]:
     ]  # fmt: skip
 
 
-def quick_check(project: Project) -> Iterator[finding.Finding]:
+def quick_check(project: Project) -> Iterator[Finding]:
     """Whether this DuckDB can open the working warehouse and the published version."""
     layout = Layout.of(project)
     if not layout.working.exists():
@@ -162,7 +153,7 @@ def quick_check(project: Project) -> Iterator[finding.Finding]:
         yield _opened(project, f"published version {version.number}", version.path)
 
 
-def _opened(project: Project, subject: str, path: Path) -> finding.Finding:
+def _opened(project: Project, subject: str, path: Path) -> Finding:
     import duckdb
 
     fix = "dataflow db restore FILE, from a backup; or move the file away and run the workflows."
@@ -200,13 +191,13 @@ def check(project: Project) -> list[Finding]:
         project: whose warehouse.
     """
     layout = Layout.of(project)
-    findings = []
-    if holder := lock.read_holder(layout.working):
-        findings.append(Finding("write lock", True, f"held by {holder}"))
+    holder = lock.read_holder(layout.working)
+    findings = [finding.ok("write lock", f"held by {holder}" if holder else "free")]
+    if layout.working.exists():
+        findings.append(_check_file("working warehouse", layout.working, under_lock=True))
     else:
-        findings.append(Finding("write lock", True, "free"))
-    findings.append(_check_working(layout))
-    findings.extend(_check_published(layout))
+        findings.append(finding.ok("working warehouse", "not made yet: no workflow has run"))
+    findings.append(_check_published(layout))
     if layout.development.exists():
         findings.append(_check_file("development copy", layout.development, under_lock=True))
     return findings
@@ -240,43 +231,27 @@ def read_file(path: Path) -> tuple[int, int]:
     Raises:
         duckdb.Error: it is no database, or something in it cannot be read.
     """
-    import duckdb
-
-    with contextlib.closing(duckdb.connect(config={"memory_limit": memory_limit()})) as connection:
-        # Views name their catalog, which otherwise is called like the file.
-        connection.execute(f"ATTACH {literal(str(path))} AS {CATALOG} (READ_ONLY)")
-        connection.execute(f"USE {CATALOG}")
+    with attached(path, read_only=True) as connection:
         return read_everything(connection)
 
 
-def _check_working(layout: Layout) -> Finding:
-    if not layout.working.exists():
-        return Finding("working warehouse", True, "not made yet: no workflow has run")
-    return _check_file("working warehouse", layout.working, under_lock=True)
-
-
-def _check_published(layout: Layout) -> Iterator[Finding]:
+def _check_published(layout: Layout) -> Finding:
     what = "published version"
+    again = "Publish: dataflow db publish."
     reading = versions.read_current(layout)
     if reading is None:
         if layout.current.is_symlink():
-            yield Finding(
-                what, False, "the link `current` leads nowhere", "Publish: dataflow db publish."
-            )
-        else:
-            yield Finding(what, True, "nothing is published yet")
-        return
+            return finding.broken(what, "the link `current` leads nowhere", again)
+        return finding.ok(what, "nothing is published yet")
     with reading:
         what = f"published version {reading.version.number}"
-        again = "Publish: dataflow db publish."
         metadata = reading.version.metadata
         if metadata is None:
-            yield Finding(what, False, f"{versions.METADATA} is missing", again)
-        elif lost := [n for n in metadata.files.values() if not (layout.data / n).exists()]:
+            return finding.broken(what, f"{versions.METADATA} is missing", again)
+        if lost := [n for n in metadata.files.values() if not (layout.data / n).exists()]:
             hint = "Run the workflow they belong to, or dataflow db publish."
-            yield Finding(what, False, f"data files are missing: {', '.join(lost)}", hint)
-        else:
-            yield _check_file(what, reading.version.path, under_lock=False)
+            return finding.broken(what, f"data files are missing: {', '.join(lost)}", hint)
+        return _check_file(what, reading.version.path, under_lock=False)
 
 
 def _check_file(what: str, path: Path, *, under_lock: bool) -> Finding:
@@ -298,12 +273,12 @@ def _check_file(what: str, path: Path, *, under_lock: bool) -> Finding:
                         copy_database(path, read)
             count, rows = read_file(read)
     except WarehouseError as error:
-        return Finding(what, False, error.message, error.hint)
+        return finding.broken(what, error.message, error.hint)
     except (duckdb.Error, OSError) as error:
         explained = failures.explain(error, path)
         hint = explained.hint if explained else "Run the workflows again."
-        return Finding(what, False, failures.first_line(error), hint)
-    return Finding(what, True, f"{count} tables, {rows:,} rows, {path.stat().st_size:,} bytes")
+        return finding.broken(what, failures.first_line(error), hint)
+    return finding.ok(what, f"{count} tables, {rows:,} rows, {path.stat().st_size:,} bytes")
 
 
 def _count(connection: DuckDBPyConnection, schema: str, name: str) -> int:

@@ -10,7 +10,6 @@ refer to another file from a stored view, returns NULL for every field of a stru
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import logging
 import urllib.parse
@@ -22,8 +21,8 @@ from dataflow.base.files import sync
 from dataflow.base.sql import literal, quote
 from dataflow.errors import WarehouseError
 from dataflow.warehouse.failures import first_line
-from dataflow.warehouse.files import memory_limit
-from dataflow.warehouse.layout import BLOCK_BYTES, CATALOG
+from dataflow.warehouse.files import attached
+from dataflow.warehouse.layout import BLOCK_BYTES
 from dataflow.warehouse.names import TableName
 
 if TYPE_CHECKING:
@@ -138,13 +137,8 @@ def make_real(
         files: the views, as `schema.table`; what is none any more stays as it is.
         definitions: of tables with keys, the statements that make them.
     """
-    import duckdb
-
-    with contextlib.closing(duckdb.connect(config={"memory_limit": memory_limit()})) as connection:
-        # Views name their catalog, which otherwise is called like the file.
-        connection.execute(f"ATTACH {literal(str(target))} AS {CATALOG}")
+    with attached(target) as connection:
         connection.execute(f"ATTACH {literal(str(source))} AS {SOURCE} (READ_ONLY)")
-        connection.execute(f"USE {CATALOG}")
         connection.execute("SET TimeZone = 'UTC'")
         views = connection.execute(
             "SELECT schema_name || '.' || view_name FROM duckdb_views() WHERE database_name = ? "

@@ -189,9 +189,9 @@ def test_a_file_that_cannot_be_opened_says_why_and_what_to_do(project, spoil, sa
             use()
         assert hint in caught.value.hint
         assert str(project.warehouse) in caught.value.where
-    findings = {finding.what: finding for finding in check(project)}
-    assert not findings["working warehouse"].ok
-    assert findings["published version 1"].ok
+    findings = {finding.subject: finding for finding in check(project)}
+    assert findings["working warehouse"].status == "broken"
+    assert findings["published version 1"].status == "ok"
 
 
 def test_a_damaged_published_version_is_found_by_check(project):
@@ -199,7 +199,7 @@ def test_a_damaged_published_version_is_found_by_check(project):
     path = project.root / ".duckdb" / "published" / "1" / "dataflow.duckdb"
     path.chmod(0o644)
     damage(path)
-    assert [f.what for f in check(project) if not f.ok] == ["published version 1"]
+    assert [f.subject for f in check(project) if f.status != "ok"] == ["published version 1"]
 
 
 # Backup and restore
@@ -334,7 +334,7 @@ def test_the_check_reads_while_others_write(project, monkeypatch):
 
     monkeypatch.setattr(inspect, "read_everything", reading)
     before = sorted(Layout.of(project).folder.rglob("*"))
-    assert all(finding.ok for finding in inspect.check(project))
+    assert all(finding.status == "ok" for finding in inspect.check(project))
     assert free == [[None, None]] * 3
     assert sorted(Layout.of(project).folder.rglob("*")) == before
 
@@ -350,7 +350,7 @@ def test_the_check_of_a_warehouse_that_the_disk_has_no_room_to_copy_waits_for_it
         "read_everything",
         lambda connection: (held.append(read_holder(project.warehouse)), read(connection))[1],
     )
-    assert all(finding.ok for finding in inspect.check(project))
+    assert all(finding.status == "ok" for finding in inspect.check(project))
     assert [holder and holder.name for holder in held] == ["dataflow db check", None]
 
 

@@ -109,7 +109,7 @@ def one_full_disk(project: Project, disk: Path, seed: int) -> str:
     ballast.unlink()
     with get_duckdb_connection(database="working", project=project) as conn:
         assert state(conn) == known, f"{seed}: {ended}"
-    assert all(finding.ok for finding in check(project)), seed
+    assert all(finding.status == "ok" for finding in check(project)), seed
     return ended
 
 

@@ -111,4 +111,4 @@ def test_readers_have_one_whole_version_whenever_publish_is_killed(project, pyth
     assert int(out.split()[-2]) > kills
     publish_now(project)
     assert [version.number for version in versions.all_versions(layout)] == [last + 1]
-    assert all(finding.ok for finding in check(project))
+    assert all(finding.status == "ok" for finding in check(project))

@@ -257,7 +257,7 @@ def test_what_a_dead_publish_left_is_cleared(project, sql, rows):
     assert publish_now(project).version == 2
     assert sorted(path.name for path in published.iterdir()) == ["2", "current", "data", "locks"]
     assert data_files(project) == []
-    assert all(finding.ok for finding in check(project))
+    assert all(finding.status == "ok" for finding in check(project))
 
 
 def test_the_metadata_says_which_run_published_which_schema(project, sql):

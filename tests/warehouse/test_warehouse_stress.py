@@ -121,7 +121,7 @@ def test_kills_at_random_moments_lose_nothing_that_was_acknowledged(
         versions.current(Layout.of(crowded)).number
     ]
     assert list((lock_folder(crowded.warehouse) / "queue").iterdir()) == []
-    assert all(finding.ok for finding in check(crowded))
+    assert all(finding.status == "ok" for finding in check(crowded))
 
 
 def wait_for_versions(project: Project, count: int) -> None:

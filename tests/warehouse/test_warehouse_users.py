@@ -58,7 +58,7 @@ def work(project: Project, name: str) -> None:
     with get_duckdb_connection(database="development", project=project) as conn:
         conn.execute("DELETE FROM quakes_raw.events")
     RunRecord(project, "quakes", name).begin([{"name": "ingest", "kind": "stage"}])
-    assert all(finding.ok for finding in check(project))
+    assert all(finding.status == "ok" for finding in check(project))
 
 
 @pytest.mark.parametrize("shared", [True, False], ids=["group's folder", "own folder"])
