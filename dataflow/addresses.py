@@ -7,15 +7,15 @@ import os
 
 from dataflow.project import Project
 
-# Nothing here has a login worth the name: this machine only. It is never called `localhost`,
-# for which a browser may try `::1` first, where another user can listen.
+# This machine only, since most services have no login. It is never called `localhost`, for
+# which a browser may try `::1` first, where another user can listen.
 HOST = "127.0.0.1"
 OWN_NAMES = (HOST, "localhost", "[::1]")
 PORTS = {"jupyter": 8888, "dagster": 3000, "evidence": 9000}
 
 
 def local_url(port: int) -> str:
-    """The address of what listens on `port` of this machine."""
+    """The address of the service on `port` of this machine."""
     return f"http://{HOST}:{port}"
 
 
@@ -25,7 +25,7 @@ def public_url(project: Project, service: str) -> str | None:
     address = (os.environ.get(name) or _in_file(project, name)).strip().rstrip("/")
     if not address or "://" in address:
         return address or None
-    return f"https://{address}"  # a bare name: nobody's proxy is without TLS
+    return f"https://{address}"  # a bare name: proxies are taken to use TLS
 
 
 def _in_file(project: Project, name: str) -> str:

@@ -3,7 +3,7 @@
 ::
 
     DataflowError                  1   something failed while it ran
-    ├── ConfigurationError         2   the project or the call is wrong; nothing ran
+    ├── ConfigurationError         2   the project or the command is wrong; nothing ran
     │   ├── ProjectNotFound
     │   ├── WorkflowNotFound
     │   └── ParameterError
@@ -73,7 +73,7 @@ class Problem:
 
 
 class ConfigurationError(DataflowError):
-    """The project's files or the call are wrong; nothing was run.
+    """The project's files or the command are wrong; nothing was run.
 
     Carries every problem found (`problems`), not just the first.
     """

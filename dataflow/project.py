@@ -30,9 +30,9 @@ class Project:
     def find(cls, start: Path | None = None) -> Project:
         """Find the project the way git does: here, or in the nearest folder above.
 
-        The environment variable `DATAFLOW_PROJECT` wins over the search: kernels and
-        services run in folders of their own. In a folder of a group's (`base/sharing.py`) this
-        process makes files that the group may write to from now on.
+        The environment variable `DATAFLOW_PROJECT` overrides the search: kernels and
+        services run in folders of their own. In a shared folder (`base/sharing.py`) the group
+        may write to the files that this process creates from now on.
 
         Raises:
             ProjectNotFound: neither `start` nor a folder above it is a project.
@@ -96,10 +96,10 @@ class Project:
     def timezone(self) -> str:
         """The time zone of kernels, connections, dbt and dashboards: a day is the same in all.
 
-        `timezone` in `[tool.dataflow]`, or `DATAFLOW_TIMEZONE`, which wins; UTC when neither says.
+        `timezone` in `[tool.dataflow]`, or `DATAFLOW_TIMEZONE`, which overrides it; UTC by default.
 
         Raises:
-            ConfigurationError: it is none.
+            ConfigurationError: it is not a time zone.
         """
         named = os.environ.get(TIMEZONE_VARIABLE)
         name = named or str(_settings(self.root).get("timezone", "UTC"))
@@ -119,7 +119,7 @@ class Project:
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
 
     def load_environment(self) -> None:
-        """Read `.env` into the environment; what is already set wins."""
+        """Read `.env` into the environment; variables that are already set stay."""
         env_file = self.root / ".env"
         if env_file.is_file():
             from dotenv import load_dotenv

@@ -1,4 +1,4 @@
-"""What settings take from the environment: `${VAR}` and `${VAR:-default}`, secrets, time limits."""
+"""Settings from the environment: `${VAR}` and `${VAR:-default}`, secrets, time limits."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ PATTERN = re.compile(
     r"(?P<escape>\$)?\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}"
 )
 
-# What dbt's files read of the environment: what DATAFLOW sets is no secret.
+# What dbt's files read from the environment; variables that DATAFLOW sets are not secret.
 SET_FOR_DBT = {"DATAFLOW_WAREHOUSE_PATH", "DATAFLOW_TIMEZONE"}
 DBT_VARIABLE = re.compile(r"""env_var\s*\(\s*["'](\w+)["']""")
 DBT_TEXTS = {".sql", ".yml", ".yaml", ".csv", ".py"}
-# The folders in which dbt keeps what it makes.
+# The folders for dbt's output.
 MADE_BY_DBT = {"target", "logs", "dbt_packages"}
 
 
@@ -71,7 +71,7 @@ def resolve(value: Any, environment: Mapping[str, str] | None = None) -> Any:
 
 
 def without_escapes(value: Any) -> Any:
-    """`value`, which names no variable, with `${VAR}` where it says `$${VAR}`."""
+    """`value`, which names no variable, with `${VAR}` for each `$${VAR}`."""
     return _resolve(value, {})
 
 
@@ -108,7 +108,7 @@ def variables_of_dbt(folder: Path) -> list[str]:
 def secrets_in(*values: Any, environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """The values of the variables that `values` name, by the variables' names.
 
-    Defaults (`${VAR:-default}`) stand in the file already and are no secrets.
+    Defaults (`${VAR:-default}`) are in the file already and not secret.
     """
     environment = os.environ if environment is None else environment
     return {

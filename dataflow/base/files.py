@@ -16,7 +16,7 @@ def whole_file(target: Path) -> Iterator[Path]:
 
     A reader sees the old file or the new one, never half of it, also after a power cut: the
     draft is synced before it gets the name, the folder after. An error leaves the old file as
-    it was, and no draft. Folders are made.
+    it was, and no draft. Missing folders are created.
     """
     with draft_beside(target) as draft:
         yield draft
@@ -27,9 +27,9 @@ def whole_file(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def draft_beside(target: Path) -> Iterator[Path]:
-    """The path of a file to write beside `target`, which goes at the end of the block.
+    """The path of a file to write beside `target`, removed at the end of the block.
 
-    One that a killed process left goes, too. Folders are made.
+    A draft that a killed process left is removed, too. Missing folders are created.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_drafts_of_the_dead(target)
@@ -64,4 +64,4 @@ def _remove_drafts_of_the_dead(target: Path) -> None:
         except (ProcessLookupError, OverflowError):
             draft.unlink(missing_ok=True)
         except (ValueError, PermissionError):
-            continue  # not one of ours, or another user's who is at it
+            continue  # not a draft of ours, or another user's

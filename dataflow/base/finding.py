@@ -1,4 +1,4 @@
-"""One thing that was looked at, and how to fix it: what the doctor and `db check` print."""
+"""The result of a check, and how to fix it: what the doctor and `db check` print."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Args:
-        subject: what was looked at, a few words.
+        subject: what was checked, in a few words.
         status: `warning`: works, but not as it should; `broken`: something will not work.
         detail: what was found.
         hint: how to fix it; None when it is `ok`.

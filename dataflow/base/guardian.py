@@ -1,7 +1,7 @@
-"""Ends what a run's steps started, however the run itself ends: by kill -9, too.
+"""Ends the processes that a run's steps started, however the run ends, even by kill -9.
 
-What a notebook starts in a session of its own (`nohup … &`) is in nobody's group, and outlives
-its kernel. `python -m dataflow.base.guardian RUN` waits for its parent to be gone.
+A process in a session of its own (`nohup … &`) is in no group of ours, and outlives its kernel.
+`python -m dataflow.base.guardian RUN` waits for its parent to end.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from collections.abc import Iterator
 
 from dataflow.base.process import kill_carrying
 
-RUN_VARIABLE = "DATAFLOW_RUN_ID"  # in the environment of all that a run's steps start
-STEP_VARIABLE = "DATAFLOW_STEP_PROCESSES"  # the same of one kernel or op, by a value of its own
+RUN_VARIABLE = "DATAFLOW_RUN_ID"  # in the environment of all processes of a run's steps
+STEP_VARIABLE = "DATAFLOW_STEP_PROCESSES"  # of those of one kernel or op
 LOOK_EVERY = 0.5  # seconds
 
 
 @contextlib.contextmanager
 def guarded(run_id: str) -> Iterator[None]:
-    """End whatever carries the run's id when the `with` block ends, or this process does."""
-    # Without the variables by which it would itself be found and ended.
+    """End the processes of a run when the `with` block ends, or this process does."""
+    # Without the variables, by which the guardian would find and end itself.
     environment = {n: v for n, v in os.environ.items() if not n.startswith("DATAFLOW_")}
     guardian = subprocess.Popen(
         [sys.executable, "-m", "dataflow.base.guardian", run_id, str(os.getpid())],

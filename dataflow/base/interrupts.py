@@ -1,4 +1,4 @@
-"""Signals that cancel, and that are never lost on the way."""
+"""Signals that cancel a run, and are never lost on the way."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """Has what a signal's handler raises end an event loop, wherever the loop is just then.
+    """Ends an event loop when a signal's handler raises, wherever the loop is at that moment.
 
     Dagster's handlers raise an exception of its own. When that happens within a callback or
     a task, asyncio takes it for that callback's failure, and the run goes on as if nobody had
     cancelled it; only `KeyboardInterrupt` is let through. So inside the `with` block that is
-    raised in its place, and `error` is what the handler meant.
+    raised instead, and `error` is the handler's own exception.
 
-    In other threads than the main one it does nothing; signals do not get there.
+    It does nothing outside the main thread, where no signals arrive.
     """
 
     def __init__(self) -> None:

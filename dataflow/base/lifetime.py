@@ -47,7 +47,7 @@ def end_with_run() -> None:
     """Have a step that Dagster runs in a process of its own end when its run's process does.
 
     Without this, a run that is killed leaves its steps running, with their kernels and the
-    warehouse's write lock. The system's way (`die_with_parent`) does not reach here: the
+    warehouse's write lock. The system's way (`die_with_parent`) does not work here: the
     parent of a forked step is the process that forks, which lives as long as the step.
     """
     process = multiprocessing.current_process()

@@ -148,12 +148,12 @@ def acquire(
     on_wait: Callable[[str], None] | None = None,
     run_id: str | None = None,
 ) -> Held:
-    """Take the lock that lies in `folder`, until what is returned is released.
+    """Take the lock in `folder`, and hold it until the result is released.
 
     Re-entrant: a thread that holds it may take it again.
 
     Args:
-        folder: where the lock and its queue lie; made when missing.
+        folder: where the lock and its queue are; created if missing.
         what: what is locked, in words for those who wait.
         holder: what the lock is held for, in words.
         timeout: seconds to wait at most; by default, for one that is held by hand.

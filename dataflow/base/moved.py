@@ -1,4 +1,4 @@
-"""A virtual environment whose folder was moved, set right without installing anything again.
+"""Repair a virtual environment whose folder was moved, without reinstalling anything.
 
 `make` runs `python -m dataflow.base.moved OLD NEW`, with the environment's old and new folder:
 pip writes the absolute path of Python into each command, and that of the project into a list of
@@ -14,7 +14,7 @@ _LONGEST = 120  # characters of `#!` that every system reads; none reads a space
 
 
 def set_right(old: str, new: str) -> list[Path]:
-    """Write the path `new` for `old` in the files that name it; returns those files."""
+    """Replace the path `old` by `new` in the files that name it; returns those files."""
     venv = Path(new)
     candidates = [venv / "pyvenv.cfg", *(venv / "bin").iterdir()]
     changed = [file for file in candidates if _rewrite(file, old, new)]
@@ -26,7 +26,7 @@ def set_right(old: str, new: str) -> list[Path]:
 
 
 def _rewrite(file: Path, old: str, new: str) -> bool:
-    """Write `file` anew with `new` for `old`; a link of it elsewhere keeps what it has."""
+    """Rewrite `file` with `new` for `old`; hard links to it elsewhere keep the old content."""
     if file.is_symlink() or not file.is_file():
         return False
     try:

@@ -1,12 +1,12 @@
-"""Which process it was, whether it still runs, and what it started: for runs and for services.
+"""Identify a process, tell whether it still runs, and find what it started.
 
-An id alone names a process for a while only, since ids are given out again. With the machine's
-boot and the tick at which the process began it names it for good, whatever somebody does to the
-clock meanwhile.
+An id alone identifies a process only for a while, since ids are reused. Together with the
+machine's boot and the tick at which the process started it is unique, whatever happens to the
+clock.
 
-What a process started is told by a variable of the environment. It goes down to all of them,
-where trees fall apart when one in the middle dies, and groups are left by whoever starts a
-session of its own.
+What a process started is recognised by an environment variable, which all descendants inherit. A
+process tree breaks when one in the middle dies, and a process that starts its own session leaves
+the group.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def this_process() -> dict[str, Any]:
 def is_alive(process: dict[str, Any] | None) -> bool:
     """Whether a process still runs, as `this_process` noted it.
 
-    One of another machine cannot be looked at: it counts as running.
+    A process on another machine cannot be checked: it counts as running.
     """
     if not process:
         return False
@@ -75,7 +75,7 @@ def started_at(pid: int) -> float | None:
 
 
 def carrying(variable: str, value: str) -> list[psutil.Process]:
-    """The running processes that were started with `variable` so, this one excepted."""
+    """The running processes whose environment has this `value`, except this process."""
     others = [process for process in psutil.process_iter() if process.pid != os.getpid()]
     # One sleep for all that seem to have no environment, not one for each.
     looked_at = {process: _environment(process) for process in others}
@@ -86,7 +86,7 @@ def carrying(variable: str, value: str) -> list[psutil.Process]:
 
 
 def carries(process: psutil.Process, variable: str, value: str) -> bool:
-    """Whether `process` runs and was started with `variable` of this value."""
+    """Whether `process` runs and has this `value` of `variable` in its environment."""
     deadline = time.monotonic() + EXEC_SECONDS
     while (environment := _environment(process)) == {} and time.monotonic() < deadline:
         time.sleep(EXEC_SECONDS / 20)
@@ -94,10 +94,10 @@ def carries(process: psutil.Process, variable: str, value: str) -> bool:
 
 
 def _environment(process: psutil.Process) -> dict[str, str] | None:
-    """What a process was started with; None when it is gone, or another user's.
+    """The environment a process was started with; None when it is gone, or another user's.
 
-    Empty for a moment, too, while the process begins a program: measured, 27 of 3,000 that were
-    asked for as soon as `Popen` had returned.
+    Empty for a moment while the process begins a program: in 27 of 3,000 cases when read as
+    soon as `Popen` had returned.
     """
     try:
         return None if process.status() == psutil.STATUS_ZOMBIE else process.environ()
@@ -106,7 +106,7 @@ def _environment(process: psutil.Process) -> dict[str, str] | None:
 
 
 def kill_carrying(variable: str, value: str, more: Iterable[psutil.Process] = ()) -> int:
-    """Kill `more` and every process that was started with `variable` so; returns how many."""
+    """Kill `more` and every process whose environment has this `value`; returns how many."""
     killed: set[int] = set()
     deadline = time.monotonic() + KILL_SECONDS
     left = [*more, *carrying(variable, value)]
@@ -122,7 +122,7 @@ def kill_carrying(variable: str, value: str, more: Iterable[psutil.Process] = ()
 
 
 def started_by(pid: int, before: Iterable[psutil.Process] = ()) -> list[psutil.Process]:
-    """What process `pid` started and still is below it, however deep; `before` and theirs not."""
+    """The descendants of process `pid`, without the children `before` and theirs."""
     try:
         children = set(psutil.Process(pid).children()) - set(before)
     except psutil.Error:
@@ -132,7 +132,7 @@ def started_by(pid: int, before: Iterable[psutil.Process] = ()) -> list[psutil.P
 
 @contextlib.contextmanager
 def signals_as_interrupt(*signals: signal.Signals) -> Iterator[None]:
-    """Let `signals` end the block as Ctrl-C does; in other threads than the main one none arrive."""
+    """Let `signals` end the block as Ctrl-C does; outside the main thread none arrive."""
 
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt

@@ -1,7 +1,7 @@
 """Files that a group of users shares: the mode of the project's folder says so.
 
-As with git's `core.sharedRepository`: in a folder that its group may write to, and with the setgid
-bit, which gives the group to all that is made there, whatever is made may be written by the group.
+As with git's `core.sharedRepository`: if the folder is writable for its group and has the setgid
+bit, which passes the group on to new files, the group may write to everything created there.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from pathlib import Path
 
 
 def is_shared(folder: Path) -> bool:
-    """Whether a folder is a group's: without setgid, its users' own groups can be meant."""
+    """Whether a group shares a folder; without setgid, its group may be a user's own."""
     wanted = stat.S_IWGRP | stat.S_ISGID
     return folder.stat().st_mode & wanted == wanted
 
 
 @functools.cache
 def follow(folder: Path) -> None:
-    """In a shared folder: what this process makes from now on, and what it starts, is the group's."""
+    """In a shared folder, let the group write to what this process and its children create."""
     if is_shared(folder):
         os.umask(os.umask(0o007) & ~0o070)
 
 
 def share_databases(folder: Path) -> None:
-    """Let the group write to SQLite's files in `folder`, which it makes for their user alone."""
+    """Let the group write to the SQLite files in `folder`: SQLite itself does not."""
     for path in folder.glob("*.db"):
         with contextlib.suppress(OSError):  # another user's, who did this
             mode = path.stat().st_mode

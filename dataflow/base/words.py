@@ -1,4 +1,4 @@
-"""Small things said to people: how long something took, and what was probably meant."""
+"""Small texts for people: how long something took, and what was probably meant."""
 
 from __future__ import annotations
 
@@ -41,5 +41,5 @@ def numbered_lines(source: str, most: int = 40) -> str:
 
 
 def indented(text: str, most: int = 15) -> str:
-    """The first lines of a text, set in."""
+    """The first lines of a text, indented."""
     return "\n".join(f"  {line}" for line in text.split("\n")[:most])
