@@ -20,6 +20,7 @@ from dagster_dbt import DbtCliResource
 from packaging.version import Version
 
 from dataflow.base.lifetime import limited
+from dataflow.base.process import environment
 from dataflow.dbt.command import dbt_environment
 from dataflow.dbt.project import readable_folder
 from dataflow.dbt.results import Results, read_results, writing
@@ -110,7 +111,7 @@ def building(
     run = {"run_id": run_id, "workflow": workflow_id, "step": step.name}
     try:
         with (
-            _environment(dbt_environment(project)),
+            environment(dbt_environment(project)),  # dagster-dbt hands this process's on
             writing(project, f"dbt build of {workflow_id}", target, **run),
             _clean_log(step.record.folder / "dbt.log", Scrubber(step.secrets)),
         ):
@@ -189,18 +190,6 @@ def _executable() -> str:
     """The dbt beside this Python, whatever the PATH says."""
     beside = Path(sys.executable).parent / "dbt"
     return str(beside) if beside.exists() else shutil.which("dbt") or "dbt"
-
-
-@contextlib.contextmanager
-def _environment(wanted: dict[str, str]) -> Iterator[None]:
-    """The environment dbt needs: dagster-dbt hands its own process's on."""
-    before = dict(os.environ)
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """The last two steps: publish what passed, then show it."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
@@ -13,11 +13,8 @@ from dataflow.orchestration.selection import refuse_unpassed
 from dataflow.orchestration.step import recorded_step
 from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.project import Project
-from dataflow.warehouse.store import publish
+from dataflow.warehouse.store import Published, publish
 from dataflow.workflows.model import Workflow
-
-if TYPE_CHECKING:
-    from dataflow.warehouse.store import Published
 
 
 def published_asset(steps: WorkflowSteps) -> Any:
@@ -57,7 +54,7 @@ def published_asset(steps: WorkflowSteps) -> Any:
     return publish
 
 
-def publish_workflow(steps: WorkflowSteps, *, run_id: str | None = None) -> "Published":
+def publish_workflow(steps: WorkflowSteps, *, run_id: str | None = None) -> Published:
     """Publish what is in the working warehouse of a workflow: its schemas, and in those that it
     shares with others the tables it declares.
 

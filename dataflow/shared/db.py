@@ -12,13 +12,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dataflow.project import Project
 from dataflow.warehouse.store import DEFAULT_TIMEOUT, Connection, Database, write_table
-
-if TYPE_CHECKING:
-    from dataflow.project import Project
 
 __all__ = ["get_duckdb_connection", "write_table"]
 

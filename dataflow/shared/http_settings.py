@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import difflib
 import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from dataflow.base.words import nearest
 from dataflow.errors import ConfigurationError, Problem
 
 
@@ -45,10 +45,9 @@ class HttpSettings(BaseModel):
         """
         for name in overrides:
             if name not in cls.model_fields:
-                near = difflib.get_close_matches(name, cls.model_fields, n=1)
                 raise ConfigurationError(
                     f"an HTTP client has no setting {name!r}",
-                    hint=f"Did you mean {near[0]!r}?" if near else None,
+                    hint=nearest(name, cls.model_fields),
                 )
         values = {**flatten(config or {}), **overrides}
         if values.get("auth_type") == "none":

@@ -15,13 +15,12 @@ from dataflow.errors import ConfigurationError
 from dataflow.project import Project
 from dataflow.settings import secrets_of
 from dataflow.shared.db import get_duckdb_connection, write_table
-from dataflow.stages.execute import execute_stage
+from dataflow.stages.execute import StageOutcome, execute_stage
 from dataflow.testing.stage_run import StageFailed, StageRun
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dataflow.stages.execute import StageOutcome
     from dataflow.stages.notebook import Stage
     from dataflow.workflows.model import Workflow
 
@@ -85,7 +84,7 @@ class StageRunner:
         chosen = _stage_of(found, stage)
         with self._surroundings(found.id, environment or {}):
             for name, data in (tables or {}).items():
-                self._put(found.id, name, data)
+                self._put(name, data)
             outcome = self._execute(chosen, parameters or {})
         run = StageRun.of(found.id, chosen.name, outcome, self._query)
         if expect_failure and run.failure is None:
@@ -110,7 +109,7 @@ class StageRunner:
             scrubber=Scrubber(secrets_of(stage.notebook.parent, values)),
         )
 
-    def _put(self, workflow_id: str, name: str, data: Any) -> None:
+    def _put(self, name: str, data: Any) -> None:
         with get_duckdb_connection(database="working", project=self.project) as conn:
             if isinstance(data, (str, Path)):
                 data = conn.sql(self._read_file(name, Path(data)))

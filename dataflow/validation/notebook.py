@@ -6,21 +6,17 @@ import ast
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dataflow.base.words import nearest
 from dataflow.engine.secrets import Scrubber
 from dataflow.errors import ConfigurationError, ParameterError, Problem
 from dataflow.settings import unset_variables
-from dataflow.stages.notebook import read_notebook
+from dataflow.stages.notebook import MERGE_MARKS, read_notebook
 from dataflow.stages.parameters import read_declaration
 from dataflow.stages.result import code_of
 from dataflow.stages.values import check_values
 
-if TYPE_CHECKING:
-    from dataflow.engine.secrets import Scrubber
-
-CONFLICT = ("<<<<<<< ", ">>>>>>> ")
 STRIP = "nbstripout --keep-id {path}, or `pre-commit install` once for every commit."
 
 
@@ -63,7 +59,7 @@ def examine_notebook(
         warnings.append(
             Problem(f"{cells}: outputs are saved", path, hint=f"Strip: {STRIP.format(path=path.name)}")
         )  # fmt: skip
-    return _once(problems), warnings
+    return list(dict.fromkeys(problems)), warnings
 
 
 def _kernel_problems(path: Path, metadata: Any) -> list[Problem]:
@@ -104,7 +100,7 @@ def installed_kernels() -> set[str]:
 
 def _merge_problems(path: Path, number: int, source: str) -> list[Problem]:
     for line, text in enumerate(source.split("\n"), start=1):
-        if text.startswith(CONFLICT):
+        if text.startswith(MERGE_MARKS):
             return [
                 Problem(f"cell {number}, line {line}: unresolved merge marks", path,
                         hint="Resolve the merge; `nbdime mergetool` shows both sides.")
@@ -113,7 +109,7 @@ def _merge_problems(path: Path, number: int, source: str) -> list[Problem]:
 
 
 def _syntax_problems(path: Path, number: int, cell: Any) -> list[Problem]:
-    if cell.source.startswith(CONFLICT) or any(m in cell.source for m in ("\n<<<<<<< ",)):
+    if cell.source.startswith(MERGE_MARKS) or "\n<<<<<<< " in cell.source:
         return []  # said already
     error = _syntax_error(code_of(cell))
     if error is not None:
@@ -182,10 +178,6 @@ def _injected(path: Path, number: int) -> Problem:
         path,
         hint="Delete the cell; a run injects its own.",
     )
-
-
-def _once(problems: list[Problem]) -> list[Problem]:
-    return list(dict.fromkeys(problems))
 
 
 def _shortened(numbers: list[int], most: int = 5) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import sys
 import uuid
 from collections import Counter
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dataflow.base.sql import quote
+from dataflow.base.words import nearest
 from dataflow.errors import ConfigurationError, WarehouseError
 
 if TYPE_CHECKING:
@@ -93,12 +93,9 @@ def check_key(
     known = {column.lower() for column in incoming.columns}
     for column in key:
         if column.lower() not in known:
-            near = difflib.get_close_matches(column, incoming.columns, n=1)
             raise ConfigurationError(
                 f"the key column {column!r} is not in the data",
-                hint=f"Did you mean {near[0]!r}?"
-                if near
-                else f"It has: {', '.join(incoming.columns)}.",
+                hint=nearest(column, incoming.columns),
             )
     columns = ", ".join(quote(column) for column in key)
     words = ", ".join(key)

@@ -7,13 +7,13 @@ import hashlib
 import importlib
 import importlib.machinery
 import importlib.util
-import os
 import sys
 import traceback
 import types
 from dataclasses import dataclass
 from pathlib import Path
 
+from dataflow.base.process import environment
 from dataflow.errors import ConfigurationError, Problem
 from dataflow.project import ROOT_VARIABLE, Project
 from dataflow.workflows.ids import STEPS_THAT_FOLLOW
@@ -120,10 +120,10 @@ def _import(project: Project, workflow: Workflow, folder: Path) -> Registration:
     if str(project.notebooks) not in sys.path:
         sys.path.append(str(project.notebooks))  # what one workflow uses of another's
     forget_registrations()
-    named = os.environ.get(ROOT_VARIABLE)
-    os.environ[ROOT_VARIABLE] = str(project.root)  # load_config may be called on import
     try:
-        importlib.import_module(f"{workflow.id}.dagster_job")
+        # load_config may be called on import.
+        with environment({ROOT_VARIABLE: str(project.root)}):
+            importlib.import_module(f"{workflow.id}.dagster_job")
     except ConfigurationError as error:
         raise ConfigurationError(
             error.message, where=error.where or _place(project, folder, error), hint=error.hint
@@ -142,11 +142,6 @@ def _import(project: Project, workflow: Workflow, folder: Path) -> Registration:
             where=_place(project, folder, error),
             hint=_import_hint(error, workflow),
         ) from error
-    finally:
-        if named is None:
-            del os.environ[ROOT_VARIABLE]
-        else:
-            os.environ[ROOT_VARIABLE] = named
     return _the_one(workflow, where)
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dataflow.engine.secrets import Scrubber
 from dataflow.project import Project
@@ -15,9 +15,6 @@ from dataflow.settings import secrets_in, variables_in
 from dataflow.stages.notebook import declared_parameters
 from dataflow.workflows.model import Workflow
 from dataflow.workflows.yaml_file import Location, read_yaml
-
-if TYPE_CHECKING:
-    from dataflow.engine.secrets import Scrubber
 
 SECRET_KEY = re.compile(r"(?:^|_)(?:password|passwd|secret|token|api_?key|private_?key)$", re.I)
 

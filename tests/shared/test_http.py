@@ -361,7 +361,7 @@ def test_wrong_settings_are_all_named_at_once():
 
 
 def test_a_misspelt_setting_is_answered_with_the_right_one():
-    with pytest.raises(ConfigurationError, match="Did you mean 'max_retries'"):
+    with pytest.raises(ConfigurationError, match="Did you mean `max_retries`"):
         client(max_retry=3)
 
 

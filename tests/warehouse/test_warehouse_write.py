@@ -198,7 +198,7 @@ def test_a_row_without_a_key_is_refused(conn, mode):
 def test_a_key_column_that_is_not_there_is_refused_with_the_nearest_name(conn):
     with pytest.raises(ConfigurationError) as caught:
         write_table(conn, frame(1), "events", mode="upsert", key=["vallue"])
-    assert "Did you mean 'value'?" in str(caught.value)
+    assert "Did you mean `value`?" in str(caught.value)
 
 
 # Changed columns

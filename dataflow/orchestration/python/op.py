@@ -16,7 +16,7 @@ import dagster as dg
 import psutil
 
 from dataflow.base.guardian import RUN_VARIABLE, STEP_VARIABLE
-from dataflow.base.process import kill_carrying, started_by
+from dataflow.base.process import environment, kill_carrying, started_by
 from dataflow.engine.secrets import Scrubber
 from dataflow.orchestration.dagster_names import step_of
 from dataflow.orchestration.python.op_output import OpOutput, logged
@@ -145,18 +145,11 @@ def _surroundings(project: Project, workflow: Workflow, name: str, run_id: str) 
     }
     resource_tracker.ensure_running()  # Python's own, for the whole process: not the op's
     others = psutil.Process().children()
-    before = {key: os.environ.get(key) for key in inside}
-    os.environ.update(inside)
-    time.tzset()
     try:
-        with contextlib.chdir(workflow.folder):
+        with environment(inside), contextlib.chdir(workflow.folder):
+            time.tzset()
             yield
     finally:
-        for key, value in before.items():
-            if value is None:
-                os.environ.pop(key, None)
-            else:
-                os.environ[key] = value
         time.tzset()
         # A fork has the environment of this process.
         kill_carrying(STEP_VARIABLE, mark, started_by(os.getpid(), others))
