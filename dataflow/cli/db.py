@@ -6,16 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from dataflow.cli.output import Json, console, print_json
+from dataflow.cli.output import Json, console, new_table, print_json
 from dataflow.errors import EXIT_FAILED, ConfigurationError, DataflowError
 from dataflow.project import Project
-
-if TYPE_CHECKING:
-    from dataflow.warehouse.store import Database
 
 app = typer.Typer(help="The warehouse: tables, queries, publish, backup.", no_args_is_help=True)
 
@@ -44,7 +41,7 @@ def tables(database: DatabaseOption = DatabaseName.published, as_json: Json = Fa
     from dataflow.warehouse.store import tables as list_tables
 
     project = Project.find()
-    found = list_tables(project, _name(database))
+    found = list_tables(project, database.value)
     if as_json:
         print_json([asdict(table) for table in found])
         return
@@ -61,7 +58,8 @@ def tables(database: DatabaseOption = DatabaseName.published, as_json: Json = Fa
         )
         for table in found
     ]
-    _print_table(("Table", "Kind", "Rows", "Size", "Last run", "Written (UTC)"), rows, right=(2, 3))
+    columns = ("Table", "Kind", "Rows", "Size", "Last run", "Written (UTC)")
+    _print_table(columns, rows, right=("Rows", "Size"))
     _say(f"{len(found)} tables and views in the {database.value} database.")
 
 
@@ -70,7 +68,7 @@ def shell(database: DatabaseOption = DatabaseName.published) -> None:
     """Open an SQL prompt; on the published version, which blocks nobody."""
     from dataflow.warehouse.store import run_shell
 
-    run_shell(Project.find(), _name(database))
+    run_shell(Project.find(), database.value)
 
 
 @app.command()
@@ -94,7 +92,7 @@ def query(
     with tempfile.TemporaryFile("w+", encoding="utf-8", newline="") as aside:
         # Whoever reads our output may take their time: they should keep no writer waiting.
         out = sys.stdout if database is DatabaseName.published else aside
-        with running(Project.find(), sql, _name(database)) as result:
+        with running(Project.find(), sql, database.value) as result:
             if write is not None:
                 write(result, out)
             else:
@@ -221,23 +219,16 @@ def reset_dev(
     )
 
 
-def _name(database: DatabaseName) -> Database:
-    return database.value
-
-
 def _say(text: str) -> None:
     typer.echo(text, err=True)
 
 
 def _print_table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()
+    columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]
 ) -> None:
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for position, column in enumerate(columns):
-        table.add_column(Text(column), justify="right" if position in right else "left")
+    table = new_table(*columns, right=right, rule=False)
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*map(Text, row))
     console().print(table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -43,14 +44,15 @@ def print_json(data: Any) -> None:
     sys.stdout.write("\n")
 
 
-def new_table(*columns: str, right: tuple[str, ...] = ()) -> Table:
-    """A plain table; the columns named in `right` are aligned to the right."""
+def new_table(*columns: str, right: Collection[str] = (), rule: bool = True) -> Table:
+    """A plain table; the columns in `right` are aligned to the right, a rule is below the head."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD if rule else None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left")
+        table.add_column(Text(column), justify="right" if column in right else "left")
     return table
 
 

@@ -48,11 +48,11 @@ class Result:
     rows: Iterator[tuple[Any, ...]]
 
     @property
-    def numeric(self) -> tuple[int, ...]:
-        """The positions of columns with numbers."""
+    def numeric(self) -> tuple[str, ...]:
+        """The columns with numbers."""
         return tuple(
-            position
-            for position, kind in enumerate(self.types)
+            column
+            for column, kind in zip(self.columns, self.types, strict=True)
             if "INT" in kind or kind.startswith(("DECIMAL", "DOUBLE", "FLOAT"))
         )
 
