@@ -12,6 +12,7 @@ from dataflow.cli.output import console, new_table, status_text
 from dataflow.errors import DataflowError, StageFailed
 from dataflow.project import Project
 from dataflow.runs.record import Run, step_seconds
+from dataflow.workflows.ids import slug_of
 
 
 def print_run(project: Project, run: Run) -> None:
@@ -31,7 +32,7 @@ def print_run(project: Project, run: Run) -> None:
             out.print(f"[yellow]warning:[/] {name}: {escape(warning)}")
     if run.status == "succeeded" and run.steps.get("dashboard", {}).get("status") == "succeeded":
         dashboards = service_url(project, "evidence")
-        out.print(f"Dashboard           {dashboards}/{run.workflow_id.replace('_', '-')}")
+        out.print(f"Dashboard           {dashboards}/{slug_of(run.workflow_id)}")
         out.print("                    [dim](dataflow service start evidence)[/]")
     out.print(f"Executed notebooks  {project.relative(run.folder)}/")
 

@@ -25,12 +25,12 @@ from dataflow.dashboard.paths import (
     BUILD_STAMP,
     build_folder,
     build_log,
-    dashboard_url,
     lock_file,
     work_folder,
 )
 from dataflow.errors import DashboardError
 from dataflow.project import Project
+from dataflow.workflows.ids import slug_of
 
 # Raise it when this module builds differently from the same files.
 _FORMAT = 2
@@ -44,44 +44,36 @@ _TEMPLATE = Path("node_modules", "@evidence-dev", "evidence", "template")
 
 
 @dataclass(frozen=True)
-class BuildResult:
-    """What `build_pages` did.
-
-    Args:
-        built: whether the pages had to be built.
-        seconds: how long it took, waiting for another build included.
-        path: the folder with the built pages.
-    """
-
-    built: bool
-    seconds: float
-    path: Path
-
-
-@dataclass(frozen=True)
 class StagedPages:
     """Pages that were built where nobody sees them yet, if they had to be.
 
     Args:
-        result: what was done.
+        served: the folder of the pages that are served.
+        seconds: how long it took, waiting for another build included.
         folder: the new pages; None when those that are served are the ones.
         warnings: what is wrong with pages of others, and what became of it.
     """
 
-    result: BuildResult
+    served: Path
+    seconds: float
     folder: Path | None = None
     warnings: Sequence[str] = ()
+
+    @property
+    def built(self) -> bool:
+        """Whether the pages had to be built."""
+        return self.folder is not None
 
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Serve the pages from here on; those before come back when the body fails."""
-        with _swapped(self.folder, self.result.path) if self.folder else nullcontext():
+        with _swapped(self.folder, self.served) if self.folder else nullcontext():
             yield
 
 
 def build_pages(
     project: Project, *, force: bool = False, on_line: Callable[[str], None] = lambda line: None
-) -> BuildResult:
+) -> StagedPages:
     """Build the pages into `evidence/build`, unless they are built already.
 
     A build takes about a minute and 3 GB. The served build is replaced in one step at the
@@ -96,7 +88,7 @@ def build_pages(
         DashboardError: a page does not compile; `where` says the page and line.
     """
     with staged_pages(project, force=force, on_line=on_line) as staged, staged.shown():
-        return staged.result
+        return staged
 
 
 @contextmanager
@@ -119,8 +111,7 @@ def staged_pages(
     target = build_folder(project)
 
     def kept(*warnings: str) -> StagedPages:
-        result = BuildResult(False, time.monotonic() - start, target)
-        return StagedPages(result, warnings=warnings)
+        return StagedPages(target, time.monotonic() - start, warnings=warnings)
 
     if not force and not is_stale(project, workflow_id):
         yield kept()
@@ -159,8 +150,8 @@ def staged_pages(
                 "left_out": {slug: _hash_of(_pages_of(project, slug)) for slug in left_out},
             }
             (built / BUILD_STAMP).write_text(json.dumps(stamp), "utf-8")
-            result = BuildResult(True, time.monotonic() - start, target)
-            yield StagedPages(result, built, list(left_out.values()))
+            seconds = time.monotonic() - start
+            yield StagedPages(target, seconds, built, list(left_out.values()))
         finally:
             shutil.rmtree(work_folder(project), ignore_errors=True)
 
@@ -237,7 +228,7 @@ def _files_below(root: Path, folders: Iterable[str | Path]) -> dict[Path, Path]:
 def _other_slugs(project: Project, workflow_id: str) -> list[str]:
     """What the pages of the other workflows are called."""
     folders = {path.parent.name for path in project.notebooks.glob("*/config.yaml")}
-    return [dashboard_url(name)[1:] for name in sorted(folders - {workflow_id})]
+    return [slug_of(name) for name in sorted(folders - {workflow_id})]
 
 
 def _pages_of(project: Project, slug: str, root: Path | None = None) -> dict[Path, Path]:
@@ -254,7 +245,7 @@ def _built_pages_of(project: Project, slug: str) -> dict[Path, Path]:
 
 def _is_built(project: Project, workflow_id: str) -> bool:
     """Whether the served pages have the workflow's as they are now; it may have none."""
-    slug = dashboard_url(workflow_id)[1:]
+    slug = slug_of(workflow_id)
     last, now = _built_pages_of(project, slug), _pages_of(project, slug)
     return built_hash(project) is not None and _hash_of(last) == _hash_of(now)
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from dataflow.base.sql import literal
-from dataflow.dashboard.paths import dashboard_url, has_dashboard
+from dataflow.dashboard.paths import has_dashboard
 from dataflow.dashboard.source_query import exported
 from dataflow.project import Project
 from dataflow.warehouse.store import published_path, published_runs
+from dataflow.workflows.ids import slug_of
 from dataflow.workflows.registry import read_workflows
 
 PROJECT_SOURCE = "dataflow"
@@ -120,7 +121,7 @@ def _row(project: Project, workflow: Mapping[str, Any]) -> list[Any]:
         "description": workflow.get("description"),
         "owner": workflow.get("owner"),
         "schedule": workflow.get("schedule"),
-        "url": dashboard_url(identity),
+        "url": f"/{slug_of(identity)}",
         "has_dashboard": has_dashboard(project, identity),
         "run_id": run,
         "run_url": f"/runs/{identity}/{run}/" if run else None,

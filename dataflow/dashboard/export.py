@@ -106,7 +106,7 @@ class StagedExport:
                 before = old["renderedFiles"].get(source, [])
                 _clean(data / source, {folder.name, *(Path(url).parent.name for url in before)})
 
-    def _write(self, names: list[str], database: Path | None) -> None:
+    def _write(self, names: list[str]) -> None:
         """Run the queries of the sources `names`, each source into a folder of its own."""
         now = datetime.now(UTC)
         version = f"{now:%Y%m%dT%H%M%S%f}Z"
@@ -118,7 +118,7 @@ class StagedExport:
             return folder
 
         if names:
-            with _published(self.project, database) as (connection, runs):
+            with _published(self.project) as (connection, runs):
                 present = _schemas(connection)
                 for name in names:
                     if self.everything and _is_unpublished(self.project, name, present):
@@ -154,20 +154,18 @@ class StagedExport:
 def staged_export(
     project: Project,
     workflow_ids: Iterable[str] | None = None,
-    database: Path | None = None,
     *,
     workflows: Collection[Mapping[str, Any]] | None = None,
 ) -> Iterator[StagedExport]:
     """Run the source queries into folders of their own; `show()` puts them in front of readers.
 
-    What was not shown at the end is removed. Two exports of one source wait for each other.
+    What was not shown at the end is removed. Two exports of one source wait for each other. The
+    environment variable `EVIDENCE_DUCKDB_PATH` names another DuckDB file to read than the published.
 
     Args:
         workflow_ids: the sources to export; the others stay as they are, and a workflow
             without a source folder has nothing to export. All sources when None, except those
             of workflows that never were published.
-        database: the DuckDB file to read instead of the published warehouse. The environment
-            variable `EVIDENCE_DUCKDB_PATH` wins over both.
         workflows: every workflow of the project, for the table `dataflow.workflows`; see
             `dataflow.dashboard.catalog.write_workflows` for the keys. None leaves it as it is.
 
@@ -184,7 +182,7 @@ def staged_export(
             stack.enter_context(FileLock(lock_file(project, f"export-{name}")))
         staged = StagedExport(project, workflows, everything=workflow_ids is None)
         stack.callback(staged.discard)
-        staged._write(names, database)
+        staged._write(names)
         staged.seconds = time.monotonic() - start
         yield staged
 
@@ -192,7 +190,6 @@ def staged_export(
 def export_sources(
     project: Project,
     workflow_ids: Iterable[str] | None = None,
-    database: Path | None = None,
     *,
     workflows: Collection[Mapping[str, Any]] | None = None,
 ) -> StagedExport:
@@ -200,14 +197,14 @@ def export_sources(
 
     Arguments and errors are those of `staged_export`.
     """
-    with staged_export(project, workflow_ids, database, workflows=workflows) as staged:
+    with staged_export(project, workflow_ids, workflows=workflows) as staged:
         staged.show()
     return staged
 
 
 @contextmanager
 def _published(
-    project: Project, database: Path | None
+    project: Project,
 ) -> Iterator[tuple[duckdb.DuckDBPyConnection, dict[str, dict[str, Any]]]]:
     """Open the published warehouse to read it, in the project's time zone and without the network.
 
@@ -216,7 +213,7 @@ def _published(
     """
     import duckdb
 
-    path = _find(project, database)
+    path = _find(project)
     with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
         try:
             connection.execute(f"SET memory_limit = {literal(memory_limit())}")
@@ -241,7 +238,7 @@ def _schemas(connection: duckdb.DuckDBPyConnection) -> set[str]:
     return {name for (name,) in rows}
 
 
-def _find(project: Project, database: Path | None) -> Path:
+def _find(project: Project) -> Path:
     if named := os.environ.get(OVERRIDE):
         path = (project.root / named).resolve()
         if not path.is_file():
@@ -251,8 +248,6 @@ def _find(project: Project, database: Path | None) -> Path:
                 hint=f"Unset {OVERRIDE}, or point it at a DuckDB file.",
             )
         return path
-    if database is not None:
-        return database
     published = published_path(project)
     if published is None:
         raise DashboardError(

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataflow.dashboard.paths import dashboard_url
 from dataflow.dashboard.source_query import without_semicolon
 from dataflow.project import Project
+from dataflow.workflows.ids import slug_of
 
 _FENCE = re.compile(
     r"^ {0,3}(?P<mark>`{3,}|~{3,})[ \t]*(?P<language>[^\s`]*)[ \t]*(?P<name>[^`]*)$"
@@ -75,7 +75,7 @@ def read_pages(project: Project, workflow_ids: Iterable[str] | None = None) -> I
         workflow_ids: only the pages of these workflows; all when None.
     """
     folder = project.evidence / "pages"
-    wanted = None if workflow_ids is None else {dashboard_url(one)[1:] for one in workflow_ids}
+    wanted = None if workflow_ids is None else {slug_of(one) for one in workflow_ids}
     for path in sorted(folder.rglob("*.md")):
         first = path.relative_to(folder).parts[0].removesuffix(".md")
         if ".ipynb_checkpoints" in path.parts or (wanted is not None and first not in wanted):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dataflow.project import Project
+from dataflow.workflows.ids import slug_of
 
 BUILD_STAMP = ".dataflow-build.json"
 MANIFEST = "manifest.json"
@@ -37,14 +38,9 @@ def lock_file(project: Project, name: str) -> Path:
     return folder / f"{name}.lock"
 
 
-def dashboard_url(workflow_id: str) -> str:
-    """The address of a workflow's dashboard below the server: `-` for `_`."""
-    return "/" + workflow_id.replace("_", "-")
-
-
 def has_dashboard(project: Project, workflow_id: str) -> bool:
     """Whether the project has a page for the workflow."""
-    page = project.evidence / "pages" / workflow_id.replace("_", "-")
+    page = project.evidence / "pages" / slug_of(workflow_id)
     return (page / "index.md").is_file() or page.with_suffix(".md").is_file()
 
 

@@ -69,6 +69,6 @@ def refresh_dashboard(
         with staged_pages(project, workflow_id, on_line=on_line) as pages:
             export.show(pages.shown)
             facts["warnings"] += list(pages.warnings)
-            if pages.result.built:
-                facts |= {"built": True, "build_seconds": round(pages.result.seconds, 3)}
+            if pages.built:
+                facts |= {"built": True, "build_seconds": round(pages.seconds, 3)}
     return facts

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from dataflow.base.sharing import is_shared
-from dataflow.dashboard.paths import dashboard_url
 from dataflow.project import Project
 from dataflow.settings import DBT_VARIABLE, MADE_BY_DBT, SET_FOR_DBT, variables_in
 from dataflow.stages.notebook import Stage, read_notebook
 from dataflow.stages.parameters import INJECTED_TAG
+from dataflow.workflows.ids import slug_of
 from dataflow.workflows.model import Workflow
 
 # What of the section `workflow` changes nothing that a step makes.
@@ -98,7 +98,7 @@ def dashboard_version(project: Project, workflow: Workflow) -> str:
     """The version of the dashboard step: the workflow's queries and pages, and shared parts."""
     root = project.evidence
     pages = root / "pages"
-    others = {dashboard_url(name)[1:] for name in _others(project, workflow)}
+    others = {slug_of(name) for name in _others(project, workflow)}
     files = [
         path for path in _below(root) if path.relative_to(root).parts[0] not in _MADE_BY_EVIDENCE
     ]

@@ -13,7 +13,7 @@ from dataflow.base.sql import schemas_of
 from dataflow.base.words import nearest
 from dataflow.errors import ConfigurationError, Problem
 from dataflow.project import Project
-from dataflow.workflows.ids import workflow_id_problem
+from dataflow.workflows.ids import slug_of, workflow_id_problem
 
 TEMPLATES = Path(__file__).parent / "template"
 DEFAULT = "minimal"
@@ -43,7 +43,7 @@ class Scaffold:
     @property
     def slug(self) -> str:
         """Its part of its dashboard's address."""
-        return self.workflow_id.replace("_", "-")
+        return slug_of(self.workflow_id)
 
     @property
     def folders(self) -> list[Path]:

@@ -9,9 +9,9 @@ from dataflow.dashboard.catalog import PROJECT_SOURCE
 from dataflow.dashboard.check import check_pages, warnings_of
 from dataflow.dashboard.export import exported_files
 from dataflow.dashboard.pages import read_pages
-from dataflow.dashboard.paths import dashboard_url
 from dataflow.errors import Problem
 from dataflow.project import Project
+from dataflow.workflows.ids import slug_of
 
 DATA = re.compile(r"\bdata=\{\s*([A-Za-z_$][\w$]*)\s*\}")
 # What a page's own code may call its data: loop variables, {@const …}, script variables.
@@ -21,7 +21,7 @@ LOCAL = re.compile(r"\bas\s+([\w$]+)|\b(?:let|const|var|import|export let)\s+([\
 def check_workflow_pages(project: Project, workflow_id: str) -> list[Problem]:
     """Check the workflow's pages: their queries, and that their components name queries."""
     folder = project.evidence / "pages"
-    slug = dashboard_url(workflow_id)[1:]
+    slug = slug_of(workflow_id)
     paths = [*sorted((folder / slug).rglob("*.md")), *folder.glob(f"{slug}.md")]
     problems = []
     for path in paths:

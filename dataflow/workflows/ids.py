@@ -20,6 +20,11 @@ RESERVED = {
 STEPS_THAT_FOLLOW = ("dbt", "publish", "dashboard")
 
 
+def slug_of(workflow_id: str) -> str:
+    """The workflow's part of its dashboard's address, and the name of its pages."""
+    return workflow_id.replace("_", "-")
+
+
 def workflow_id_problem(workflow_id: str) -> str | None:
     """Why `workflow_id` cannot be a workflow's id, or None when it can.
 

@@ -12,6 +12,7 @@ from dataflow.base.sql import raw_schema, schemas_of
 from dataflow.errors import Problem
 from dataflow.project import Project
 from dataflow.stages.notebook import Stage
+from dataflow.workflows.ids import slug_of
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -110,8 +111,8 @@ class Workflow:
 
     @property
     def slug(self) -> str:
-        """The workflow's part of its dashboard's address."""
-        return self.id.replace("_", "-")
+        """See `slug_of`."""
+        return slug_of(self.id)
 
     @property
     def raw_schema(self) -> str:

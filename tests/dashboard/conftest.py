@@ -22,7 +22,8 @@ def project(tmp_path: Path) -> Project:
 
 
 @pytest.fixture
-def warehouse(tmp_path: Path) -> Path:
+def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that the exports read."""
     path = tmp_path / "dataflow.duckdb"
     with duckdb.connect(path) as connection:
         connection.execute("CREATE SCHEMA quakes")
@@ -30,6 +31,7 @@ def warehouse(tmp_path: Path) -> Path:
             "CREATE TABLE quakes.events AS SELECT i AS event_id, i / 10 AS magnitude, "
             "'region ' || (i % 3) AS region FROM range(50) AS t(i)"
         )
+    monkeypatch.setenv("EVIDENCE_DUCKDB_PATH", str(path))
     return path
 
 

@@ -81,7 +81,7 @@ class Site:
             {"id": "added_later", "name": "Added later"},
             {"id": "mistyped", "problem": "`workflow.name` is missing"},
         ]
-        export_sources(self.project, ["earthquakes"], self.warehouse, workflows=workflows)
+        export_sources(self.project, ["earthquakes"], workflows=workflows)
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +93,10 @@ def site(tmp_path_factory: pytest.TempPathFactory, built_pages: Path) -> Iterato
     run.begin([{"name": "ingest", "kind": "stage"}])
     run.step_ended("ingest", "succeeded", notebook="ingest.ipynb")
     write_notebook(run.executed_notebook("ingest"), ["print('Executed ingest')"])
-    with servers() as start:
+    with servers() as start, pytest.MonkeyPatch.context() as patch:
         ready = Site(project, start(project), root / "warehouse" / "dataflow.duckdb")
         ready.warehouse.parent.mkdir()
+        patch.setenv("EVIDENCE_DUCKDB_PATH", str(ready.warehouse))
         ready.publish(least=0)
         yield ready
 
@@ -222,7 +223,7 @@ def test_a_page_loads_its_own_tables_and_no_others(site):
     for number in range(19):
         for table in range(10):
             write(sources / f"w{number}" / f"t{table}.sql", f"select {table} as events")
-    export_sources(site.project, [f"w{number}" for number in range(19)], site.warehouse)
+    export_sources(site.project, [f"w{number}" for number in range(19)])
     for path in exported_files(site.project)["w7"].values():
         path.unlink()
     try:

@@ -51,7 +51,7 @@ def test_nothing_is_built_when_nothing_changed(site):
 
     assert not result.built
     assert result.seconds < 1
-    assert result.path == site.evidence / "build"
+    assert result.served == site.evidence / "build"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from dataflow.project import Project
 
 @pytest.fixture
 def exported(project: Project, warehouse) -> Project:
-    export_sources(project, database=warehouse, workflows=[{"id": "quakes"}])
+    export_sources(project, workflows=[{"id": "quakes"}])
     return project
 
 

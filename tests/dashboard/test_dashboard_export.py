@@ -28,7 +28,7 @@ def source(project: Project, name: str, sql: str) -> Path:
 
 
 def test_a_source_query_becomes_a_table_of_the_dashboards(project, warehouse):
-    result = export_sources(project, database=warehouse)
+    result = export_sources(project)
 
     assert result.tables["quakes"] == {"events": 50}
     assert len(rows(project, "quakes", "events")) == 50
@@ -38,7 +38,7 @@ def test_a_source_query_becomes_a_table_of_the_dashboards(project, warehouse):
 
 
 def test_the_manifest_names_files_the_way_evidence_asks_for_them(project, warehouse):
-    export_sources(project, database=warehouse)
+    export_sources(project)
 
     manifest = json.loads((data_folder(project) / "manifest.json").read_text())
     (url,) = manifest["renderedFiles"]["quakes"]
@@ -59,7 +59,7 @@ def test_types_become_what_the_page_understands(project, warehouse):
                'x'::blob as bytes, interval 90 minute as span, 'ä' as text,
                'small'::enum ('small', 'large') as size, null as nothing""",
     )
-    export_sources(project, database=warehouse)
+    export_sources(project)
 
     path = exported_files(project)["quakes"]["types"]
     found = dict(duckdb.sql(f"SELECT column_name, column_type FROM (DESCRIBE '{path}')").fetchall())
@@ -117,7 +117,7 @@ def test_numbers_are_exact_and_what_a_page_cannot_show_is_said(project, warehous
     source(project, "events", "select 1 as a")
     source(project, "numbers", f"select {selected} from range(3) t(i)")
     source(project, "empty", f"select {selected} from range(3) t(i) having count(*) > 9")
-    export_sources(project, database=warehouse)
+    export_sources(project)
 
     path = exported_files(project)["quakes"]["numbers"]
     (row,) = duckdb.sql(f"SELECT * REPLACE (NULL AS forever) FROM '{path}'").fetchall()
@@ -133,7 +133,7 @@ def test_numbers_are_exact_and_what_a_page_cannot_show_is_said(project, warehous
 
 def test_a_table_without_rows_is_a_table(project, warehouse):
     source(project, "events", "select * from quakes.events where magnitude > 100;  -- none\n")
-    result = export_sources(project, database=warehouse)
+    result = export_sources(project)
 
     assert result.tables["quakes"] == {"events": 0}
     assert rows(project, "quakes", "events") == []
@@ -141,20 +141,20 @@ def test_a_table_without_rows_is_a_table(project, warehouse):
 
 def test_rows_keep_the_order_of_the_query(project, warehouse):
     source(project, "events", "select event_id from quakes.events order by event_id desc")
-    export_sources(project, database=warehouse)
+    export_sources(project)
 
     assert [row[0] for row in rows(project, "quakes", "events")] == list(range(49, -1, -1))
 
 
 def test_a_failing_query_says_file_and_line_and_leaves_the_old_data(project, warehouse):
-    export_sources(project, database=warehouse)
+    export_sources(project)
     before = read_manifest(project)
     path = source(
         project, "events", "-- all of them\nselect event_id,\n  magnitud\nfrom quakes.events\n"
     )
 
     with pytest.raises(DashboardError) as caught:
-        export_sources(project, database=warehouse)
+        export_sources(project)
 
     assert caught.value.where == "evidence/sources/quakes/events.sql:3"
     assert "magnitud" in caught.value.message
@@ -163,7 +163,7 @@ def test_a_failing_query_says_file_and_line_and_leaves_the_old_data(project, war
     assert len(rows(project, "quakes", "events")) == 50
     path.write_text("select 'x'::integer as number from quakes.events", encoding="utf-8")
     with pytest.raises(DashboardError, match="Could not convert"):
-        export_sources(project, database=warehouse)
+        export_sources(project)
     versions = [p.name for p in (data_folder(project) / "quakes").iterdir()]
     assert len(versions) == 1, "the failed export's half is gone"
 
@@ -183,14 +183,14 @@ def test_a_file_that_is_not_one_select_is_refused(project, warehouse, sql, words
     source(project, "events", sql)
 
     with pytest.raises(DashboardError, match=words) as caught:
-        export_sources(project, database=warehouse)
+        export_sources(project)
     assert (caught.value.where or "").startswith("evidence/sources/quakes/events.sql")
 
 
 def test_a_source_query_cannot_change_the_warehouse(project, warehouse):
     source(project, "events", "delete from quakes.events")
     with pytest.raises(DashboardError, match="DELETE"):
-        export_sources(project, database=warehouse)
+        export_sources(project)
 
     with duckdb.connect(warehouse, read_only=True) as connection:
         assert connection.execute("SELECT count(*) FROM quakes.events").fetchone() == (50,)
@@ -200,10 +200,10 @@ def test_only_the_asked_for_sources_are_exported_and_the_others_stay(project, wa
     other = project.evidence / "sources" / "other"
     other.mkdir()
     (other / "one.sql").write_text("select 1 as one")
-    export_sources(project, database=warehouse)
+    export_sources(project)
     before = read_manifest(project)
 
-    result = export_sources(project, ["quakes"], database=warehouse)
+    result = export_sources(project, ["quakes"])
 
     assert set(result.tables) == {"quakes"}
     after = read_manifest(project)
@@ -214,7 +214,7 @@ def test_only_the_asked_for_sources_are_exported_and_the_others_stay(project, wa
 def test_the_generation_before_stays_for_pages_that_are_loading(project, warehouse):
     files = []
     for _ in range(3):
-        export_sources(project, ["quakes"], database=warehouse)
+        export_sources(project, ["quakes"])
         files.append(exported_files(project)["quakes"]["events"])
 
     assert not files[0].exists()
@@ -228,22 +228,22 @@ def test_a_workflow_that_was_never_published_is_skipped_unless_asked_for(project
     later.mkdir()
     (later / "rows.sql").write_text("select * from later.rows")
 
-    result = export_sources(project, database=warehouse)
+    result = export_sources(project)
 
     assert result.skipped == ["later"]
     assert "later" not in read_manifest(project)
     with pytest.raises(DashboardError, match="rows"):
-        export_sources(project, ["later"], database=warehouse)
+        export_sources(project, ["later"])
 
 
 def test_a_source_that_was_removed_is_no_longer_shown(project, warehouse):
     gone = project.evidence / "sources" / "gone"
     gone.mkdir()
     (gone / "one.sql").write_text("select 1 as one")
-    export_sources(project, database=warehouse)
+    export_sources(project)
     (gone / "one.sql").unlink()
 
-    export_sources(project, database=warehouse)
+    export_sources(project)
 
     assert set(read_manifest(project)) == {"quakes", "dataflow"}
 
@@ -255,7 +255,6 @@ def test_the_workflows_table_lists_what_it_is_given(project, warehouse):
     finished = datetime(2024, 5, 1, 14, tzinfo=timezone(timedelta(hours=2)))
     export_sources(
         project,
-        database=warehouse,
         workflows=[
             {"id": "my_quakes", "name": "Quakes", "description": "Shakes", "owner": "me",
              "schedule": "0 0 * * *", "run_id": "r1", "finished_at": finished},
@@ -273,8 +272,8 @@ def test_the_workflows_table_lists_what_it_is_given(project, warehouse):
 
 
 def test_without_a_list_of_workflows_the_old_one_stays(project, warehouse):
-    export_sources(project, database=warehouse, workflows=[{"id": "quakes"}])
-    export_sources(project, database=warehouse)
+    export_sources(project, workflows=[{"id": "quakes"}])
+    export_sources(project)
 
     assert [row[0] for row in rows(project, "dataflow", "workflows")] == ["quakes"]
 
@@ -284,7 +283,7 @@ def test_the_environment_names_another_warehouse(project, warehouse, tmp_path, m
         connection.execute("CREATE SCHEMA quakes; CREATE TABLE quakes.events AS SELECT 1 AS one")
     monkeypatch.setenv("EVIDENCE_DUCKDB_PATH", str(tmp_path / "another.duckdb"))
 
-    assert export_sources(project, database=warehouse).tables["quakes"] == {"events": 1}
+    assert export_sources(project).tables["quakes"] == {"events": 1}
 
     monkeypatch.setenv("EVIDENCE_DUCKDB_PATH", "missing.duckdb")
     with pytest.raises(DashboardError, match="EVIDENCE_DUCKDB_PATH"):
@@ -297,12 +296,14 @@ def test_without_a_published_warehouse_the_error_says_what_to_do(project):
     assert "workflow run" in (caught.value.hint or "")
 
 
-def test_a_warehouse_that_is_not_one_is_one_clear_error(project, tmp_path):
+def test_a_warehouse_that_is_not_one_is_one_clear_error(project, tmp_path, monkeypatch):
     broken = tmp_path / "broken.duckdb"
     broken.write_bytes(b"not a database" * 1000)
 
+    monkeypatch.setenv("EVIDENCE_DUCKDB_PATH", str(broken))
+
     with pytest.raises(DashboardError, match="cannot be read"):
-        export_sources(project, database=broken)
+        export_sources(project)
 
 
 def test_the_name_of_the_projects_own_source_is_refused(project, warehouse):
@@ -311,12 +312,12 @@ def test_the_name_of_the_projects_own_source_is_refused(project, warehouse):
     (taken / "x.sql").write_text("select 1 as one")
 
     with pytest.raises(ConfigurationError, match="dataflow"):
-        export_sources(project, database=warehouse)
+        export_sources(project)
 
 
 def test_a_reader_always_finds_whole_files(project, warehouse):
     """While exports follow each other, what the manifest names can always be read."""
-    export_sources(project, database=warehouse)
+    export_sources(project)
     stop = threading.Event()
     problems: list[str] = []
 
@@ -335,7 +336,7 @@ def test_a_reader_always_finds_whole_files(project, warehouse):
     reader.start()
     try:
         for _ in range(15):
-            export_sources(project, ["quakes"], database=warehouse)
+            export_sources(project, ["quakes"])
     finally:
         stop.set()
         reader.join()
@@ -347,7 +348,7 @@ def test_exports_at_the_same_time_do_not_disturb_each_other(project, warehouse):
 
     def export() -> None:
         try:
-            export_sources(project, database=warehouse)
+            export_sources(project)
         except BaseException as error:
             problems.append(error)
 
@@ -364,7 +365,6 @@ def test_exports_at_the_same_time_do_not_disturb_each_other(project, warehouse):
 def test_times_without_a_zone_are_taken_as_utc(project, warehouse):
     export_sources(
         project,
-        database=warehouse,
         workflows=[{"id": "quakes", "finished_at": "2024-05-01T12:00:00"}],
     )
     assert rows(project, "dataflow", "workflows")[0][-2] == datetime(2024, 5, 1, 12)

@@ -12,7 +12,7 @@ import pytest
 from dashboard_helpers import write
 from projects import dataflow
 
-from dataflow.dashboard.build import BuildResult, StagedPages
+from dataflow.dashboard.build import StagedPages
 from dataflow.dashboard.catalog import workflows_for_pages
 from dataflow.dashboard.export import exported_files, read_manifest, staged_export
 from dataflow.dashboard.paths import build_folder, data_folder
@@ -95,7 +95,7 @@ def test_new_pages_go_when_the_data_they_came_with_cannot_be_shown(shown, tmp_pa
     target = build_folder(shown)
     write(target / "index.html", "old")
     write(tmp_path / "new" / "index.html", "new")
-    pages = StagedPages(BuildResult(True, 0.0, target), tmp_path / "new")
+    pages = StagedPages(target, 0.0, tmp_path / "new")
 
     before = everything_below(data_folder(shown))
     monkeypatch.setattr(Path, "replace", refuse)
@@ -171,9 +171,7 @@ def test_by_hand_data_is_shown_and_pages_stay(shown, monkeypatch):
     assert listed(shown)["quakes"]["published_at"] is not None
 
 
-def test_data_of_another_file_is_not_called_a_runs(shown, warehouse, monkeypatch):
-    monkeypatch.setenv("EVIDENCE_DUCKDB_PATH", str(warehouse))
-
+def test_data_of_another_file_is_not_called_a_runs(shown, warehouse):
     refresh(shown)
 
     assert listed(shown)["quakes"]["run_id"] is None

@@ -47,7 +47,7 @@ def built(project: Project, warehouse) -> Project:
     )
     write(run / ".private.json", "secret")
     write(project.root / ".env", "TOKEN=secret")
-    export_sources(project, database=warehouse)
+    export_sources(project)
     return project
 
 
@@ -155,7 +155,7 @@ def test_a_workflow_that_was_broken_since_the_last_export_is_listed_as_broken(bu
 
 def test_new_data_is_served_without_a_restart(built, site, warehouse):
     before = site.get("/data/manifest.json").json()
-    export_sources(built, database=warehouse)
+    export_sources(built)
 
     assert site.get("/data/manifest.json").json() != before
 

@@ -89,7 +89,9 @@ def right_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with duckdb.connect(str(database)) as connection:
         connection.execute("CREATE SCHEMA lab")
         connection.execute("CREATE TABLE lab.weights AS SELECT 'a' AS id, 1.5::DOUBLE AS weight")
-    export_sources(project, ["lab"], database=database)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EVIDENCE_DUCKDB_PATH", str(database))
+        export_sources(project, ["lab"])
     return root
 
 
