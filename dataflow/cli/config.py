@@ -20,7 +20,7 @@ app = typer.Typer(help="Show and check workflows' configuration.", no_args_is_he
 
 @app.command("list")
 def list_configurations(as_json: Json = False) -> None:
-    """List the configuration files, and the variables they need."""
+    """List the configuration files and the environment variables they need."""
     from dataflow.workflows.load import load_workflow
     from dataflow.workflows.registry import workflow_folders
     from dataflow.workflows.settings import variables_of
@@ -96,7 +96,7 @@ def show(name: Name, as_json: Json = False) -> None:
 
 @app.command()
 def validate(
-    name: Annotated[str | None, typer.Argument(help="The workflow; all without it.")] = None,
+    name: Annotated[str | None, typer.Argument(help="The workflow; all if left out.")] = None,
 ) -> None:
     """Check configuration files only; `dataflow workflow validate` checks everything."""
     import os

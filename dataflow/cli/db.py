@@ -90,7 +90,7 @@ def query(
     write = write_json if as_json else write_csv if as_csv else None
     rows: list[tuple[str, ...]] = []
     with tempfile.TemporaryFile("w+", encoding="utf-8", newline="") as aside:
-        # Whoever reads our output may take their time: they should keep no writer waiting.
+        # A slow reader of our output must not keep writers waiting.
         out = sys.stdout if database is DatabaseName.published else aside
         with running(Project.find(), sql, database.value) as result:
             if write is not None:
@@ -106,7 +106,7 @@ def query(
 
 @app.command()
 def publish(
-    workflow: Annotated[str | None, typer.Argument(help="All workflows when left out.")] = None,
+    workflow: Annotated[str | None, typer.Argument(help="The workflow; all if left out.")] = None,
 ) -> None:
     """Publish what is in the working warehouse now, without running checks.
 
@@ -153,7 +153,7 @@ def publish(
 
 @app.command()
 def backup(
-    file: Annotated[Path, typer.Argument(help="The file to make.")],
+    file: Annotated[Path, typer.Argument(help="The file to create.")],
     force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
 ) -> None:
     """Copy the working warehouse into one file, and check the copy."""
@@ -180,7 +180,7 @@ def restore(
         "next run, or after: dataflow db publish"
     )
     if restored.replaced is not None:
-        _say(f"What it replaced is kept as {project.relative(restored.replaced)}")
+        _say(f"The warehouse it replaced is kept as {project.relative(restored.replaced)}")
 
 
 @app.command()
@@ -205,12 +205,12 @@ def check(as_json: Json = False) -> None:
 def reset_dev(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Make your development copy anew from the published version."""
+    """Recreate your development copy from the published version."""
     from dataflow.warehouse.store import reset_development
 
     project = Project.find()
     if not yes:
-        typer.confirm("Everything written by hand to your development copy goes. On?", abort=True)
+        typer.confirm("Everything in your development copy will be lost. Continue?", abort=True)
     version = reset_development(project)
     _say(
         "Your development copy is empty: nothing is published yet."

@@ -10,7 +10,7 @@ from dataflow.project import Project
 def dbt(context: typer.Context) -> None:
     """Run dbt by hand, in turn with runs that write: dataflow dbt build --select earthquakes.
 
-    Everything behind `dbt` is dbt's own. It works on the working warehouse.
+    Everything after `dbt` goes to dbt. It uses the working warehouse.
 
     Readers see what it made after the workflow's next run, or `dataflow db publish`.
     """

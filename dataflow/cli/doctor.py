@@ -14,7 +14,7 @@ SIGNS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "broken": ("✗", "
 
 
 def doctor(as_json: Json = False) -> None:
-    """Look at Python, packages, kernel, Node, ports, disk, warehouse, dbt, pages, workflows."""
+    """Check Python, packages, kernel, Node, ports, disk, warehouse, dbt, pages, workflows."""
     from rich.markup import escape
 
     from dataflow.doctor.project import examine

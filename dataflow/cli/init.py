@@ -10,7 +10,9 @@ from dataflow.project import Project
 
 
 def init(
-    name: Annotated[str, typer.Argument(help="The new workflow: small letters, digits and _.")],
+    name: Annotated[
+        str, typer.Argument(help="The new workflow: lower-case letters, digits and _.")
+    ],
     template: Annotated[
         str,
         typer.Option(
@@ -24,7 +26,7 @@ def init(
         bool, typer.Option("--dry-run", help="List the files, and write none.")
     ] = False,
 ) -> None:
-    """Make a workflow with notebooks, dbt models, dashboard and tests, ready to run."""
+    """Create a workflow with notebooks, dbt models, dashboard and tests, ready to run."""
     from dataflow.addresses import service_url
     from dataflow.cli.output import console, messages
     from dataflow.scaffold.workflow import make_workflow, plan_workflow
@@ -36,9 +38,9 @@ def init(
         console().print(project.relative(file), markup=False)
     err = messages()
     if dry_run:
-        err.print(f"{len(files)} files would be made; nothing was written.")
+        err.print(f"{len(files)} files would be created; nothing was written.")
         return
-    err.print(f"\n[green]✓[/] workflow {name} made. From here to its dashboard:")
+    err.print(f"\n[green]✓[/] workflow {name} created. To see its dashboard:")
     err.print(f"  dataflow workflow run {name}", style="bold")
     err.print("  dataflow service start evidence", style="bold")
     err.print(f"  → {service_url(project, 'evidence')}/{scaffold.slug}", style="cyan")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="dataflow",
-    help="Workflows whose stages are Jupyter notebooks: run, stored, modelled, shown, reviewed.",
+    help="Run, publish, show and review workflows whose stages are Jupyter notebooks.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -56,7 +56,7 @@ def root(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 ok, 1 it failed, 2 the call or the project is wrong."""
+    """Run the command line and exit: 0 ok, 1 it failed, 2 the command or the project is wrong."""
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -77,7 +77,7 @@ def run(arguments: Sequence[str]) -> int:
         sys.stderr.close()
         return EXIT_OK
     except Exception as error:
-        if hasattr(error, "format_message"):  # what typer says of a wrong call
+        if hasattr(error, "format_message"):  # typer's message about a wrong call
             return _usage_error(error)
         if type(error).__name__ in ("Abort", "Exit"):
             return int(getattr(error, "exit_code", EXIT_FAILED))
@@ -101,7 +101,7 @@ def _usage_error(error: Exception) -> int:
 
 
 def _internal_error(error: Exception) -> int:
-    """An error nobody foresaw: say so in a line, keep the traceback for the report of it."""
+    """An unexpected error: say so in one line, keep the traceback for a bug report."""
     import traceback
 
     from rich.markup import escape
@@ -118,14 +118,14 @@ def _internal_error(error: Exception) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(_without_secrets(project, text), "utf-8")
         where = project.relative(path)
-        err.print(f"  → This is a fault of DATAFLOW; {where} has the details.", style="cyan")
+        err.print(f"  → This is a bug in DATAFLOW; {where} has the details.", style="cyan")
     except Exception:
         err.print(escape(text))
     return EXIT_FAILED
 
 
 def _without_secrets(project: Project, text: str) -> str:
-    """A text for others to read, without the values of the variables that workflows name."""
+    """`text` without the values of the environment variables that workflows name."""
     from dataflow.engine.secrets import Scrubber
     from dataflow.settings import secrets_of
 

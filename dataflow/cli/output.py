@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Name = Annotated[str, typer.Argument(help="The workflow: its folder's name.")]
 
-WHOLE = 10_000  # columns: what no line reaches
+WHOLE = 10_000  # columns: wider than any line
 
 
 def console() -> Console:
-    """Where results go; into a file or a pipe whole, however narrow the terminal would be."""
+    """Where results go; in a file or a pipe lines are not cut to the terminal's width."""
     from rich.console import Console
 
     if sys.stdout.isatty():
@@ -39,7 +39,7 @@ def messages() -> Console:
 
 
 def print_json(data: Any) -> None:
-    """Print `data` as JSON on standard output, for machines."""
+    """Print `data` as JSON on standard output, for programs."""
     json.dump(data, sys.stdout, indent=2, ensure_ascii=False, default=str)
     sys.stdout.write("\n")
 

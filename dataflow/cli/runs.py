@@ -106,7 +106,7 @@ def open_run(
     run: Annotated[str, typer.Argument(help="The beginning of a run's id, or `last`.")],
     stage: Annotated[
         str | None,
-        typer.Option("--stage", help="Which stage; else the one that failed, or the first."),
+        typer.Option("--stage", help="The stage; by default the one that failed, or the first."),
     ] = None,
     lab: Annotated[
         bool,
@@ -118,7 +118,9 @@ def open_run(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="With --lab: do not ask.")] = False,
     browser: Annotated[
         bool | None,
-        typer.Option("--browser/--no-browser", help="Open it; by default only from a terminal."),
+        typer.Option(
+            "--browser/--no-browser", help="Open it in a browser; by default only from a terminal."
+        ),
     ] = None,
 ) -> None:
     """Open a stage's executed notebook; with --lab try the stage again by hand.
@@ -148,8 +150,8 @@ def _copy_for_lab(project: Project, run: Run, stage: str, *, keep_data: bool, ye
     err = messages()
     if not keep_data and not yes and has_development_copy(project):
         typer.confirm(
-            "The working warehouse replaces your development copy, and what notebooks run by "
-            "hand wrote to it goes. On?",
+            "The working warehouse will replace your development copy, and what notebooks run by "
+            "hand wrote to it will be lost. Continue?",
             abort=True,
             err=True,
         )
@@ -158,11 +160,11 @@ def _copy_for_lab(project: Project, run: Run, stage: str, *, keep_data: bool, ye
         copy_working_to_development(project)
     if copy.changed:
         err.print(
-            f"[yellow]note:[/] {stage}.ipynb changed since that run; the copy is as it is now."
+            f"[yellow]note:[/] {stage}.ipynb changed since that run; the copy has the current version."
         )
     shown = project.relative(copy.path)
     if copy.url is None:
-        err.print("JupyterLab does not run: dataflow service start jupyter", style="cyan")
+        err.print("JupyterLab is not running: dataflow service start jupyter", style="cyan")
     else:
         err.print(f"Copied to {shown}")
     return copy.url or shown

@@ -32,15 +32,15 @@ class ServiceName(StrEnum):
     all = "all"
 
 
-Name = Annotated[ServiceName, typer.Argument(help="Which one.", show_default=False)]
-NameOrAll = Annotated[ServiceName, typer.Argument(help="Which one.")]
+Name = Annotated[ServiceName, typer.Argument(help="The service.", show_default=False)]
+NameOrAll = Annotated[ServiceName, typer.Argument(help="The service.")]
 Port = Annotated[
     int | None,
     typer.Option(
         "--port",
         min=1,
         max=65535,
-        help="Instead of {jupyter}, {dagster} or {evidence}.".format(**PORTS),
+        help="The port, instead of {jupyter}, {dagster} or {evidence}.".format(**PORTS),
         show_default=False,
     ),
 ]
@@ -102,7 +102,7 @@ def restart(name: Name, port: Port = None) -> None:
 
 @app.command()
 def status(name: NameOrAll = ServiceName.all, as_json: Json = False) -> None:
-    """Show what runs, and where."""
+    """Show which services run, and where."""
     from dataclasses import asdict
 
     from rich.markup import escape
@@ -159,12 +159,12 @@ def status(name: NameOrAll = ServiceName.all, as_json: Json = False) -> None:
 @app.command()
 def logs(
     name: Name,
-    lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many.")] = 50,
+    lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many lines.")] = 50,
     follow: Annotated[
-        bool, typer.Option("-f", "--follow", help="Go on with what is added; Ctrl-C ends it.")
+        bool, typer.Option("-f", "--follow", help="Keep printing new lines; Ctrl-C ends it.")
     ] = False,
 ) -> None:
-    """Show what a service printed, since its last start."""
+    """Show what a service printed since its last start."""
     import time
 
     from dataflow.services.logs import Follower, last_lines
@@ -234,7 +234,7 @@ def _start_in_background(launches: Sequence[Callable[[], Start]]) -> None:
 def _print_start(start: Start) -> None:
     from rich.markup import escape
 
-    runs = "already runs" if start.already else "runs"
+    runs = "is already running" if start.already else "is running"
     messages().print(f"[green]✓[/] {start.service.title} {runs} on port {start.state.port}:")
     console().print(escape(start.state.url), soft_wrap=True)
     if start.note:

@@ -19,7 +19,7 @@ def run_tests(
     name: Name,
     pytest_arguments: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[-- PYTEST OPTIONS]", help="Handed to pytest: `-- -x -k name`."),
+        typer.Argument(metavar="[-- PYTEST OPTIONS]", help="Passed to pytest: `-- -x -k name`."),
     ] = None,
 ) -> None:
     """Run a workflow's tests with pytest; a failing stage shows its cell."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def validate(
-    name: Annotated[str | None, typer.Argument(help="The workflow; all without it.")] = None,
+    name: Annotated[str | None, typer.Argument(help="The workflow; all if left out.")] = None,
     dbt: Annotated[
         bool, typer.Option("--dbt", help="Have dbt read its models too; takes some seconds.")
     ] = False,
@@ -33,7 +33,7 @@ def validate(
     found = {folder.name: examine_workflow(project, folder) for folder in folders}
     if name is None and (strays := stray(project)):
         found["notebooks"] = Examination(warnings=strays)
-    # What dbt says concerns all workflows, and what was found in its files it would say again.
+    # dbt's messages concern all workflows, and would repeat what was found in its files.
     if dbt and not any(e.problems for e in found.values()):
         found["dbt"] = Examination(examine_dbt(project))
     problems = [problem for one in found.values() for problem in one.problems]

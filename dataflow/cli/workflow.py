@@ -22,7 +22,7 @@ ASSIGNMENT = re.compile(r"[A-Za-z_][\w.]*=")
 
 
 def join_parameters(arguments: list[str]) -> list[str]:
-    """Make `-p name=value` of `-p name value`: an option takes one value here."""
+    """Turn `-p name value` into `-p name=value`: an option takes one value here."""
     joined: list[str] = []
     waiting = list(arguments)
     while waiting:
@@ -99,26 +99,26 @@ def run(
         ),
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("-f", "--file", help="A YAML file with parameters' values.")
+        Path | None, typer.Option("-f", "--file", help="A YAML file with parameter values.")
     ] = None,
     only: Annotated[
-        str | None, typer.Option("--only", metavar="STAGE", help="Do this stage and no other.")
+        str | None, typer.Option("--only", metavar="STAGE", help="Run this stage only.")
     ] = None,
     start: Annotated[
         str | None,
         typer.Option(
             "--from",
             metavar="STAGE",
-            help="Do this stage and what follows. Earlier ones are done only if they did not "
-            "succeed yet with the code and parameters of now.",
+            help="Run this stage and everything downstream; upstream stages only if they have not "
+            "yet succeeded with the current code and parameters.",
         ),
     ] = None,
     changed: Annotated[
         bool,
-        typer.Option("--changed", help="Do only what changed since it last succeeded."),
+        typer.Option("--changed", help="Run only what changed since it last succeeded."),
     ] = False,
     quiet: Annotated[
-        bool, typer.Option("-q", "--quiet", help="Do not show what the notebooks print.")
+        bool, typer.Option("-q", "--quiet", help="Do not show the notebooks' output.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -158,14 +158,12 @@ def _parameters(given: list[str], file: Path | None) -> dict[str, Any]:
     if file is not None:
         read = read_yaml(file)
         if read.problems:
-            raise ConfigurationError(
-                "the file with parameters is not right", problems=read.problems
-            )
+            raise ConfigurationError("the parameter file is not valid", problems=read.problems)
         if not isinstance(read.data or {}, dict):
             raise ConfigurationError(
-                "the file with parameters holds no mapping",
+                "the parameter file is not a mapping",
                 where=str(file),
-                hint="Write one `name: value` a line.",
+                hint="Write one `name: value` per line.",
             )
         values.update({str(key): value for key, value in (read.data or {}).items()})
     for text in given:
@@ -202,7 +200,7 @@ def _progress() -> Any:
             err.print(f"[blue]▶[/] {step}")
             return
         took = time.monotonic() - begun[event.step] if event.step in begun else None
-        words = {"skipped": "not run", "retried": "failed, is tried again"}.get(event.kind, "")
+        words = {"skipped": "not run", "retried": "failed, will be retried"}.get(event.kind, "")
         err.print(f"{signs[event.kind]} {step}  [dim]{words or seconds_text(took)}[/]")
 
     return show

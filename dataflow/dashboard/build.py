@@ -77,7 +77,7 @@ def build_pages(
     """Build the pages into `evidence/build`, unless they are built already.
 
     A build takes about a minute and 3 GB. The served build is replaced in one step at the
-    end; a failing build leaves it alone. Two builds at once wait for each other.
+    end; a failing build leaves it alone. Only one build runs at a time.
 
     Args:
         force: build although nothing changed.
@@ -104,8 +104,8 @@ def staged_pages(
     Arguments and errors are those of `build_pages`, and:
 
     Args:
-        workflow_id: build for this workflow: the pages of others come in as they were last
-            built, so that an author's mistake stays with the author's workflow.
+        workflow_id: build for this workflow: the pages of others are included as they were
+            last built, so that an author's mistake affects their own workflow only.
     """
     start = time.monotonic()
     target = build_folder(project)
@@ -123,7 +123,7 @@ def staged_pages(
         if not force and built_hash(project) == wanted:
             yield kept()
             return
-        # Then what does not compile is in none of this workflow's files.
+        # Then the error is not in this workflow's files.
         own_are_built = workflow_id is not None and _is_built(project, workflow_id)
         refused = work_folder(project).with_name("refused.json")
         if own_are_built and (message := _refusal(refused, wanted)):
@@ -160,7 +160,7 @@ def is_stale(project: Project, workflow_id: str | None = None) -> bool:
     """Whether the pages changed since they were built, or never were.
 
     Args:
-        workflow_id: asked for this workflow, for which other workflows' pages do not count.
+        workflow_id: ignore the pages of other workflows than this one.
     """
     return built_hash(project) != _hash(project, _chosen(project, workflow_id))
 
@@ -199,8 +199,8 @@ def _stamp(project: Project) -> dict[str, Any]:
 def _chosen(project: Project, workflow_id: str | None) -> dict[Path, Path]:
     """What the pages are built from: each file's place below `evidence/`, and the file.
 
-    Built for a workflow, the pages of the others are those of the last build; where that has
-    none, those of now, unless they were left out because they do not compile.
+    Built for a workflow, the pages of the others are those of the last build; if that has
+    none, the current ones, unless they were left out because they do not compile.
     """
     files = _files_below(project.evidence, _FOLDERS)
     files |= {Path(name): path for name in _FILES if (path := project.evidence / name).is_file()}
@@ -226,7 +226,7 @@ def _files_below(root: Path, folders: Iterable[str | Path]) -> dict[Path, Path]:
 
 
 def _other_slugs(project: Project, workflow_id: str) -> list[str]:
-    """What the pages of the other workflows are called."""
+    """The slugs of the other workflows' pages."""
     folders = {path.parent.name for path in project.notebooks.glob("*/config.yaml")}
     return [slug_of(name) for name in sorted(folders - {workflow_id})]
 
@@ -260,14 +260,14 @@ def _keep_sources(files: Mapping[Path, Path], built: Path) -> None:
 
 
 def _compress(built: Path) -> None:
-    """Put a compressed copy beside each file that gains by it, so that serving costs nothing."""
+    """Put a compressed copy beside each file that benefits, so that serving costs nothing."""
     for path in [path for path in built.rglob("*") if path.suffix in _COMPRESSED]:
         if path.is_file() and path.stat().st_size >= _SMALL and _BUILT_FROM not in path.parts:
             Path(f"{path}.gz").write_bytes(gzip.compress(path.read_bytes(), 6))
 
 
 def _refusal(refused: Path, wanted: str) -> str | None:
-    """Why these very files did not compile the last time; None when that is not known."""
+    """Why exactly these files did not compile last time; None when that is not known."""
     try:
         known = json.loads(refused.read_text(encoding="utf-8"))
         return str(known["message"]) if known["hash"] == wanted else None

@@ -29,7 +29,7 @@ def build_error(project: Project, lines: list[str], exit_code: int) -> Dashboard
         )
     message = _message(text) or f"the build ended with exit code {exit_code}"
     undefined = _UNDEFINED.search(message)
-    hint = f"Fix the page; the dashboard keeps showing the last build. Everything printed: {log}"
+    hint = f"Fix the page; the dashboard keeps showing the last build. Full output: {log}"
     if undefined:
         hint = f"Name a query of the page, or add one: ```sql {undefined[1]}"
     places = list(_PLACE.finditer(text.split("error during build:")[-1]))
@@ -45,7 +45,7 @@ def build_error(project: Project, lines: list[str], exit_code: int) -> Dashboard
 
 
 def _message(text: str) -> str | None:
-    """What the compiler says, without the names of plugins and of our copies of files."""
+    """The compiler's message, without the names of plugins and of our copies of files."""
     _, found, rest = text.partition("error during build:\n")
     candidates = rest if found else text
     for line in candidates.splitlines():

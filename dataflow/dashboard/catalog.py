@@ -71,7 +71,7 @@ def write_workflows(
 
 
 def workflows_for_pages(project: Project) -> list[dict[str, Any]]:
-    """Every workflow as the pages list it, the broken ones with what is wrong."""
+    """Every workflow as the pages list it, the broken ones with the reason."""
     listed: list[dict[str, Any]] = []
     for registered in read_workflows(project):
         if registered.workflow is None:
@@ -106,7 +106,7 @@ def with_origins(
     rows = []
     for workflow in workflows:
         identity = str(workflow["id"])
-        # Not among the shown: nothing to export, or exported before its origin was kept.
+        # Not among the shown sources: nothing to export, or exported before origins were kept.
         origin = origins.get(identity) or published.get(identity)
         rows.append({**(origin or {}), **workflow})
     return rows

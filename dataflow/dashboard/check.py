@@ -1,4 +1,4 @@
-"""What a reader of the dashboards would stumble over, found before: queries that fail, big tables.
+"""Find what readers of the dashboards would stumble over: queries that fail, tables too big.
 
 Evidence's build does not run the queries of its pages.
 """
@@ -47,7 +47,7 @@ def check_pages(
         workflow_ids: only the pages of these workflows; all pages when None.
         tables: the Parquet files by source and table; those that are shown when None.
 
-    Inputs stand at their defaults. A query that only lacks a table that a source is going to
+    Inputs have their defaults. A query that only lacks a table that a source is going to
     export is not a problem: its workflow has not been published yet.
 
     Returns:
@@ -75,7 +75,7 @@ def check_pages(
 def _show_tables(
     connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Mapping[str, Path]]
 ) -> None:
-    """Lay the exported files out as pages see them."""
+    """Make the exported files the tables that pages see."""
     for source, files in tables.items():
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(source)}")
         for table, path in files.items():
@@ -99,7 +99,7 @@ def _check(
     shown: set[str],
     coming: set[str],
 ) -> Problem | None:
-    """What is wrong with a query, where `shown` are the tables and `coming` those without data."""
+    """What is wrong with a query; `shown` are the tables, `coming` those without data yet."""
     import duckdb
 
     if not is_usable_name(query.name):
@@ -125,7 +125,7 @@ def _check(
         # Asked first because its errors name the line.
         connection.execute(f"DESCRIBE {select}")
         for _ in connection.execute(select).to_arrow_reader(10_000):
-            # Rows are only made as they are taken, and some errors only with the rows.
+            # Rows are computed as they are fetched, and some errors appear only then.
             pass
     except duckdb.Error as error:
         return _problem(error, query, filled, shown, coming)
@@ -149,7 +149,7 @@ def _problem(
     if filled.guessed:
         # With another value of the input the query may well be right.
         return None
-    # Lines are only the file's where nothing of several lines was put in before.
+    # Lines match the file only if no text of several lines was inserted above.
     exact = line is not None and not PLACEHOLDER.search(query.sql)
     return Problem(
         f"query {query.name}: {message}",
@@ -194,7 +194,7 @@ def _line_of(query: PageQuery, table: str) -> int:
 
 
 def warnings_of(project: Project, source: str, files: Mapping[str, Path]) -> list[Problem]:
-    """Warnings for exported tables with more, or with other values, than a browser takes well.
+    """Warn of exported tables that are too big for a browser, or that it cannot show exactly.
 
     A page's queries run in the reader's browser, which fetches what they need of the table, mostly
     all of it, and has little memory: a table of 10 million rows makes it give up. Its numbers have
@@ -222,7 +222,7 @@ def warnings_of(project: Project, source: str, files: Mapping[str, Path]) -> lis
                 Problem(
                     f"{source}.{table} has {what}: column {name}",
                     query,
-                    hint=f"Where it matters select something else here, {instead} for example.",
+                    hint=f"Where it matters, select {instead} here, for example.",
                 )
             )
         size = path.stat().st_size
@@ -232,7 +232,7 @@ def warnings_of(project: Project, source: str, files: Mapping[str, Path]) -> lis
             warnings.append(
                 Problem(
                     f"{source}.{table} has {rows:,} rows and {size / 1e6:.1f} MB, which every "
-                    "reader's browser has to load, and may have no memory for",
+                    "reader's browser has to load, and may not have the memory for",
                     query,
                     hint="Aggregate it in a model, or select fewer rows or columns here: "
                     "docs/extending.md, A dashboard.",
@@ -242,7 +242,7 @@ def warnings_of(project: Project, source: str, files: Mapping[str, Path]) -> lis
 
 
 def _inexact_columns(path: Path) -> list[dict[str, str]]:
-    """The columns whose values a page cannot all show, as the export has noted."""
+    """The columns with values that a page cannot show exactly, as noted by the export."""
     try:
         columns = json.loads(path.with_suffix(".schema.json").read_text("utf-8"))
     except (OSError, ValueError):

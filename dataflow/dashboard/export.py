@@ -1,9 +1,9 @@
 """Export published tables as the Parquet files that dashboards read; no Node involved.
 
 Every `evidence/sources/<source>/<table>.sql` is run against the published warehouse. A
-generation of a source is written to a folder of its own, where the pages' queries can be tried
-on it, and becomes visible when `manifest.json` is replaced: a page that is loading meanwhile
-sees the old one or the new one.
+generation of a source is written to its own folder, where the pages' queries can be tried on it,
+and becomes visible when `manifest.json` is replaced: a page that is loading meanwhile sees the old
+one or the new one.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class StagedExport:
         """Put this export in front of the dashboards, by one rename.
 
         Args:
-            pages: brings new pages in on entering; takes them back when the body fails.
+            pages: swaps new pages in on entering; swaps them back when the body fails.
         """
         project, data = self.project, data_folder(self.project)
         with FileLock(lock_file(project, "manifest")):
@@ -85,7 +85,7 @@ class StagedExport:
                 known = {*_sources(project, None), PROJECT_SOURCE}
                 shown = {source: urls for source, urls in shown.items() if source in known}
             if PROJECT_SOURCE in self._written:
-                # Written anew, under the lock: another workflow may have been shown meanwhile.
+                # Rewritten under the lock: another workflow may have been shown meanwhile.
                 rows = with_origins(project, self.workflows or [], origins)
                 write_workflows(project, rows, self._written[PROJECT_SOURCE])
             for source, scratch in self._written.items():
@@ -93,11 +93,11 @@ class StagedExport:
                 scratch.rename(scratch.with_name(version))
                 files = sorted((data / source / version).glob("*.parquet"))
                 shown[source] = [f"{_URL_PREFIX}/{source}/{version}/{file.name}" for file in files]
-                # What is renamed and not shown is cleared away by the next export.
+                # A folder that is renamed and not shown is removed by the next export.
                 self._written[source] = scratch.with_name(version)
             manifest = {"renderedFiles": shown, "origins": origins}
             text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
-            # In this order: what fails in the inner one takes the outer one's pages back.
+            # In this order: when the inner one fails, the outer one swaps its pages back.
             with pages(), whole_file(data / MANIFEST) as draft:
                 draft.write_text(text, encoding="utf-8")
             written, self._written = self._written, {}
@@ -124,7 +124,7 @@ class StagedExport:
                     if self.everything and _is_unpublished(self.project, name, present):
                         self.skipped.append(name)
                         continue
-                    # Another file than a published version does not say where its data is from.
+                    # Only a published version says where its data is from.
                     self._origins[name] = runs.get(name) or {"finished_at": now.isoformat()}
                     folder = scratch(name)
                     self.tables[name] = {
@@ -177,7 +177,7 @@ def staged_export(
     start = time.monotonic()
     names = _sources(project, workflow_ids)
     with ExitStack() as stack:
-        # In one order always, so that two exports never wait for each other in a circle.
+        # Always in the same order, so that two exports cannot deadlock.
         for name in sorted(names):
             stack.enter_context(FileLock(lock_file(project, f"export-{name}")))
         staged = StagedExport(project, workflows, everything=workflow_ids is None)
@@ -286,7 +286,7 @@ def _sources(project: Project, wanted: Iterable[str] | None) -> list[str]:
     there = sorted({path.parent.name for path in folder.glob("*/*.sql")})
     if PROJECT_SOURCE in there:
         raise ConfigurationError(
-            f"a source cannot be called {PROJECT_SOURCE}: the project's own tables are",
+            f"a source cannot be called {PROJECT_SOURCE}: that is the source of the project's tables",
             where=project.relative(folder / PROJECT_SOURCE),
             hint="Rename the folder.",
         )
@@ -305,7 +305,7 @@ def _is_unpublished(project: Project, source: str, present: set[str]) -> bool:
 
 
 def _clean(folder: Path, kept: Collection[str]) -> None:
-    """Remove the generations of a source that are not `kept`, and what died half done."""
+    """Remove the generations of a source that are not `kept`, and unfinished ones."""
     old = f"{datetime.now(UTC) - timedelta(days=1):%Y%m%dT%H%M%S%f}Z"
     for path in folder.iterdir():
         # The project's own source is exported by several workflows at a time.

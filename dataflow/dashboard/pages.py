@@ -43,7 +43,7 @@ class PageQuery:
     Args:
         name: what the page's components call it.
         sql: as written.
-        path: the file it stands in: the page, or a file of `evidence/queries`.
+        path: the file it is in: the page, or a file of `evidence/queries`.
         line: the file's line of the query's first line.
     """
 
@@ -60,7 +60,7 @@ class Page:
     Args:
         path: the file.
         text: all of it.
-        queries: its own ones and those it takes from `evidence/queries`.
+        queries: its own and those it takes from `evidence/queries`.
     """
 
     path: Path
@@ -148,7 +148,7 @@ def fill(query: PageQuery, page: Page, seen: tuple[str, ...] = ()) -> Filled:
     """Put other queries and the inputs' defaults in the place of `${…}`.
 
     Args:
-        seen: the queries that this one is put into.
+        seen: the queries that this one is inserted into.
 
     Raises:
         SelfReference: it refers to itself, or to one that refers to it.
@@ -213,7 +213,7 @@ def _component(page: str, name: str) -> str | None:
 
 
 def _default(component: str, part: str | None, quoted: bool) -> str | None:
-    """The input's first value as SQL text; None when only the data would tell."""
+    """The input's first value as SQL text; None when it depends on the data."""
     kind = re.match(r"<(\w+)", component)
     kind_name = kind[1] if kind else ""
     head = component.split(">", 1)[0]

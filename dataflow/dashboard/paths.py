@@ -1,4 +1,4 @@
-"""Where the dashboard's parts lie on disk."""
+"""Where the dashboard's parts are on disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Show what was published: the whole way from a workflow's tables to its dashboard."""
+"""Show what was published: everything between a workflow's tables and its dashboard."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def refresh_dashboard(
 ) -> dict[str, Any]:
     """Show the published tables of a workflow: export, try the pages' queries, build, swap.
 
-    Data and pages come in together at the end; when anything fails, what is shown stays.
-    With `DATAFLOW_NO_BUILD` set, the pages stay as they are, too: data and checks are what a test
-    of a workflow needs, and Node is then not needed.
+    Data and pages are swapped in together at the end; when anything fails, what is shown stays.
+    With `DATAFLOW_NO_BUILD` set, the pages stay as they are: a test of a workflow needs data and
+    checks, and can do without Node.
 
     Args:
         project: the project.

@@ -1,8 +1,8 @@
 """One source query: check it, run it, and write its result as a Parquet file.
 
-The page runs DuckDB 0.9 in the browser, which reckons with decimals exactly, and hands rows to
+The page runs DuckDB 0.9 in the browser, which calculates exactly with decimals, and hands rows to
 JavaScript: numbers are doubles there, times have no zone, and there are no JSON functions. Other
-types become ones that it has.
+types are converted to ones that it has.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _NUMBERS = frozenset(
         *("float", "double"),
     }
 )
-# What Parquet, or the browser's DuckDB, has no other exact type for.
+# Types for which Parquet, or the browser's DuckDB, has no other exact type.
 _TO_DECIMAL = {"ubigint": "DECIMAL(20, 0)", "hugeint": "DECIMAL(38, 0)"}
 _TO_DOUBLE = frozenset({"uhugeint", "bignum"})
 _TIMES = frozenset({"timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns"})
 _NESTED = frozenset({"list", "array", "struct", "map", "union"})
-# Up to here JavaScript has every whole number.
+# Up to here JavaScript has an exact number for every integer.
 _MOST = 2**53
 
 
@@ -66,7 +66,7 @@ def write_table_files(
             for name, kind in zip(relation.columns, relation.types, strict=True)
         ]
         chosen = ", ".join(f"{expression} AS {quote(name)}" for name, expression, _ in columns)
-        # Ours are the columns, the author's the rows and their order.
+        # We choose the columns; rows and their order are the author's.
         written = connection.execute(
             f"COPY (SELECT {chosen} FROM (\n{select}\n)) TO {literal(str(target))} (FORMAT parquet)"
         ).fetchone()
@@ -97,7 +97,7 @@ def write_table_files(
 
 
 def _inexact(connection: duckdb.DuckDBPyConnection, file: Path) -> set[str]:
-    """The columns of an exported file with values that a page has to show as others."""
+    """The columns of an exported file with values that a page cannot show exactly."""
     relation = connection.sql(f"FROM read_parquet({literal(glob.escape(str(file)))})")
     tests = {
         name: test
@@ -114,7 +114,7 @@ def without_semicolon(sql: str) -> str:
     """One statement without its semicolon and what follows, so that it fits into another."""
     import duckdb
 
-    # DuckDB's own tokens, by byte: a semicolon in a string or a comment is none.
+    # DuckDB's own tokens, by byte: a semicolon in a string or a comment does not count.
     code = sql.encode()
     for position, _ in duckdb.tokenize(sql):
         if code[position : position + 1] == b";":
@@ -163,12 +163,12 @@ def _check_form(connection: duckdb.DuckDBPyConnection, query: Path, shown: str, 
             "a source query is one SELECT, and this file holds "
             + (", ".join(kinds) if kinds else "none"),
             where=shown,
-            hint="One file makes one table, called like the file.",
+            hint="One file makes one table, named after the file.",
         )
 
 
 def exported(name: str, kind: Any, *, huge: str = "DECIMAL(38, 0)") -> tuple[str, str]:
-    """How a column goes into the exported Parquet file.
+    """How a column is written to the exported Parquet file.
 
     Args:
         name: the column's name.
@@ -176,7 +176,7 @@ def exported(name: str, kind: Any, *, huge: str = "DECIMAL(38, 0)") -> tuple[str
         huge: what a HUGEINT becomes; `DOUBLE` where a value has more than 38 digits.
 
     Returns:
-        The SQL expression (without alias), and Evidence's name for what comes out of it:
+        The SQL expression (without alias), and Evidence's name for its type:
         `number`, `string`, `boolean` or `date`.
     """
     column = quote(name)
@@ -205,7 +205,7 @@ def exported(name: str, kind: Any, *, huge: str = "DECIMAL(38, 0)") -> tuple[str
 
 
 def inexact(name: str, kind: Any) -> str | None:
-    """Whether a page shows some value of an exported column as another, as an aggregate in SQL.
+    """SQL of an aggregate that tells whether a page shows some value of a column as another.
 
     Args:
         name: the column's name.

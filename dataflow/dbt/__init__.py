@@ -1,1 +1,1 @@
-"""The dbt project: read, built, and what came of it."""
+"""The dbt project: reading it, building it, its results."""

@@ -1,4 +1,4 @@
-"""`dbt build` in a run: through dagster-dbt, under the write lock, what it said kept without secrets."""
+"""`dbt build` in a run: through dagster-dbt, under the write lock, its output without secrets."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from dataflow.settings import seconds_from
 
 LIMIT_VARIABLE = "DATAFLOW_DBT_TIMEOUT"
 LIMIT_SECONDS = 2 * 60 * 60
-CANCEL_SECONDS = 3.0  # for dbt to end by itself; DuckDB does not look up from a long query
+CANCEL_SECONDS = 3.0  # for dbt to end by itself; DuckDB does not notice during a long query
 
-# Ties itself to the run's process, then becomes dbt: the system's promise outlives the change.
+# Ties itself to the run's process, then becomes dbt: the tie survives the exec.
 TIED = """\
 import os, sys
 from dataflow.base.lifetime import die_with_parent
@@ -65,7 +65,7 @@ class Build:
     Args:
         step: the step of the run that builds.
         invocation: dagster-dbt's handle of the running dbt: wait for it, or stream its events.
-        results: what came of it, once the `with` block of `building` has ended.
+        results: the results, once the `with` block of `building` has ended.
     """
 
     step: Step
@@ -90,7 +90,7 @@ def building(
 ) -> Iterator[Build]:
     """Have dbt build a workflow's models and run their tests while the `with` block waits for it.
 
-    What dbt says goes to `dbt.log` in the run's folder.
+    dbt's output goes to `dbt.log` in the run's folder.
 
     Args:
         project: the project.
@@ -100,7 +100,7 @@ def building(
         select: dbt's own selection, without a context.
 
     Raises:
-        ConfigurationError: `DATAFLOW_DBT_TIMEOUT` is no number of seconds.
+        ConfigurationError: `DATAFLOW_DBT_TIMEOUT` is not a number of seconds.
         dagster.Failure: dbt took longer than it says (two hours).
         WarehouseLocked: somebody else held the warehouse all the time.
     """
@@ -169,7 +169,7 @@ def time_limit(invocation: Any, seconds: float) -> Iterator[None]:
     if limit.passed:
         raise dg.Failure(
             f"dbt took longer than {limit.seconds:g} seconds and was ended\n"
-            f"  → Look for what keeps it in dbt.log, or give it more: {LIMIT_VARIABLE}=SECONDS.",
+            f"  → See in dbt.log what keeps it, or give it more time: {LIMIT_VARIABLE}=SECONDS.",
             allow_retries=False,
         )
 
@@ -177,7 +177,7 @@ def time_limit(invocation: Any, seconds: float) -> Iterator[None]:
 def tied_command(folder: Path, executable: str) -> Path:
     """A command in `folder` that runs `executable`, and is killed when this process ends.
 
-    It is a file since dagster-dbt starts dbt itself, and takes no more than a path.
+    It is a file, since dagster-dbt starts dbt itself, and accepts only a path.
     """
     command = folder / "dbt"
     words = [sys.executable, "-P", "-c", TIED, str(os.getpid()), executable]

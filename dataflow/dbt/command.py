@@ -14,7 +14,7 @@ from dataflow.errors import ConfigurationError
 from dataflow.project import TIMEZONE_VARIABLE, Project
 
 WAREHOUSE_VARIABLE = "DATAFLOW_WAREHOUSE_PATH"  # what dbt/profiles.yml reads
-# What these do needs no database; everything else waits for its turn.
+# These need no database; everything else waits for its turn.
 WITHOUT_DATABASE = {"parse", "ls", "list", "deps", "clean", "init"}
 
 
@@ -75,9 +75,9 @@ def dbt_environment(project: Project) -> dict[str, str]:
 
 
 def forget_variables(project: Project) -> None:
-    """Take the values of environment variables out of what dbt keeps for its next parse.
+    """Remove the values of environment variables from what dbt keeps for its next parse.
 
-    dbt compares them then, and reads those files anew that name a variable.
+    dbt compares them then, and rereads the files that name a variable.
     """
     import msgpack
 

@@ -20,7 +20,7 @@ from dataflow.errors import ConfigurationError
 from dataflow.project import Project
 from dataflow.workflows.model import Workflow
 
-HINT = "Fix the file dbt names; `dataflow dbt parse` tells whether it is right."
+HINT = "Fix the file dbt names; `dataflow dbt parse` checks it."
 SUFFIXES = {".sql", ".yml", ".yaml", ".csv", ".md", ".py"}
 PARSED = ("models", "macros", "tests", "seeds", "snapshots", "analyses")
 
@@ -58,7 +58,7 @@ def ensure_manifest(project: Project) -> Path:
 
 
 def broken_models(project: Project) -> dict[str, str]:
-    """The workflows whose dbt files dbt could not read when it last did, with what it said."""
+    """The workflows whose dbt files dbt could not read the last time, with its message."""
     try:
         return dict(json.loads(_broken_file(project).read_text("utf-8")))
     except (OSError, ValueError):
@@ -76,7 +76,7 @@ def _broken_file(project: Project) -> Path:
 
 
 def _parse_what_can_be(project: Project) -> dict[str, str]:
-    """Have dbt read the project, without the workflows that it names as wrong until it can."""
+    """Have dbt read the project, leaving out workflows that it rejects until it can."""
     models = project.dbt / "models"
     workflows = [path.name for path in models.glob("*") if path.is_dir()]
     broken = {name: text for name in workflows if (text := _not_utf8(project, name))}
@@ -90,7 +90,7 @@ def _parse_what_can_be(project: Project) -> dict[str, str]:
 
 
 def _names(messages: list[str], workflow_id: str) -> bool:
-    """Whether dbt speaks of a workflow's files: `models/x/…`, or `Error reading project: x/…`."""
+    """Whether dbt names a workflow's files: `models/x/…`, or `Error reading project: x/…`."""
     places = "|".join(f"{folder}/" for folder in PARSED)
     pattern = rf"(?:\b(?:{places})|: ){re.escape(workflow_id)}/"
     return any(re.search(pattern, line) for line in messages)
@@ -108,7 +108,7 @@ def _not_utf8(project: Project, workflow_id: str) -> str:
 
 
 def _without(project: Project, broken: Iterable[str]) -> Path:
-    """A folder that is the dbt project to dbt, the files of `broken` workflows excepted."""
+    """A folder that is the dbt project without the files of the `broken` workflows."""
     names = sorted(broken)
     name = hashlib.sha256("\0".join(names).encode()).hexdigest()[:16]
     folder = project.state / "dbt-without" / name
@@ -145,7 +145,7 @@ def _sources_hash(project: Project) -> str:
 
 
 def _parse(project: Project, folder: Path) -> list[str]:
-    """Have dbt read `folder`; returns what it said when it cannot."""
+    """Have dbt read `folder`; returns its messages when it cannot."""
     result = subprocess.run(
         [
             *dbt_command(project, "parse", folder=folder),
@@ -183,7 +183,7 @@ def read_manifest(project: Project, workflow: Workflow) -> dict[str, Any]:
 
 
 def workflow_of(node: dict[str, Any]) -> str:
-    """The workflow a dbt node belongs to: the folder below `models/` it stands in."""
+    """The workflow a dbt node belongs to: its folder below `models/`."""
     parts = Path(node["original_file_path"]).parts
     return parts[1] if len(parts) > 2 else "dbt"
 

@@ -1,4 +1,4 @@
-"""What a `dbt build` came to, from the `run_results.json` it leaves."""
+"""The results of a `dbt build`, from the `run_results.json` it leaves."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Results:
 
 
 def read_results(project: Project, target: Path) -> Results:
-    """Read what dbt left in its `target` folder; nothing when it did not come that far."""
+    """Read dbt's results from its `target` folder; empty when it did not get that far."""
     manifest = _read(target / "manifest.json")
     nodes = {**manifest.get("nodes", {}), **manifest.get("unit_tests", {})}
     found = _read(target / RESULTS)
@@ -69,7 +69,7 @@ def read_results(project: Project, target: Path) -> Results:
 
 @contextlib.contextmanager
 def writing(project: Project, holder: str, target: Path, **run: Any) -> Iterator[None]:
-    """Let dbt write to the warehouse in the block, alone; what it made is noted at its end.
+    """Let dbt alone write to the warehouse in the block; the tables it made are noted at the end.
 
     Args:
         project: the project.

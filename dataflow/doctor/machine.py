@@ -1,6 +1,6 @@
-"""What a run needs of the machine: Python, packages, the kernel, Node, ports, disk.
+"""What a run needs from the machine: Python, packages, the kernel, Node, ports, disk.
 
-What a check looks at is imported in it: a package that is missing or broken is a finding, too.
+Each check imports what it needs itself: a package that is missing or broken is a finding, too.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DISTRIBUTION = "dataflow-notebooks"
 INSTALL = "pip install --require-hashes --no-deps -r requirements.lock (make setup does it)"
 GIGABYTE = 1_000_000_000
 DISK_BROKEN = 1 * GIGABYTE  # a run of any size fails
-DISK_WARNING = 5 * GIGABYTE  # a build of the pages and a copy of a warehouse want about this
+DISK_WARNING = 5 * GIGABYTE  # a build of the pages and a copy of a warehouse need about this much
 KERNEL_SECONDS = 60.0
 
 
@@ -38,7 +38,7 @@ def check_python(project: Project) -> Iterator[Finding]:
     if version in SpecifierSet(wanted):
         yield ok("Python", detail)
     else:
-        yield broken("Python", detail, f"Make the environment anew with Python {wanted}.")
+        yield broken("Python", detail, f"Recreate the environment with Python {wanted}.")
 
 
 def check_packages(project: Project) -> Iterator[Finding]:
@@ -61,7 +61,7 @@ def check_packages(project: Project) -> Iterator[Finding]:
     if other:
         yield warning("packages", f"not the versions that were tested: {', '.join(other)}", INSTALL)
     if not missing and not other:
-        yield ok("packages", f"{len(installed)} are as requirements.lock has them")
+        yield ok("packages", f"{len(installed)} match requirements.lock")
 
 
 def read_lock(path: Path) -> dict[str, str]:
@@ -116,7 +116,7 @@ def _applies(requirement: Requirement) -> bool:
 
 
 def check_node(project: Project) -> Iterator[Finding]:
-    """Node is there for building the dashboard's pages."""
+    """Node can build the dashboard's pages."""
     from dataflow.dashboard.node import find_node
 
     try:
@@ -163,7 +163,7 @@ def check_kernel(project: Project) -> Iterator[Finding]:
     elif "Error" in answer or not answer:
         yield broken("kernel", f"python3 cannot import dataflow: {answer}", hint)
     else:
-        yield broken("kernel", f"python3 is that of another environment, {answer}", hint)
+        yield broken("kernel", f"python3 belongs to another environment, {answer}", hint)
 
 
 def check_ports(project: Project) -> Iterator[Finding]:
@@ -182,16 +182,16 @@ def check_ports(project: Project) -> Iterator[Finding]:
         else:
             yield warning(
                 subject,
-                f"where {service.title} listens, taken by {holder(service.port)}",
+                f"the port of {service.title} is taken by {holder(service.port)}",
                 f"Stop that process, or: dataflow service start {service.name} --port PORT",
             )
 
 
 def check_disk(project: Project) -> Iterator[Finding]:
-    """There is room for a run."""
+    """There is enough disk space for a run."""
     free = shutil.disk_usage(project.root).free
     detail = f"{free / GIGABYTE:.1f} GB free"
-    hint = "Make room: old folders below runs/ can be removed."
+    hint = "Free disk space: old folders below runs/ can be removed."
     if free < DISK_BROKEN:
         yield broken("disk", detail, hint)
     elif free < DISK_WARNING:

@@ -1,4 +1,4 @@
-"""What a run needs of the project: warehouse, models, pages, workflows, variables; and all checks."""
+"""What a run needs from the project: warehouse, models, pages, workflows, variables; and all checks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def check_warehouse(project: Project) -> Iterator[Finding]:
     if alone:
         yield warning(
             "shared folder",
-            f"others of the group cannot write {project.relative(alone[0])}"
+            f"others in the group cannot write to {project.relative(alone[0])}"
             + (f" and {len(alone) - 1} more" if alone[1:] else ""),
             "chmod -R g+rwX .duckdb runs .dagster .dataflow, as the user who owns them.",
         )
@@ -85,20 +85,24 @@ def check_evidence(project: Project) -> Iterator[Finding]:
     hint = "make setup, or: python -m dataflow.dashboard.install"
     installed, wanted = installed_hash(project), packages_hash(project)
     if installed is None:
-        yield warning("Evidence's packages", "not installed; a run with a dashboard does it", hint)
+        yield warning(
+            "Evidence's packages", "not installed; a run with a dashboard installs them", hint
+        )
     elif installed != wanted:
         yield warning("Evidence's packages", "not those of evidence/package-lock.json", hint)
     else:
-        yield ok("Evidence's packages", "as evidence/package-lock.json has them")
+        yield ok("Evidence's packages", "match evidence/package-lock.json")
     if built_hash(project) is None:
-        yield warning("dashboards", "never built", "The next run builds them; make dashboard does.")
+        yield warning(
+            "dashboards", "never built", "The next run builds them, and so does make dashboard."
+        )
     elif is_stale(project):
         yield warning(
             "dashboards", "pages changed since they were built",
             "The next run of their workflow builds them; make dashboard builds all.",
         )  # fmt: skip
     else:
-        yield ok("dashboards", "built from the pages as they are")
+        yield ok("dashboards", "built from the current pages")
 
 
 def check_workflows(project: Project) -> Iterator[Finding]:
@@ -126,7 +130,7 @@ def check_workflows(project: Project) -> Iterator[Finding]:
             yield broken("variables", f"{problem.message}; {where} names it", str(problem.hint))
     if not unset:
         env_file = "" if (project.root / ".env").is_file() else "; there is no .env"
-        yield ok("variables", f"all that workflows name are set{env_file}")
+        yield ok("variables", f"all variables that workflows name are set{env_file}")
 
 
 CHECKS: dict[str, Callable[[Project], Iterator[Finding]]] = {
@@ -144,13 +148,15 @@ CHECKS: dict[str, Callable[[Project], Iterator[Finding]]] = {
 
 
 def examine(project: Project) -> Iterator[Finding]:
-    """Look at everything; a question that itself fails is a finding like another."""
+    """Run every check; one that crashes is a finding, too."""
     project.load_environment()
     for subject, check in CHECKS.items():
         try:
             yield from check(project)
         except DataflowError as error:
-            yield broken(subject, error.message, error.hint or "Fix it and look again.")
-        except Exception as error:  # a doctor who faints helps nobody
-            detail = f"could not be looked at: {type(error).__name__}: {error}"
+            yield broken(
+                subject, error.message, error.hint or "Fix it, then run dataflow doctor again."
+            )
+        except Exception as error:  # the other checks go on
+            detail = f"could not be checked: {type(error).__name__}: {error}"
             yield broken(subject, detail, "Is the installation complete? make setup repeats it.")

@@ -2,13 +2,13 @@
 
 Registered with papermill as `dataflow` (`papermill --engine dataflow in.ipynb out.ipynb`
 works anywhere); DATAFLOW's own runs use it too, with more of its options. Compared with
-papermill's own and dagstermill's engine, of whose family it is, it
+papermill's own and dagstermill's engines, it
 
 - marks the right cell, with the reason, when the kernel dies, time runs out or the run is
   cancelled, and leaves the cells that never ran as `pending`;
-- ends the kernel and what that started, and ties the kernel's life to this process;
-- saves by the clock instead of twice per cell, always whole files, without secrets;
-- keeps chatty output within limits, and hands it on while the cell runs;
+- ends the kernel and the processes it started, and ties the kernel's life to this process;
+- saves at intervals instead of twice per cell, always atomically, without secrets;
+- keeps chatty output within limits, and passes it on while the cell runs;
 - notes time per cell and peak memory in the notebook's metadata.
 
 Of the rest of `dataflow` it uses `dataflow.base` only.
@@ -44,7 +44,7 @@ class Options:
         output_path: where it is saved while it runs and at the end.
         cwd: the kernel's working directory.
         environment: the kernel's environment; this process's by default.
-        scrubber: takes secrets out of what is saved and handed on.
+        scrubber: takes secrets out of what is saved and passed on.
         on_output: called with ("stdout" | "stderr" | "display", text) while cells run.
         first_line: Python that an IPython kernel runs before the first cell.
         notebook_timeout: seconds for all cells together; 0 for no limit.
@@ -83,8 +83,8 @@ def execute(nb: Any, kernel_name: str, options: Options) -> Any:
     Raises:
         NoKernel: there is no Jupyter kernel of that name.
         KernelFailed: it ends as soon as it is started, time after time.
-        KeyboardInterrupt: (or what else a signal's handler raises) it was cancelled;
-            the notebook is complete on disk all the same.
+        KeyboardInterrupt: (or whatever a signal's handler raises) it was cancelled;
+            the notebook is complete on disk nevertheless.
     """
     # Importing papermill imports every registered engine, this module too.
     from dataflow.engine.client import StageClient
@@ -103,7 +103,7 @@ def execute(nb: Any, kernel_name: str, options: Options) -> Any:
 
 
 class DataflowEngine:
-    """What papermill calls; not a subclass of its `Engine`, which is half-made just then."""
+    """What papermill calls; not a subclass of its `Engine`, which is not defined yet then."""
 
     @classmethod
     def execute_notebook(cls, nb: Any, kernel_name: str, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A notebook's cells run in a kernel: what each does, how long it may, what it prints."""
+"""Run a notebook's cells in a kernel: their results, time limits and output."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class StageClient(KernelClient):
                 "stdout_file": options.stdout_file,
                 "stderr_file": options.stderr_file,
                 "resources": {"metadata": {"path": options.cwd}} if options.cwd else {},
-                # Streams are put together here, as they come; nbclient's way of doing it at the
+                # Streams are joined here, as they arrive; nbclient's way of doing it at the
                 # end of a cell takes time that grows with the square of the longest line.
                 "coalesce_streams": False,
                 # Waiting for the rest of a large output is no reason to fail.
@@ -163,7 +163,7 @@ class StageClient(KernelClient):
         cell.outputs = [output for output in cell.outputs if output.output_type != "error"]
 
     def _keep_error(self, cell: Any, error: CellExecutionError) -> None:
-        """Have the reason in the notebook: a hook of the author's may have shown it as text."""
+        """Keep the reason in the notebook: the author's own hook may have shown it as text."""
         import nbformat
 
         if not any(output.output_type == "error" for output in cell.outputs):
@@ -188,7 +188,7 @@ class StageClient(KernelClient):
     # -- the kernel's life -----------------------------------------------------------------
 
     async def _async_poll_kernel_alive(self) -> None:
-        """Look after the kernel once a second: alive, how much memory, anything to save."""
+        """Once a second: check that the kernel is alive, note its memory, save when it is time."""
         while True:
             await asyncio.sleep(1)
             self._note_memory()
@@ -213,9 +213,9 @@ class StageClient(KernelClient):
     # -- what the cells print and display ------------------------------------------------
 
     def process_message(self, msg: dict, cell: Any, cell_index: int) -> Any:
-        """Take one message of the kernel: what the stage says of itself is kept as it comes.
+        """Take one message of the kernel; what the stage reports about itself is kept at once.
 
-        It is no output: limits, `clear_output` and `%%capture` do not reach it.
+        It is not output: limits, `clear_output` and `%%capture` do not affect it.
         """
         if msg["msg_type"] == RESULT_MESSAGE:
             self.nb.metadata["dataflow"]["results"].append(msg["content"])
@@ -223,7 +223,7 @@ class StageClient(KernelClient):
         return super().process_message(msg, cell, cell_index)
 
     def output(self, outs: list, msg: dict, display_id: str | None, cell_index: int) -> Any:
-        """Take one output into the cell, within the limits, and hand it on."""
+        """Take one output into the cell, within the limits, and pass it on."""
         kind = msg["msg_type"]
         if kind == "stream" and not self.output_hook_stack[msg["parent_header"].get("msg_id")]:
             return self._stream(outs, msg["content"], cell_index)
@@ -240,7 +240,7 @@ class StageClient(KernelClient):
         return out
 
     def _update_display_id(self, display_id: str, msg: dict) -> None:
-        """Show a display anew, within the limit too."""
+        """Update a display, within the limit too."""
         limit_display(msg["content"]["data"], DISPLAY_LIMIT)
         super()._update_display_id(display_id, msg)
 
@@ -277,7 +277,7 @@ class StageClient(KernelClient):
         streams.clear()
 
     def _settle_streams(self) -> None:
-        """Put the text gathered so far into the notebook: done once a save, not once a line."""
+        """Put the text gathered so far into the notebook: once per save, not once per line."""
         for streams in self._streams.values():
             for stream, node in streams.values():
                 node["text"] = stream.text

@@ -1,4 +1,4 @@
-"""One kernel, from its start to its certain end."""
+"""One kernel, from its start to its end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STARTS = 3  # kernels that collide on a port die at once; another start picks ot
 
 IPYTHON = ["-m", "ipykernel_launcher"]
 
-# What that module does, without what only a person at a debugger needs: ipykernel imports debugpy
+# What that module does, without what only a debugger needs: ipykernel imports debugpy
 # when a kernel starts, which takes a quarter of the start. A notebook that imports debugpy itself
 # still can.
 LAUNCH = """\
@@ -52,7 +52,7 @@ _SEND_ALL = (
 
 
 class KernelClient(PapermillNotebookClient):
-    """papermill's client with a kernel that starts surely, loses nothing, and ends surely."""
+    """papermill's client with a kernel that starts and ends reliably, and loses no output."""
 
     kc: Any
     km: Any
@@ -91,7 +91,7 @@ class KernelClient(PapermillNotebookClient):
                 last = next((line for line in reversed(printed) if line.strip()), "nothing")
                 raise KernelFailed(
                     f"the kernel {self.kernel_name} does not start: it ended at once, "
-                    f"{STARTS} times; the last it said is: {last.strip()}"
+                    f"{STARTS} times; its last output: {last.strip()}"
                 )
 
     def _try_start(self, **kwargs: Any) -> bool:
@@ -154,10 +154,10 @@ class KernelClient(PapermillNotebookClient):
 
     def _how_it_died(self, peak: int) -> str:
         text = f"the kernel {in_words(self._returncode)} while this cell ran"
-        return f"{text}; the most memory seen was {peak / 1e6:,.0f} MB" if peak else text
+        return f"{text}; its peak memory was {peak / 1e6:,.0f} MB" if peak else text
 
     def _end_kernel(self) -> None:
-        """End the kernel, whatever state it is in; what it started ends with it."""
+        """End the kernel, whatever state it is in, and the processes it started."""
         below = started_by(self._pid) if self._pid else []
         try:
             if self.km is not None:
@@ -170,7 +170,7 @@ class KernelClient(PapermillNotebookClient):
             self._pid = 0
 
     def _drop_tasks(self) -> None:
-        """Cancel what still waits for the kernel: it will not answer any more."""
+        """Cancel the tasks that still wait for the kernel: it will not answer any more."""
 
         async def drop() -> None:
             tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]

@@ -1,4 +1,4 @@
-"""What a cell prints and displays: kept within limits, and handed on while it runs.
+"""What a cell prints and displays: kept within limits, and passed on while it runs.
 
 A cell that prints 50 MB must not make a notebook of 50 MB that no one can open: the first
 and last part are kept, with a note of how much is missing between them.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dataflow.engine.secrets import Scrubber
 
-# What a notebook says of itself: a kernel's message, its MIME type as a display, the variable that
+# What a notebook reports about itself: a kernel's message, its MIME type as a display, the variable that
 # tells a kernel that the engine listens (a display can be cleared and captured), and the exception
 # that ends the notebook early, as a success.
 RESULT_MESSAGE = "dataflow_result"
@@ -34,8 +34,8 @@ class Stream:
 
     Args:
         limit: characters to keep.
-        margin: characters to leave out at the cut besides; a secret that the cut goes
-            through would not be recognised any more.
+        margin: further characters to leave out at the cut; a secret that is cut in two
+            would not be recognised any more.
     """
 
     def __init__(self, limit: int = TEXT_LIMIT, margin: int = 0) -> None:
@@ -90,7 +90,7 @@ class Stream:
 
 
 def _overwritten(line: str) -> str:
-    """What a terminal shows of a line that a progress bar wrote over and over."""
+    """What a terminal shows of a line that a progress bar overwrote many times."""
     end = "\r" if line.endswith("\r") else ""
     return line.rstrip("\r").rpartition("\r")[2] + end
 
@@ -127,7 +127,7 @@ def limit_display(data: dict[str, Any], room: int) -> int:
         room: characters that the cell may still show.
 
     Returns:
-        How many characters of the room it takes; all of it when it does not fit in.
+        How many characters of the room it takes; all of it when it does not fit.
     """
     size = sum(_size(value) for value in data.values())
     if size > min(DISPLAY_LIMIT, room):
@@ -148,7 +148,7 @@ def _size(value: Any) -> int:
 
 
 class LiveText:
-    """Hands on what a running cell prints.
+    """Passes on what a running cell prints.
 
     Output comes in pieces, and a secret may begin in one and end in the next: what could be
     the beginning of one waits for the next piece, or for `flush`.
@@ -176,7 +176,7 @@ class LiveText:
         self._hand_on(name, text)
 
     def flush(self) -> None:
-        """Hand on what waits; the cell has ended."""
+        """Pass on what waits; the cell has ended."""
         for name, text in self._waiting.items():
             self._hand_on(name, text)
         self._waiting = {}

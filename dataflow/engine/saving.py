@@ -57,8 +57,7 @@ class StageManager(NotebookExecutionManager):
     def save(self, *, now: bool = False, **kwargs: Any) -> None:
         """Save when it is time to, or `now`.
 
-        papermill saves twice for each cell, which for a notebook of many cells takes
-        longer than the cells do. Here the time between two saves is a second, and at
+        papermill saves twice per cell, which takes longer than the cells of a long notebook. Here the time between two saves is a second, and at
         least ten times what the last save took.
         """
         self._changed = True
@@ -124,7 +123,7 @@ class StageManager(NotebookExecutionManager):
             self._end = self.CANCELLED
 
     def broken_off(self, error: BaseException) -> None:
-        """Note that `error` ended the execution where no cell could be marked with it.
+        """Note that `error` ended the execution when no cell could be marked with it.
 
         The kernel did not start, or a signal came between two cells.
         """

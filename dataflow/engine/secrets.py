@@ -27,7 +27,7 @@ SHORTEST = 4
 WORDS_BELOW = 8
 NO_SECRETS = {"true", "false", "none", "null", "localhost", "127.0.0.1"}
 # Text cut by a display (pandas: 47 characters and "...") still gives most of a secret away:
-# so much of its beginning or end counts as the whole, and less of it beside the dots.
+# this much of its beginning or end counts as the whole, and less of it beside the dots.
 PART = 16
 PART_BY_DOTS = 8
 DOTS = ("...", "…")
@@ -53,7 +53,7 @@ BETWEEN = "|".join(
         *(f"{markup}(?:{_TO_BREAK})?+" for markup in _MARKUPS),
     ]
 )
-# A piece of that at the end of text of which more is to come.
+# A part of that at the end of a text that is to be continued.
 BEGUN = re.compile(
     r"(?:\x1b(?:[\[\]][^A-Za-z\x07]*)?|</?(?:[a-z]+(?:\s[^<>]*)?)?|\\[a-z0-9\[;]*)\Z"
 )
@@ -161,7 +161,7 @@ class Scrubber:
         return merged
 
     def _split(self, text: str) -> Iterator[tuple[int, int, str]]:
-        """Where secrets are in `text` that something stands in the middle of."""
+        """Where secrets are in `text` that something interrupts."""
         joined = self._between.sub("", text) if self._joined else text
         if len(joined) == len(text):
             return
@@ -171,7 +171,7 @@ class Scrubber:
                 yield place(start), place(stop - 1) + 1, name
 
     def _places(self, text: str) -> Callable[[int], int]:
-        """Where a character of `text` is that is known by its place without what is between."""
+        """The place in `text` of a character, by its place without what is between."""
         at, gone = [0], [0]
         for match in self._between.finditer(text):
             at.append(match.start() - gone[-1])
@@ -179,7 +179,7 @@ class Scrubber:
         return lambda place: place + gone[bisect_right(at, place) - 1]
 
     def _begun(self, text: str) -> int:
-        """Where a secret begins that something stands in the middle of and that may go on.
+        """Where an interrupted secret begins that may go on.
 
         The length of `text` when there is none.
         """
@@ -200,9 +200,9 @@ class Scrubber:
         return before + self._places(whole)(held) if held < len(joined) else len(text)
 
     def complete(self, text: str) -> int:
-        """How much of `text`, of which more is to come, can be shown already.
+        """How much of `text`, which is to be continued, can be shown already.
 
-        What follows that many characters may be the beginning of a secret.
+        The rest may be the beginning of a secret.
         """
         held = self._begun(text)
         for form in self._forms:
@@ -299,7 +299,7 @@ def _spans(forms: list[_Form], text: str) -> Iterator[tuple[int, int, str]]:
 
 
 def is_secret(value: str) -> bool:
-    """Whether a variable's value is taken out where it turns up; what is too common is not."""
+    """Whether a variable's value is taken out where it turns up; a too common one is not."""
     return (
         len(value) >= SHORTEST
         and value.lower() not in NO_SECRETS

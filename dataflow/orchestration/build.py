@@ -1,4 +1,4 @@
-"""All of the project in Dagster's terms: assets, jobs and schedules of every workflow."""
+"""The whole project in Dagster's terms: assets, jobs and schedules of every workflow."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from dataflow.workflows.registry import Registered, read_workflows, table_confli
 
 logger = logging.getLogger("dataflow")
 
-# The one workflow that is loaded, in the processes of a run from the command line: what others
-# have in their folders cannot matter to it.
+# The only workflow that is loaded in the processes of a run from the command line: the files of
+# others cannot affect it.
 ONLY_VARIABLE = "DATAFLOW_ONLY_WORKFLOW"
 BROKEN_TAG = "dataflow/broken"
 
@@ -36,8 +36,8 @@ class Part:
 
     Args:
         id: the workflow's id.
-        job: its job; of a broken workflow one that fails with what is wrong.
-        assets: its assets; none of a broken workflow.
+        job: its job; for a broken workflow, one that fails with the reason.
+        assets: its assets; none for a broken workflow.
         schedules: its schedule, if it has one.
         steps: its steps; None when it is broken.
     """
@@ -52,8 +52,8 @@ class Part:
 def build_definitions(project: Project) -> Any:
     """Dagster's definitions of every workflow of `project`; of one, in a run of the command line.
 
-    Each is made and checked by itself. One that is not valid must not take the others down with
-    it, nor go unseen: in its place stands a job of its name, which fails with what is wrong.
+    Each is built and checked separately. An invalid one must not take the others down with it,
+    nor go unseen: it is replaced by a job of the same name that fails with the reason.
     """
     only = os.environ.get(ONLY_VARIABLE)
     registered = [entry for entry in read_workflows(project) if only in (None, entry.id)]
@@ -66,13 +66,13 @@ def build_definitions(project: Project) -> Any:
 
 
 def _fitting(registered: list[Registered], parts: list[Part]) -> list[Part]:
-    """The parts that Dagster takes together; of two that do not fit, the later one is broken."""
+    """The parts that Dagster accepts together; of two that conflict, the later is broken."""
     kept: list[Part] = []
     for entry, part in zip(registered, parts, strict=True):
         try:
             dg.Definitions.validate_loadable(_definitions([*kept, part]))
         except Exception as error:
-            part = _broken(entry, [f"it does not fit the others: {error}"])
+            part = _broken(entry, [f"it conflicts with the others: {error}"])
         kept.append(part)
     return kept
 
@@ -84,13 +84,13 @@ def _definitions(parts: list[Part]) -> Any:
         jobs=[part.job for part in parts],
         schedules=[schedule for part in parts for schedule in part.schedules],
         sensors=[lost_runs_sensor()],
-        # Of assets that somebody materializes on Dagster's pages, maybe of several workflows.
+        # For assets materialized on Dagster's pages, perhaps of several workflows.
         executor=run_executor(steps, parallel=True),
     )
 
 
 def _part(project: Project, registered: Registered) -> Part:
-    """A workflow's part of the definitions, which Dagster takes by itself."""
+    """A workflow's part of the definitions, checked to load in Dagster on its own."""
     workflow = registered.workflow
     problems = table_conflicts(project, workflow) if workflow else registered.problems
     if workflow is None or problems:
@@ -101,13 +101,13 @@ def _part(project: Project, registered: Registered) -> Part:
         job = workflow_job(steps)
         part = Part(workflow.id, job, workflow_assets(steps), _schedules(workflow, job), steps)
         dg.Definitions.validate_loadable(_definitions([part]))
-    except (Exception, SystemExit) as error:  # an author's, wherever it comes from
+    except (Exception, SystemExit) as error:  # from the author's code, of whatever kind
         return _broken(registered, [str(error).strip() or type(error).__name__])
     return part
 
 
 def _broken(registered: Registered, lines: list[str]) -> Part:
-    """What stands in the place of a workflow that cannot run, and says why."""
+    """The replacement for a workflow that cannot run, which says why."""
     name = names.job_name(registered.id)
     text = f"workflow {registered.id} is broken: " + "; ".join(lines)
     logger.error("%s", text)
@@ -136,7 +136,7 @@ def _broken(registered: Registered, lines: list[str]) -> Part:
 
 
 def _as_far_as_read(registered: Registered) -> Any:
-    """The workflow's `workflow:` section, where that at least is right: its schedule stays."""
+    """The workflow's `workflow:` section, if that at least is valid: its schedule stays."""
     try:
         data = yaml.safe_load((registered.folder / "config.yaml").read_text("utf-8"))
         section = WorkflowSection.model_validate(data["workflow"])
@@ -156,7 +156,7 @@ def _schedules(workflow: Workflow, job: Any) -> list[Any]:
             job=job,
             cron_schedule=section.schedule,
             execution_timezone=section.timezone,
-            # Written in config.yaml means meant: nobody has to switch it on again.
+            # A schedule in config.yaml is on at once: nobody has to switch it on in Dagster.
             default_status=dg.DefaultScheduleStatus.RUNNING,
             description=f"{workflow.name}: {section.schedule}",
         )

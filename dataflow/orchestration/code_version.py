@@ -26,7 +26,7 @@ from dataflow.stages.parameters import INJECTED_TAG
 from dataflow.workflows.ids import slug_of
 from dataflow.workflows.model import Workflow
 
-# What of the section `workflow` changes nothing that a step makes.
+# Keys of the section `workflow` that do not change what a step makes.
 _ABOUT = {"description", "schedule", "timezone", "owner", "tags"}
 _MADE_BY_EVIDENCE = {"node_modules", "build", "sources", "pages"}
 _BIG = 16_000_000  # bytes from which a file counts by size and time, not by content
@@ -139,7 +139,7 @@ def _hidden(path: Path, folder: Path) -> bool:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    """config.yaml without what changes nothing that is made: notebooks may read any of it."""
+    """config.yaml without keys that do not change results: notebooks may read any other."""
     import yaml
 
     try:
@@ -182,7 +182,7 @@ def _add_variables(digest: Any, project: Project, named: Any) -> None:
 
 
 def _salt(project: Project) -> bytes:
-    """What makes this project's hashes of secrets unlike all others; made once."""
+    """The salt of this project's hashes of secrets, created once."""
     path = project.state / "salt"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -242,9 +242,9 @@ def _files_used(
 ) -> set[Path]:
     """The files that code in `folder` imports or names, directly or through each other.
 
-    Imported are modules beside the notebook, packages, and other workflows' modules. Named is
-    what a string says: of a command, a magic or a call, of a file beside the notebook, a module
-    (`import_module`), or a workflow whose configuration is read.
+    Imported are modules beside the notebook, packages, and other workflows' modules. Named in
+    the strings of commands, magics and calls are files beside the notebook, modules
+    (`import_module`), and workflows whose configuration is read.
     """
     roots = (folder, *roots, project.notebooks)
     waiting = [(source, folder) for source in sources]

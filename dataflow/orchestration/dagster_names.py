@@ -14,16 +14,16 @@ ADDRESS = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+", re.ASCII)
 
 DBT, PUBLISH, DASHBOARD = STEPS_THAT_FOLLOW
 JOB = "job"  # the ops of a Python workflow
-TABLES = "tables"  # its last op, which tells Dagster of the tables that the others made
+TABLES = "tables"  # its last op, which reports to Dagster the others' tables
 
 
 def op_name(workflow_id: str, step: str) -> str:
-    """The Dagster step that does `step` of the workflow."""
+    """The Dagster step that executes `step` of the workflow."""
     return f"{workflow_id}__{step}"
 
 
 def step_of(op: str) -> str:
-    """The step that Dagster step `op` does; the reverse of `op_name`.
+    """The step that Dagster step `op` executes; the reverse of `op_name`.
 
     An op of a Python workflow is a step of its own name, inside the workflow's job.
     """
@@ -54,31 +54,31 @@ def dashboard_key(workflow: Workflow) -> list[str]:
 
 
 def check_name(name: str) -> str:
-    """A check's name as Dagster takes it, another one for each name.
+    """A check's name as Dagster accepts it, unique for each name.
 
-    Plain words in small letters stay as they are, with underscores between; what else there is
-    in a name becomes a short hash behind it.
+    Plain words in lower case stay as they are, with underscores between; anything else in a name
+    becomes a short hash at its end.
     """
     readable = _plain(name).lower() or "check"
     return readable if name == readable.replace("_", " ") else f"{readable}_{_hash(name)}"
 
 
 def owners(owner: str | None) -> list[str] | None:
-    """Who answers for a workflow, as Dagster takes it: an address, or a team's name."""
+    """The owner of a workflow, as Dagster accepts it: an address, or a team's name."""
     if not owner:
         return None
     return [owner if ADDRESS.fullmatch(owner) else f"team:{owner}"]
 
 
 def tags(names: Iterable[str]) -> dict[str, str]:
-    """A workflow's tags as Dagster takes them."""
+    """A workflow's tags as Dagster accepts them."""
     return {
         re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII)[:63] or _hash(name): "" for name in names
     }
 
 
 def job_name(workflow_id: str) -> str:
-    """The name of a workflow's job: its id, where Dagster takes that."""
+    """The name of a workflow's job: its id, if Dagster accepts that."""
     if workflow_id_problem(workflow_id) is None:
         return workflow_id
     return f"{_plain(workflow_id) or 'workflow'}_{_hash(workflow_id)}"

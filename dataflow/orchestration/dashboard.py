@@ -55,17 +55,17 @@ def published_asset(steps: WorkflowSteps) -> Any:
 
 
 def publish_workflow(steps: WorkflowSteps, *, run_id: str | None = None) -> Published:
-    """Publish what is in the working warehouse of a workflow: its schemas, and in those that it
-    shares with others the tables it declares.
+    """Publish a workflow's schemas from the working warehouse, and of schemas that it shares
+    with others the tables it declares.
 
     Args:
         steps: the workflow's steps.
-        run_id: the run that made it, and has to have passed; None by hand.
+        run_id: the run that made them and must have passed; None by hand.
 
     Raises:
-        ConfigurationError: of a run: a step before did not pass.
-        WarehouseError: a table it declares would be lost, a run's was written by hand since, or
-            the version cannot be made.
+        ConfigurationError: an earlier step of the run did not pass.
+        WarehouseError: a declared table would be lost, a run's table was written by hand since,
+            or the version cannot be made.
     """
     workflow = steps.workflow
     if run_id is not None:

@@ -21,7 +21,7 @@ def dbt_assets_of(steps: WorkflowSteps) -> Any:
     own = {name for name, node in manifest["nodes"].items() if workflow_of(node) == workflow.id}
 
     class Translator(DagsterDbtTranslator):
-        """Keys as one queries the tables; what builds on no other model waits for all stages."""
+        """Keys as tables are queried; a model without upstream models waits for all stages."""
 
         def get_asset_key(self, dbt_resource_props: Any) -> dg.AssetKey:
             table = dbt_resource_props.get("identifier") or dbt_resource_props["alias"]
@@ -34,7 +34,7 @@ def dbt_assets_of(steps: WorkflowSteps) -> Any:
             spec = super().get_asset_spec(manifest, unique_id, project)
             props = self.get_resource_props(manifest, unique_id)
             if own.isdisjoint(props.get("depends_on", {}).get("nodes", [])):
-                # A stage without tables that only checks must be able to stop what follows, and
+                # A stage that only checks, without tables, must be able to stop what follows, and
                 # a model may read a stage's table without naming it as a source.
                 known = {dep.asset_key for dep in spec.deps}
                 more = [dg.AssetDep(dg.AssetKey(k)) for k in last if dg.AssetKey(k) not in known]

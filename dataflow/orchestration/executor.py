@@ -1,7 +1,7 @@
-"""A run from its beginning to its end: recorded, in its turn, and ended in words.
+"""A run from start to end: its turn, its record, and how it ended.
 
-Every way to start a run comes through here: the command line, a schedule, a click on Dagster's
-pages, a run that is executed again.
+Every run comes through here, whether started by the command line, a schedule, a click on Dagster's
+pages, or a re-execution.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def run_executor(workflows: Iterable[WorkflowSteps], *, parallel: bool) -> Any:
 
 
 class RunExecutor(dg.Executor):
-    """Executes a run's steps by Dagster's own executor, between the run's begin and its end."""
+    """Executes a run's steps by Dagster's own executor, and records the run's start and end."""
 
     def __init__(self, inner: dg.Executor, workflows: Mapping[str, WorkflowSteps]) -> None:
         self._inner = inner
@@ -99,7 +99,7 @@ class RunExecutor(dg.Executor):
             _end(records, cancelled=cancelled, error=None if cancelled else text)
             if not cancelled or isinstance(error, GeneratorExit):
                 raise
-            # To Dagster, only a run whose end was asked for is one that was cancelled.
+            # Dagster counts a run as cancelled only if its cancellation was requested.
             _ask_for_its_end(plan_context.instance, run)
             raise dg.DagsterExecutionInterruptedError from error
         _end(records)
@@ -131,7 +131,7 @@ def _recorded(workflow: Workflow, chosen: dict[str, dict[str, Any]]) -> dict[str
 
 
 def _trigger(tags: Mapping[str, str]) -> str:
-    # First, since the tags of the run before come along.
+    # First, since the tags of the earlier run are inherited.
     if PARENT_TAG in tags:
         return "retry" if "dagster/retry_number" in tags else "re-execution"
     if "dagster/schedule_name" in tags:
@@ -154,7 +154,7 @@ def _in_turn(record: RunRecord, plan_context: Any) -> Iterator[None]:
 
 
 def _announcer(record: RunRecord, plan_context: Any) -> Callable[[str], None]:
-    """Says whom a run waits for: on the terminal, in its record, and in Dagster's events."""
+    """Says which run a run waits for: on the terminal, in its record, in Dagster's events."""
     last = ""
 
     def announce(text: str) -> None:

@@ -37,9 +37,9 @@ concurrency:
 
 
 def ensure_home(project: Project) -> None:
-    """Make `.dagster/` with its `dagster.yaml`, and point Dagster at it.
+    """Create `.dagster/` with its `dagster.yaml`, and point Dagster at it.
 
-    A `DAGSTER_HOME` that is set already wins.
+    A `DAGSTER_HOME` that is set already overrides it.
     """
     if HOME_VARIABLE not in os.environ:
         os.environ[HOME_VARIABLE] = str(project.dagster_home)
@@ -60,7 +60,7 @@ def open_instance(project: Project) -> Any:
 
     ensure_home(project)
     instance = DagsterInstance.get()
-    share_instance(project)  # what was made before, and what this process will have made
+    share_instance(project)  # files from before, and those this process has just created
     atexit.register(share_instance, project)
     reference = instance.get_ref()
     instance.dispose()

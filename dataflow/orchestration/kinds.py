@@ -1,4 +1,4 @@
-"""The kinds of workflows that there are."""
+"""The kinds of workflows."""
 
 from __future__ import annotations
 

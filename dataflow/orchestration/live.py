@@ -26,14 +26,14 @@ def quiet_dagster() -> None:
 
 
 def tell(text: str) -> None:
-    """Say `text` on the terminal of a run from the command line; nowhere else."""
+    """Print `text` on the terminal of a run from the command line, and nowhere else."""
     if TERMINAL_VARIABLE in os.environ:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
 
 
 class LiveOutput:
-    """Hands a stage's output on as it comes.
+    """Passes a stage's output on as it arrives.
 
     Args:
         log: Dagster's log of the step.
@@ -79,7 +79,7 @@ class LiveOutput:
         self._last = time.monotonic()
 
     def close(self) -> None:
-        """Hand on what is left."""
+        """Pass on what is left."""
         if self._line:
             line, self._line = self._line, ""
             self._take(line.rpartition("\r")[2])

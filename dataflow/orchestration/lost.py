@@ -1,7 +1,7 @@
-"""Runs of the command line whose process was killed: Dagster never hears of it by itself.
+"""Runs from the command line whose process was killed: Dagster does not notice by itself.
 
-To Dagster they go on for ever, and each takes one of the places for runs at the same time, until
-no schedule gets one any more. Whoever starts a run looks, and so does Dagster's daemon.
+To Dagster they go on for ever, and each takes one of the slots for concurrent runs, until no
+schedule gets one any more. Each start of a run looks for them, and so does Dagster's daemon.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LOOK_EVERY = 30  # seconds
 
 
 def end_lost_runs(instance: Any) -> list[str]:
-    """End the runs in Dagster's instance whose process is gone; those of other machines stay.
+    """End the runs in Dagster's instance whose process is gone; other machines' runs stay.
 
     Returns:
         Their ids.
@@ -31,20 +31,22 @@ def end_lost_runs(instance: Any) -> list[str]:
         # A run that is tried again in Dagster has the tags of the one before.
         if process is None or "dagster/parent_run_id" in run.tags or is_alive(json.loads(process)):
             continue
-        instance.report_run_failed(run, "its process is gone: it was killed, or the machine was")
+        instance.report_run_failed(
+            run, "its process is gone: it was killed, or the machine went down"
+        )
         ended.append(str(run.run_id))
     return ended
 
 
 def lost_runs_sensor() -> Any:
-    """What has Dagster's daemon look for lost runs."""
+    """The sensor by which Dagster's daemon looks for lost runs."""
 
     @dg.sensor(
         name="ends_lost_runs",
         minimum_interval_seconds=LOOK_EVERY,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Ends runs from the command line whose process was killed.",
-        # Nothing is requested; Dagster wants to know of what.
+        # It requests no runs, but Dagster demands a target.
         asset_selection=dg.AssetSelection.all(),
     )
     def ends_lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:

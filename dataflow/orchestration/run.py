@@ -27,7 +27,7 @@ MODULE = "dataflow.definitions"
 
 @dataclass(frozen=True)
 class StepEvent:
-    """Something a run's steps did: `kind` is started, succeeded, failed, skipped or retried."""
+    """An event of a run's step: `kind` is started, succeeded, failed, skipped or retried."""
 
     kind: str
     step: str
@@ -35,12 +35,12 @@ class StepEvent:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """A run that was checked and may begin.
+    """A run that was checked and may start.
 
     Args:
         steps: the workflow's steps.
         values: what was chosen, by step and parameter.
-        chosen: the steps to do; None for all.
+        chosen: the steps to run; None for all.
     """
 
     steps: WorkflowSteps
@@ -78,9 +78,9 @@ def plan_run(
         workflow: the workflow.
         parameters: values by name; a name goes to every stage that declares it, and
             `stage.name` to that stage only.
-        only: do this step and nothing else.
-        start: do this step and what follows; earlier ones only where they are stale.
-        changed: do what is stale and what follows it.
+        only: run this step and nothing else.
+        start: run this step and everything downstream; upstream steps only if they are stale.
+        changed: run what is stale and everything downstream of it.
 
     Raises:
         ParameterError: lists everything that is wrong, in all stages.

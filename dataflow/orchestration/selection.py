@@ -1,8 +1,8 @@
-"""Which steps a run does: all, one, from one on, or only what is stale.
+"""Which steps a run executes: all, one, from one on, or only what is stale.
 
 A step is *fresh* when its newest attempt succeeded, with the same code and parameters, its tables
-are there and were not written by hand since, and nothing it depends on was tried again since. What
-runs' records and the warehouse know decides; nothing else is kept.
+exist and were not written by hand since, and nothing upstream ran again since. This follows from
+the runs' records and the warehouse; no other state is kept.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ def select(
     start: str | None = None,
     changed: bool = False,
 ) -> list[str] | None:
-    """The steps to do, in order; None means all of them.
+    """The steps to run, in order; None means all of them.
 
     Args:
         steps: the workflow's steps.
         values: what was chosen for this run, by stage.
-        only: do this step and nothing else.
-        start: do this step and all that follow it; what comes before it is done too where
-            it is not fresh.
-        changed: do what is not fresh, and all that follows that.
+        only: run this step and nothing else.
+        start: run this step and everything downstream; upstream steps, too, if they are not
+            fresh.
+        changed: run what is not fresh, and everything downstream of it.
 
     Raises:
         ConfigurationError: there is no such step, or more than one of the three was given.
@@ -62,7 +62,7 @@ def select(
         return [only]
     stale = stale_steps(steps, values)
     if start is not None:
-        # Of the rest only what leads to `start` matters, and what follows from doing that again.
+        # Of the rest only what is upstream of `start` matters, and what is downstream of that.
         stale = (stale & _before(steps.all, start)) | {start}
     chosen: set[str] = set()
     for step in steps.all:
@@ -72,7 +72,7 @@ def select(
 
 
 def stale_steps(steps: WorkflowSteps, values: Mapping[str, Mapping[str, Any]]) -> set[str]:
-    """The steps whose newest attempt did not succeed with the code and parameters of now."""
+    """The steps whose newest attempt did not succeed with the current code and parameters."""
     last = newest_attempts(steps)
     there = contents(steps.project)
     changed = by_hand(there, _made_since(steps, last)).keys()
@@ -111,12 +111,12 @@ def _made_since(
 
 
 def newest_attempts(steps: WorkflowSteps) -> dict[str, dict[str, Any]]:
-    """For each step what the records have of its newest attempt, and as `run_id` of which run."""
+    """The record of each step's newest attempt, with its run as `run_id`."""
     found: dict[str, dict[str, Any]] = {}
     restored = restored_at(steps.project)
     wanted = {step.name for step in steps.all}
     for run in newest_first(steps.project, steps.workflow.id):
-        # Runs of a workflow go one after the other, but may have begun to wait in another order.
+        # Runs of a workflow take turns, but may have begun to wait in another order.
         ended = run.data.get("ended_at")
         if ended and wanted <= found.keys() and all(ended < found[n]["started_at"] for n in wanted):
             break
@@ -130,7 +130,7 @@ def newest_attempts(steps: WorkflowSteps) -> dict[str, dict[str, Any]]:
 
 
 def refuse_unpassed(steps: WorkflowSteps) -> dict[tuple[str, str], datetime | None]:
-    """Refuse to publish what did not pass: each step before has to, on what the others made.
+    """Refuse to publish what did not pass: every earlier step has to, on current upstream results.
 
     Publish asks this itself, since it can be run alone: from the command line, and by a click on
     Dagster's pages.
@@ -140,12 +140,12 @@ def refuse_unpassed(steps: WorkflowSteps) -> dict[tuple[str, str], datetime | No
         hand.
 
     Raises:
-        ConfigurationError: says of each step that stands against it why, and in which run.
+        ConfigurationError: names each step that prevents it, why, and in which run.
     """
     last = newest_attempts(steps)
     against = []
     needed = _before(steps.all, names.PUBLISH) - {names.PUBLISH}
-    # The ops of a job run together; one that another decided against has nothing to pass.
+    # The ops of a job run together; one that another op skipped has nothing to pass.
     ops = [last[step.name] for step in steps.all if step.kind == "op" and step.name in last]
     job_run = max(ops, key=lambda op: op["started_at"])["run_id"] if ops else None
     for step in steps.all:
@@ -163,7 +163,7 @@ def refuse_unpassed(steps: WorkflowSteps) -> dict[tuple[str, str], datetime | No
             against.append(f"{step.name} has not run since {later} did")
     if against:
         raise ConfigurationError(
-            f"nothing is published of {steps.workflow.id}: {'; '.join(against)}",
+            f"{steps.workflow.id} is not published: {'; '.join(against)}",
             hint=f"dataflow workflow run {steps.workflow.id} --changed",
         )
     return _made_since(steps, last)

@@ -1,4 +1,4 @@
-"""One step of a run as its record sees it: begun, ended, with what came of it."""
+"""One step of a run as it is recorded: its start, its end, its result."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def recorded_step(context: Any, steps: WorkflowSteps, name: str, **facts: Any) -
 
 
 def _first_words(error: Exception) -> dict[str, str]:
-    """An error as the record keeps it: its first line, and what to do next where it says so."""
+    """An error as the record keeps it: its first line, and its hint, if it has one."""
     first, *more = str(error).strip().split("\n")
     hints = [line.strip() for line in more if line.lstrip().startswith("→")]
     return {"message": first[:500], **({"hint": hints[0].lstrip("→ ")[:500]} if hints else {})}
@@ -94,13 +94,13 @@ def _first_words(error: Exception) -> dict[str, str]:
 class Cancelled(dg.DagsterExecutionInterruptedError, dg.DagsterError):
     """A signal ended the step.
 
-    Dagster takes an interrupt for a reason to try again where there is a retry policy; an error
-    of its own kind it leaves alone.
+    Dagster retries an interrupted step that has a retry policy, but not one that fails with a
+    `DagsterError`.
     """
 
 
 def _as_failure(left: BaseException) -> Exception:
-    """What ended a step although it is no error: `sys.exit`, most of all."""
+    """An exception that ended a step although it is no `Exception`, such as `sys.exit`'s."""
     text = f"{type(left).__name__}: {left}".rstrip(": ")
     return dg.Failure(f"the step ended itself: {text}", allow_retries=False)
 

@@ -1,7 +1,7 @@
-"""The steps of a workflow: the same questions for every kind of workflow.
+"""The steps of a workflow: one interface for every kind of workflow.
 
-A kind says what its own code does, in a package of its own (`notebooks`, `python`); what follows
-is the same for all: dbt, publish, dashboard. `kinds.py` chooses.
+Each kind describes its own steps, in a package of its own (`notebooks`, `python`); the steps that
+follow are the same for all: dbt, publish, dashboard. `kinds.py` chooses.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ class StepInfo:
 
 
 class WorkflowSteps(ABC):
-    """The steps of one workflow, what each makes, and what a run may choose for it.
+    """The steps of one workflow, what each makes, and which parameters a run may set.
 
     Args:
         project: the project.
         workflow: the workflow.
     """
 
-    word: str  # what the kind calls a step of its own
+    word: str  # what the kind calls its own steps
 
     def __init__(self, project: Project, workflow: Workflow) -> None:
         self.project = project
@@ -63,15 +63,15 @@ class WorkflowSteps(ABC):
 
     @abstractmethod
     def last_keys(self) -> list[list[str]]:
-        """The asset keys that what follows the own steps waits for."""
+        """The asset keys that the steps after the workflow's own wait for."""
 
     @abstractmethod
     def own_version(self, step: str, values: Any) -> str:
-        """What the code of one of these steps is; see `version`."""
+        """The code version of one of these steps; see `version`."""
 
     @abstractmethod
     def values(self, step: StepInfo, chosen: Mapping[str, Mapping[str, Any]]) -> Any:
-        """What a step is given when a run chooses `chosen`; None for one without parameters."""
+        """The parameters of a step when a run sets `chosen`; None for a step without any."""
 
     @abstractmethod
     def check(self, parameters: Mapping[str, Any]) -> Values:
@@ -91,7 +91,7 @@ class WorkflowSteps(ABC):
 
         Args:
             chosen: from `check`.
-            steps: the steps to do; None for all.
+            steps: the steps to run; None for all.
         """
 
     @abstractmethod
@@ -104,10 +104,10 @@ class WorkflowSteps(ABC):
         return False
 
     def require_alone(self, step: str) -> None:  # noqa: B027 - most kinds refuse none
-        """Refuse a step that `--only` and `--from` cannot be given.
+        """Refuse a step that `--only` and `--from` do not accept.
 
         Raises:
-            ConfigurationError: it can only be done together with others.
+            ConfigurationError: it can only run together with others.
         """
 
     @cached_property
@@ -143,7 +143,7 @@ class WorkflowSteps(ABC):
         return self.own_keys(step)
 
     def tables(self, step: str) -> set[tuple[str, str]]:
-        """The tables and views that `step` is said to make, as (schema, table)."""
+        """The tables and views that `step` is declared to make, as (schema, table)."""
         if step in (names.PUBLISH, names.DASHBOARD):
             return set()
         # A stage or a job without tables has an asset that stands for itself.
@@ -151,11 +151,11 @@ class WorkflowSteps(ABC):
         return {(key[0], key[1]) for key in self.keys(step) if len(key) == 2 and key != own}
 
     def version(self, step: str, values: Any = None) -> str:
-        """What a step's code is: it changes when what the step makes may change.
+        """The version of a step's code: it changes when the step's result may change.
 
         Args:
             step: the step.
-            values: its parameters in a run: the variables that they name count, too.
+            values: its parameters in a run: environment variables that they name count, too.
         """
         if step == names.DBT:
             return models_version(self.project, self.workflow)

@@ -1,7 +1,6 @@
-"""Executed notebooks as pages: complete in one file, without a request to anywhere.
+"""Executed notebooks as pages: complete in one file, which makes no requests.
 
-What a notebook puts out may come from anywhere: a page runs no script, loads nothing, and sends
-nothing. Its policy says so to the browser, in the page itself, which may be opened from disk.
+A notebook's output may come from anywhere: a page runs no script, loads nothing, and sends nothing. Its policy says so to the browser, in the page itself, which may be opened from disk.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ POLICY = (
 _META = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"/>'
 _REFERRER = '<meta name="referrer" content="no-referrer"/>'
 
-# What lab's template adds for scripts has no place where none runs.
+# lab's template without its parts for scripts, since none runs.
 _TEMPLATE = """
 {%- extends 'lab/index.html.j2' -%}
 {%- block html_head_js -%}{%- endblock -%}
@@ -30,7 +29,7 @@ _TEMPLATE = """
 {%- block html_head_js_mathjax -%}{%- endblock -%}
 {%- block html_head_js_mermaidjs -%}{%- endblock -%}
 """
-_NOTE = "This output is interactive, and pages of runs run no scripts: open the notebook to see it."
+_NOTE = "This output is interactive, but this page runs no scripts: open the notebook to see it."
 _IMAGES = ("image/svg+xml", "image/png", "image/jpeg")
 _SCRIPTS = re.compile(r"<script\b.*?(?:</script[^>]*>|\Z)", re.IGNORECASE | re.DOTALL)
 _STYLES = re.compile(r"<style\b.*?(?:</style[^>]*>|\Z)", re.IGNORECASE | re.DOTALL)
@@ -76,7 +75,7 @@ def write_page(notebook: Path) -> Path:
 
 
 def _make_static(data: Any) -> None:
-    """Leave of an output what shows without scripts: its image, its text, or why it shows nothing."""
+    """Reduce an output to what shows without scripts: its image, its text, or a note."""
     # nbconvert takes the richest type it knows; ours is for machines.
     data.pop("application/vnd.dataflow.result+json", None)
     live = [

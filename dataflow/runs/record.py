@@ -1,7 +1,7 @@
-"""The runs of the project: one folder each, kept whatever came of the run.
+"""The runs of the project: one folder each, kept whatever the run's result.
 
 `runs/<workflow>/20261126T154203Z_1a2b3c4d/` began at 15:42:03 UTC, and its id begins with `1a2b3c4d`:
-the folders sort by time. Version 0.1.0 called them by their whole id.
+the folders sort by time. Version 0.1.0 named them by their whole id.
 
 ::
 
@@ -10,9 +10,10 @@ the folders sort by time. Version 0.1.0 called them by their whole id.
     ingest.html         the same to read without JupyterLab
     ingest.try2.ipynb   the second try, where a stage is tried again
 
-`run.json` is the only truth about a run. It is written as the run begins (`RunRecord.begin`), by
-each step as it begins and ends, and when the run has ended (`RunRecord.end`); each time whole and
-under a lock, since steps may run at the same time in processes of their own. A process that is
+`run.json` is the single source of truth about a run. It is written when the run starts
+(`RunRecord.begin`), by each step when it starts and ends, and when the run has ended
+(`RunRecord.end`); each time atomically and under a lock, since steps may run at the same time in
+processes of their own. A process that is
 killed leaves a run without its end: whoever reads it (`Run`) sees that the process is gone.
 """
 
@@ -43,7 +44,7 @@ from dataflow.project import Project
 FORMAT = 2
 RUN_FILE = "run.json"
 SHORT = 8  # characters of an id that tell runs apart
-UNDER_WAY = ("running", "retrying")  # what a step can be while it is at work
+UNDER_WAY = ("running", "retrying")  # the states of a step at work
 ENDED_WELL = ("succeeded", "skipped")
 NOT_RUN = "not run"  # it would have followed
 LEFT_OUT = "left out"  # not among the steps that were asked for
@@ -140,7 +141,7 @@ class Run:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """Writes what is known of one run into its folder.
+    """Writes the record of one run into its folder.
 
     Args:
         project: the project.
@@ -154,7 +155,7 @@ class RunRecord:
 
     @property
     def folder(self) -> Path:
-        """The run's folder; of a run that has not begun the one it gets when it begins now."""
+        """The run's folder; for a run that has not begun, the one it gets if it begins now."""
         if "_folder" not in self.__dict__:
             home = self.project.runs / self.workflow_id
             found = folder_of(home, self.run_id)
@@ -288,7 +289,7 @@ def _end_of(steps: dict[str, dict[str, Any]]) -> str:
     for decisive in ("cancelled", "failed"):
         if decisive in states:
             return decisive
-    # An op that another one decided against is no failure; a result that was not reached is none.
+    # An op that another op skipped is no failure; a later step that was not reached is no success.
     reached = all(step["status"] != NOT_RUN or step["kind"] == "op" for step in steps.values())
     return "succeeded" if reached else "incomplete"
 
@@ -308,7 +309,7 @@ class Step:
         record: the run's record.
         name: the step.
         secrets: the values of the variables that the project's configuration names, by name.
-        facts: what is known of it.
+        facts: what is known about it.
     """
 
     record: RunRecord
@@ -322,9 +323,9 @@ current_step: ContextVar[Step | None] = ContextVar("current_step", default=None)
 
 
 def newest_first(project: Project, workflow_id: str | None = None) -> Iterator[Run]:
-    """The recorded runs, the newest first; what is no readable `run.json` is left out.
+    """The recorded runs, the newest first, without those whose `run.json` is not readable.
 
-    The records are read as they are asked for, so that the first of ten thousand cost little.
+    Records are read as they are asked for, so that the first of ten thousand cost little.
     """
     dated: dict[str, list[tuple[Path, str]]] = {}
     others: list[tuple[Path, str]] = []
@@ -421,5 +422,5 @@ def folder_of(home: Path, run_id: str) -> Path | None:
 
 
 def now() -> str:
-    """This moment in UTC, as it stands in `run.json`."""
+    """This moment in UTC, as `run.json` has it."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")

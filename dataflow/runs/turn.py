@@ -1,8 +1,8 @@
 """One run of a workflow at a time: the next one waits for its turn.
 
 Two runs of one workflow write the same tables, so that each would publish rows that the other
-has not checked yet. The turn is a lock of the operating system's, held by the run's process from
-its first step to its last: whatever ends the process frees it.
+has not checked yet. The turn is an operating-system lock, held by the run's process from its first
+step to its last: whatever ends the process frees it.
 """
 
 from __future__ import annotations
@@ -36,5 +36,5 @@ def turn(project: Project, workflow_id: str, who: str, on_wait: Callable[[str], 
         raise DataflowError(
             f"the project's state cannot be written: {error.strerror or error}",
             where=str(error.filename or folder),
-            hint=f"Make {project.relative(project.state)} writable for you.",
+            hint=f"Make {project.relative(project.state)} writable for your user.",
         ) from error

@@ -1,1 +1,1 @@
-"""Making new workflows from templates."""
+"""New workflows from templates."""

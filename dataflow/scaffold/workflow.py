@@ -1,4 +1,4 @@
-"""Making a new workflow from a template: all of its files, or none."""
+"""Create a new workflow from a template: all of its files, or none."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ VARIABLE = "MY_WORKFLOW"
 
 @dataclass(frozen=True)
 class Scaffold:
-    """A workflow that can be made, or was.
+    """A workflow that can be created, or was.
 
     Args:
         project: where.
         workflow_id: its id.
-        template: what it is made from.
+        template: the template.
     """
 
     project: Project
@@ -94,12 +94,12 @@ class Scaffold:
 
 
 def template_names() -> list[str]:
-    """The templates there are."""
+    """The names of the templates."""
     return sorted(path.name for path in TEMPLATES.iterdir() if (path / "notebooks").is_dir())
 
 
 def plan_workflow(project: Project, workflow_id: str, template: str = DEFAULT) -> Scaffold:
-    """Check that the workflow can be made; nothing is written.
+    """Check that the workflow can be created; nothing is written.
 
     Args:
         project: where.
@@ -122,13 +122,13 @@ def plan_workflow(project: Project, workflow_id: str, template: str = DEFAULT) -
             workflow_id_problem(proposal) or _name_problem(proposal)
         )
         raise ConfigurationError(
-            reason, hint=f"`{proposal}` would do." if works else "Choose another name."
+            reason, hint=f"`{proposal}` would work." if works else "Choose another name."
         )
     scaffold = Scaffold(project, workflow_id, template)
     taken = [*_existing(scaffold), *_same_schemas(project, workflow_id)]
     if taken:
         raise ConfigurationError(
-            f"the name `{workflow_id}` is taken; nothing was made",
+            f"the name `{workflow_id}` is taken; nothing was created",
             hint="Choose another name, or remove what is there.",
             problems=taken,
             root=project.root,
@@ -137,10 +137,10 @@ def plan_workflow(project: Project, workflow_id: str, template: str = DEFAULT) -
 
 
 def make_workflow(scaffold: Scaffold) -> list[Path]:
-    """Make the workflow: every file, or, when something fails, none.
+    """Create the workflow: every file, or, when something fails, none.
 
     Returns:
-        The files that were made.
+        The files that were created.
 
     Raises:
         ConfigurationError: the project's folders cannot be written.
@@ -167,7 +167,7 @@ def make_workflow(scaffold: Scaffold) -> list[Path]:
             shutil.rmtree(project.state, ignore_errors=True)
         if isinstance(error, OSError):
             raise ConfigurationError(
-                f"the workflow cannot be written: {error.strerror or error}; nothing was made",
+                f"the workflow cannot be written: {error.strerror or error}; nothing was created",
                 where=project.relative(Path(str(error.filename2 or error.filename or "."))),
             ) from None
         raise
@@ -179,14 +179,12 @@ def _is_leftover(path: Path) -> bool:
 
 
 def _existing(scaffold: Scaffold) -> list[Problem]:
-    """What is in the new workflow's way."""
+    """What already exists under the new workflow's name."""
     from dataflow.validation.sql import read_names
 
     project = scaffold.project
     page = (project.evidence / "pages" / scaffold.slug).with_suffix(".md")
-    found = [
-        Problem("is there already", path) for path in [*scaffold.folders, page] if path.exists()
-    ]
+    found = [Problem("exists already", path) for path in [*scaffold.folders, page] if path.exists()]
     if not found:
         models = read_names(project).models
         found = [
@@ -204,7 +202,8 @@ def _same_schemas(project: Project, workflow_id: str) -> list[Problem]:
 
     return [
         Problem(
-            f"workflow {folder.name} has the schema {shared}, which would be this one's too", folder
+            f"workflow {folder.name} has the schema {shared}, which the new one would have, too",
+            folder,
         )
         for folder in workflow_folders(project)
         if folder.name != workflow_id
@@ -218,16 +217,16 @@ def _name_problem(workflow_id: str) -> str | None:
     import yaml
 
     if yaml.safe_load(workflow_id) != workflow_id:
-        return f"`{workflow_id}` is a value in YAML, and no name"
+        return f"`{workflow_id}` is a value in YAML, not a name"
     with duckdb.connect() as connection:
         words = connection.execute(
             "SELECT keyword_name FROM duckdb_keywords() "
             "WHERE keyword_category IN ('reserved', 'type_function')"
         ).fetchall()
     if (workflow_id,) in words:
-        return f"`{workflow_id}` is a word of SQL's own"
+        return f"`{workflow_id}` is a keyword in SQL"
     spec = importlib.util.find_spec(workflow_id)
-    # A folder without __init__.py that happens to be on the path is in nobody's way.
+    # A folder without __init__.py that happens to be on the path does not conflict.
     if spec is not None and spec.loader is not None and spec.origin is not None:
         return f"`{workflow_id}` is the name of a Python package that is installed"
     return None

@@ -105,7 +105,7 @@ def launch(
         tied: end it when this process ends, in whichever way.
 
     Raises:
-        ServiceError: the port is taken, or it already runs in another way than asked for.
+        ServiceError: the port is taken, or it is already running with other options.
         ConfigurationError: the project is not fit for it.
     """
     path = state_file(project, service.name)
@@ -115,7 +115,7 @@ def launch(
             if dev != state.dev or port not in (None, state.port):
                 kind = "its development server" if state.dev else service.title
                 raise ServiceError(
-                    f"{kind} already runs on port {state.port}",
+                    f"{kind} is already running on port {state.port}",
                     hint=f"Use that, or stop it first: dataflow service stop {service.name}",
                 )
             return Start(service, state)

@@ -29,7 +29,7 @@ class DbtNames:
     Args:
         models: names for `ref`.
         sources: tables by the source's name, for `source`.
-        schemas: the schema each source's tables lie in.
+        schemas: the schema of each source's tables.
         tests: names of generic tests.
     """
 
@@ -40,7 +40,7 @@ class DbtNames:
 
 
 def check_models(project: Project, workflow_id: str) -> list[Problem]:
-    """Check the workflow's dbt files: YAML, SQL as far as it can be told, `ref` and `source`."""
+    """Check the workflow's dbt files: YAML, SQL as far as possible, `ref` and `source`."""
     folder = project.dbt / "models" / workflow_id
     if not folder.is_dir():
         return []
@@ -100,7 +100,7 @@ def read_names(project: Project) -> DbtNames:
 def without_jinja(text: str) -> str | None:
     """A model's SQL with stand-ins for `ref` and the like, line by line the same.
 
-    None when it holds more Jinja than can be stood in for without dbt.
+    None when it holds Jinja that needs dbt itself.
     """
     text = COMMENT.sub(lambda match: "\n" * match[0].count("\n"), text)
     if "{%" in text:
@@ -125,7 +125,7 @@ def without_jinja(text: str) -> str | None:
 def _data_test_problems(
     file: YamlFile, data: object, location: Location, names: DbtNames
 ) -> Iterator[Problem]:
-    """Generic tests of no known name: dbt itself only notices when it builds."""
+    """Generic tests with unknown names: dbt itself only notices when it builds."""
     if isinstance(data, list):
         for index, item in enumerate(data):
             yield from _data_test_problems(file, item, (*location, index), names)
@@ -182,7 +182,7 @@ def _statement_problems(
     kinds = [statement.type.name for statement in statements]
     if kinds != ["SELECT"]:
         yield Problem(f"{what} has to be one SELECT, and is {', '.join(kinds) or 'empty'}", path, 1,
-                      "One file makes one table, called like the file.")  # fmt: skip
+                      "One file makes one table, named after the file.")  # fmt: skip
     elif not semicolon and without_semicolon(text) != text:
         line = without_semicolon(text).count("\n") + 1
         yield Problem("a model ends without a semicolon", path, line,

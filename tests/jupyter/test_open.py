@@ -85,7 +85,7 @@ def test_the_stage_can_be_tried_again_with_the_runs_parameters_and_data(lab, cap
     assert run_cli(["runs", "open", "last", "--lab"]) == EXIT_OK
 
     out, err = capsys.readouterr()
-    assert "JupyterLab does not run" in err
+    assert "JupyterLab is not running" in err
     path = lab.root / out.strip()
     assert path.parent == lab.notebooks / "lab" / "debug"
     text = path.read_text("utf-8")

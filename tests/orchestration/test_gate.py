@@ -67,7 +67,7 @@ def test_what_failed_since_its_last_success_is_not_published_and_runs_again(proj
 
     assert "exit 1" in refused
     failed = run_data(project, "flow")["steps"]["publish"]["error"]["message"]
-    assert failed.startswith("nothing is published of flow: make failed in run ")
+    assert failed.startswith("flow is not published: make failed in run ")
     assert "dataflow workflow run flow --changed" in refused
     assert "exit 1" in run(project, mood, "--from", "publish")  # does the failed stage again
     assert run_data(project, "flow")["steps"]["make"]["status"] == "failed"

@@ -89,7 +89,7 @@ def test_a_failed_stage_is_tried_again_and_both_tries_are_kept(tmp_path):
     result = dataflow(project, "workflow", "run", "again")
 
     assert result.returncode == 0, result.stderr
-    assert "is tried again" in result.stderr
+    assert "will be retried" in result.stderr
     run = run_data(project, "again")
     assert run["steps"]["flaky"]["attempt"] == 2
     [archived] = newest_first(project)

@@ -68,12 +68,12 @@ def test_starting_a_running_service_says_where_it_runs(
         again = dataflow("service", "start", "evidence", *arguments)
         assert again.returncode == 0
         assert again.stdout.strip() == first.url
-        assert "already runs" in again.stderr
+        assert "is already running" in again.stderr
     assert state_of(project, "evidence") == first
 
     elsewhere = dataflow("service", "start", "evidence", "-d", "--port", str(port + 1))
     assert elsewhere.returncode == 1
-    assert f"already runs on port {port}" in elsewhere.stderr
+    assert f"is already running on port {port}" in elsewhere.stderr
     assert "dataflow service stop evidence" in elsewhere.stderr
 
 

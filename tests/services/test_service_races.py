@@ -38,7 +38,7 @@ def test_of_two_starts_at_once_one_starts_it(project: Project, port: int) -> Non
     results = [start.communicate(timeout=120) for start in starts]
     assert [start.returncode for start in starts] == [0, 0, 0], results
     assert {out.strip() for out, _ in results} == {f"http://127.0.0.1:{port}"}
-    assert sum("already runs" in err for _, err in results) == 2
+    assert sum("is already running" in err for _, err in results) == 2
     # The process that watches, and the server.
     assert len(running(state_of(project, "evidence"))) == 2
 

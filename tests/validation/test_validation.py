@@ -35,7 +35,7 @@ def assert_explained(error: str, where: str, fix: str) -> None:
     assert fix in flat, error
     assert "→" in error, "a hint says what to do next"
     assert "Traceback" not in error
-    assert "fault of DATAFLOW" not in error
+    assert "bug in DATAFLOW" not in error
 
 
 def test_the_right_project_is_right(lab: Project, capsys):

@@ -95,7 +95,7 @@ def test_every_file_of_the_templates_is_in_the_wheel(tmp_path: Path):
         ("main", "uses itself"),
         ("data", "uses itself"),
         ("import", "Python's own"),
-        ("select", "SQL's own"),
+        ("select", "keyword in SQL"),
         ("null", "value in YAML"),
         ("numpy", "installed"),
         ("json", "installed"),
@@ -115,7 +115,7 @@ def test_a_refused_name_comes_with_one_that_would_do(project: Project):
     with pytest.raises(ConfigurationError) as caught:
         plan_workflow(project, "Sea-Levels")
 
-    assert caught.value.hint == "`sea_levels` would do."
+    assert caught.value.hint == "`sea_levels` would work."
 
 
 def test_a_taken_name_lists_what_exists_and_changes_nothing(project: Project):
@@ -128,8 +128,8 @@ def test_a_taken_name_lists_what_exists_and_changes_nothing(project: Project):
     done = dataflow(project, "workflow", "init", "sea")
 
     assert done.returncode == 2
-    assert "dbt/models/sea: is there already" in done.stderr
-    assert "evidence/pages/sea.md: is there already" in done.stderr
+    assert "dbt/models/sea: exists already" in done.stderr
+    assert "evidence/pages/sea.md: exists already" in done.stderr
     assert "notebooks/sea" not in done.stderr
     assert everything_in(project) == before
 
@@ -170,7 +170,7 @@ def test_nothing_is_left_behind_when_a_folder_cannot_be_made(project: Project):
     plan = plan_workflow(project, "sea")
     before = everything_in(project)
 
-    with pytest.raises(ConfigurationError, match="nothing was made"):
+    with pytest.raises(ConfigurationError, match="nothing was created"):
         make_workflow(plan)
 
     assert everything_in(project) == before

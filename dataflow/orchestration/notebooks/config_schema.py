@@ -13,7 +13,7 @@ from dataflow.settings import variables_in
 from dataflow.stages.parameters import Parameter
 from dataflow.stages.result import plain
 
-# Where values with a `${VAR}` are: an int's field takes no text. No parameter is called so.
+# For values with a `${VAR}`, which an int's field does not take. No parameter has this name.
 BY_NAME = "${}"
 
 
@@ -21,7 +21,7 @@ def config_schema(parameters: dict[str, Parameter], stage: str) -> dict[str, Any
     """Dagster's config fields for a stage's parameters.
 
     None has a default value here: a field that is left out takes the value from config.yaml
-    or the notebook, and only what somebody chose for this run is in its configuration.
+    or the notebook, and a run's configuration has only what was chosen for it.
     """
     fields = {}
     for parameter in parameters.values():
@@ -35,8 +35,8 @@ def config_schema(parameters: dict[str, Parameter], stage: str) -> dict[str, Any
         fields[BY_NAME] = dg.Field(
             dg.Permissive(),
             is_required=False,
-            description="Values that name environment variables, for parameters that take no text: "
-            "{limit: '${LIMIT}'}. They are read where the stage runs.",
+            description="Values that name environment variables, for parameters that are not text: "
+            "{limit: '${LIMIT}'}. They are resolved where the stage runs.",
         )
     return fields
 

@@ -1,4 +1,4 @@
-"""What came of a stage, in the words of the record and of Dagster."""
+"""A stage's results, in the terms of the run's record and of Dagster."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def dagster_metadata(
     Args:
         project: the project.
         record: the run's record.
-        outcome: what came of the stage.
+        outcome: the stage's outcome.
         table: the table the metadata is about, `schema.table`; None for the whole stage.
     """
     page = outcome.notebook.with_suffix(".html").name
@@ -123,11 +123,11 @@ def check_results(
             metadata={key: _value(value) for key, value in check.get("metadata", {}).items()},
         )
     for name, unmade in known.items():
-        if name not in made:  # the notebook skipped the rest, or did not come by there
+        if name not in made:  # the notebook skipped the rest, or did not reach it
             made[name] = dg.AssetCheckResult(
                 asset_key=key_of(stage, unmade.table),
                 check_name=names.check_name(name),
-                passed=False,  # nobody looked: not a success, and no reason to stop
+                passed=False,  # not checked: neither a success nor a reason to stop
                 severity=dg.AssetCheckSeverity.WARN,
                 metadata={"not made": "the notebook did not reach this check in this run"},
             )
@@ -142,7 +142,7 @@ def declared_writes_check(workflow: Workflow) -> list[DeclaredCheck]:
 def check_writes(
     project: Project, workflow: Workflow, stage: Stage, run_id: str, outcome: StageOutcome
 ) -> dict[str, Any] | None:
-    """What the stage wrote beside what it declared, as a check; None when it declares nothing.
+    """A check that compares what the stage wrote with what it declares, if it declares anything.
 
     A declared table that was not written, and a table in a schema that is not the stage's,
     are errors; another table in the workflow's own raw schema is a warning.

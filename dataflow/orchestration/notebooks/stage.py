@@ -86,7 +86,7 @@ def stage_asset(steps: WorkflowSteps, stage: Stage) -> Any:
         else None,
     )
     def run_stage(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        # What was typed on Dagster's pages is in its database; here it goes by its name.
+        # Dagster's database has what was typed on its pages; from here on, names replace secrets.
         chosen = conceal(
             declaration,
             from_config(context.op_execution_context.op_config or {}),
@@ -104,7 +104,7 @@ def _run(
     chosen: dict[str, Any],
     checks: list[DeclaredCheck],
 ) -> Iterator[Any]:
-    """The body of the step: execute, record, and tell Dagster what came of it."""
+    """The body of the step: execute, record, and report the outcome to Dagster."""
     project, workflow = steps.project, steps.workflow
     values = {**stage.parameters, **chosen}
     attempt = context.retry_number + 1
@@ -178,7 +178,7 @@ def _events(
         )
     failed = dict.fromkeys(check["name"] for check in outcome.report.failed_checks)
     if failed:
-        # Not left to Dagster, which stops for the checks and severities that it knew of before.
+        # Not left to Dagster, which stops only for checks and severities it knew in advance.
         raise dg.Failure(f"check failed: {', '.join(failed)}", allow_retries=False)
 
 

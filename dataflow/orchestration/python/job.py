@@ -23,11 +23,11 @@ from dataflow.workflows.model import Workflow
 def job_asset(steps: PythonSteps) -> Any:
     """The assets that the job of a Python workflow makes, with its ops inside.
 
-    Every op is recorded as a step of the run; after the last one, a step tells Dagster of the
+    Every op is recorded as a step of the run; after the last one, a step reports to Dagster the
     tables that the job wrote.
 
     Raises:
-        ConfigurationError: the job cannot be imported, or has ops that nothing can follow.
+        ConfigurationError: the job cannot be imported, or no step can follow its ops.
     """
     project, workflow, registration = steps.project, steps.workflow, steps.registration
     job = registration.job
@@ -90,12 +90,12 @@ class _Ops:
     retry_policy: Any
 
     def name(self, own: str) -> str:
-        """What an op or graph of the author's is called in Dagster."""
+        """The name in Dagster of one of the author's ops or graphs."""
         return names.op_name(self.steps.workflow.id, own)
 
 
 def _recorded_graph(ops: _Ops, graph: Any, tables: Any, ports: Any) -> Any:
-    """The author's graph with recorded ops, and the step about its tables after them."""
+    """The author's graph with recorded ops, followed by the step that reports its tables."""
     alias = tables_name(graph)
     dependencies = _renamed(ops, graph)
     dependencies[dg.NodeInvocation(tables.name, alias)] = {
@@ -124,12 +124,12 @@ def _recorded_graph(ops: _Ops, graph: Any, tables: Any, ports: Any) -> Any:
 def _renamed(ops: _Ops, graph: Any) -> dict[Any, Any]:
     """The dependencies of `graph` between ops whose definitions bear the workflow's name.
 
-    Dagster wants one definition per name in all of the project; the ops keep theirs.
+    Dagster wants one definition per name in the whole project; the ops keep their own names.
     """
     given = {node.alias or node.name: (node, inputs) for node, inputs in graph.dependencies.items()}
     renamed = {}
     for node in graph.nodes:
-        # A node that nothing was said about, as in a graph of one op, is not in there.
+        # A node without dependencies, as in a graph of one op, is not listed there.
         invocation, inputs = given.get(node.name, (dg.NodeInvocation(node.definition.name), {}))
         new = dg.NodeInvocation(
             ops.name(node.definition.name),
@@ -193,12 +193,12 @@ async def _next_of(events: AsyncIterator[Any]) -> Any:
 
 
 def _in_step(steps: PythonSteps, function: Callable[..., Any]) -> Any:
-    """`function`, run as a step; of the same kind, as Dagster looks at what it is called."""
+    """`function`, run as a step; of the same kind, generator or async, which Dagster inspects."""
     if inspect.isasyncgenfunction(function):
 
         @functools.wraps(function)
         def run_async_generator(*arguments: Any, **keywords: Any) -> Iterator[Any]:
-            # One context for all of it: Dagster would ask for each event in another.
+            # One context for all events: Dagster would ask for each in another.
             with op_step(steps), asyncio.Runner() as runner:
                 events = function(*arguments, **keywords)
                 while (event := runner.run(_next_of(events))) is not _END:
@@ -236,12 +236,12 @@ def _in_step(steps: PythonSteps, function: Callable[..., Any]) -> Any:
 
 
 def _tables_op(steps: PythonSteps, name: str, ports: dict[Any, str]) -> Any:
-    """The op after the job's own: counts the tables, and so makes them known to Dagster."""
+    """The op after the job's own, which reports to Dagster the tables and their rows."""
     workflow = steps.workflow
 
     @dg.op(
         name=names.op_name(workflow.id, name),
-        description="Tells Dagster of the tables that the ops made.",
+        description="Reports to Dagster the tables that the ops wrote.",
         ins={"after": dg.In(dg.Nothing)},
         out={port: dg.Out(dg.Nothing) for port in ports.values()},
     )

@@ -1,4 +1,4 @@
-"""One op of a Python workflow as a step of a run: in the run's surroundings, and recorded."""
+"""One op of a Python workflow as a step of a run: in the run's environment, and recorded."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def _surroundings(project: Project, workflow: Workflow, name: str, run_id: str) 
         RUN_VARIABLE: run_id,
         STEP_VARIABLE: mark,
     }
-    resource_tracker.ensure_running()  # Python's own, for the whole process: not the op's
+    resource_tracker.ensure_running()  # Python's own, for the whole process: not started by the op
     others = psutil.Process().children()
     try:
         with environment(inside), contextlib.chdir(workflow.folder):

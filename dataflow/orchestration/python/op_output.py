@@ -33,7 +33,7 @@ def logged(path: Path, context: Any, name: str, scrubber: Scrubber) -> Iterator[
         _kept(sys.stdout, 1) as stdout,
         _kept(sys.stderr, 2) as stderr,
     ):
-        # Started by Dagster, what is printed goes on to where Dagster keeps it, too.
+        # In a run started by Dagster, output also goes to where Dagster keeps it.
         on = None if TERMINAL_VARIABLE in os.environ else stdout
         output = OpOutput(file, scrubber, context.log, name, on=on, stderr=stderr)
         handler = _ToFile(output, name, stderr)
@@ -71,7 +71,7 @@ class OpOutput:
         scrubber: takes secrets out.
         log: Dagster's log of the step.
         name: the op's name.
-        on: where it goes besides.
+        on: where it also goes.
         stderr: standard error, as it was.
     """
 
@@ -126,7 +126,7 @@ class OpOutput:
             for number, kept in before:
                 os.dup2(kept, number)
                 os.close(kept)
-            # Not until the pipe's end: what the op left in the background may hold it open.
+            # Not until the pipe's end: a background process of the op may hold it open.
             self._ending = True
             os.write(self._pipe, self._mark)
             reader.join()
@@ -141,7 +141,7 @@ class OpOutput:
                 raise self._error
 
     def keep(self, text: str) -> None:
-        """Write to the op's log only, behind what was printed before."""
+        """Write to the op's log only, after what was printed before."""
         if self._pipe is not None and os.getpid() == self._pid:
             self._stream.flush()
             os.write(self._pipe, self._mark)
@@ -175,7 +175,7 @@ class OpOutput:
             rest = rest[whole:]
 
     def _guarded(self, function: Any, *arguments: Any) -> None:
-        """Keep the error, a full disk for example, for the op: who reads a pipe must go on."""
+        """Keep the error, a full disk for example, for the op: the pipe must still be read."""
         try:
             function(*arguments)
         except Exception as error:
@@ -193,7 +193,7 @@ class OpOutput:
 class _Stream(io.TextIOWrapper):
     """The op's `sys.stdout` and `sys.stderr`, which subprocesses can be given.
 
-    Dagster's console writes to `sys.stderr`, too: what it says of the op's output is no output.
+    Dagster's console writes to `sys.stderr`, too: its lines about the op's output are no output.
     """
 
     def __init__(self, stderr: TextIO, teller: threading.Thread) -> None:

@@ -19,7 +19,7 @@ Key = tuple[str, ...]
 
 
 class PythonSteps(WorkflowSteps):
-    """Each op is a step; a last one tells Dagster of the tables that they made together."""
+    """Each op is a step; a last one reports to Dagster the tables that they made."""
 
     word = "op"
 
@@ -129,7 +129,7 @@ class PythonSteps(WorkflowSteps):
         if step in {info.name for info in self.own()}:
             raise ConfigurationError(
                 f"`{step}` cannot be run by itself: the ops of {self.workflow.id} are one job",
-                hint="Run the workflow; --changed leaves the job out when its code is as it was.",
+                hint="Run the workflow; --changed leaves the job out if its code has not changed.",
             )
 
     @property
