@@ -1,4 +1,4 @@
-"""What a stage says about its own result: figures, checks, and that there was nothing to do.
+"""What a stage reports about its own result: figures, checks, and that there was nothing to do.
 
 By hand, in JupyterLab, each call shows a small box. In a run the kernel sends the result beside the
 box as well, since a display can be cleared or captured, and the engine keeps it in the executed
@@ -39,11 +39,11 @@ def check(
 ) -> bool:
     """Check something about the data; it becomes an asset check of the same name.
 
-    A failed check of severity "error" stops what comes after the stage, a warning does not.
+    A failed check of severity "error" stops downstream steps, a warning does not.
 
     Args:
-        name: what is true when all is well, such as "no negative depths". A plain string,
-            not computed: it is read from the notebook before it runs.
+        name: what should be true, such as "no negative depths". A plain string, not computed:
+            it is read from the notebook before it runs.
         passed: whether it holds (`bool(passed)` counts; numpy's booleans are fine).
         severity: "error" or "warn".
         table: the table it is about; without it the stage's first table.
@@ -53,7 +53,7 @@ def check(
         Whether it passed.
 
     Raises:
-        ValueError: another severity.
+        ValueError: `severity` is neither.
     """
     if severity not in ("error", "warn"):
         raise ValueError(f'severity is "error" or "warn", not {severity!r}')
@@ -65,8 +65,8 @@ def check(
 def skip(reason: str) -> None:
     """End the stage here, as a success: there is nothing to do.
 
-    The cells that follow are not run; what depends on the stage runs with the tables as
-    they are. By hand it shows the reason and stops "Run all" at this cell.
+    The cells that follow are not run; downstream steps run with the tables as they are. By hand
+    it shows the reason and stops "Run all" at this cell.
 
     Args:
         reason: why, for the reader of the run.

@@ -1,4 +1,4 @@
-"""Start and stop services, and tell how they are."""
+"""Start and stop services, and report their status."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from dataflow.services.supervise import Job
 
 HEALTHY_SECONDS = 180.0  # until a service answers
 STOP_SECONDS = 90.0  # until its processes are killed
-# What a run, or a service around this call, left in the environment.
+# What a run, or a surrounding service, left in the environment.
 _NOT_FOR_SERVICES = (
     RUN_VARIABLE, "DATAFLOW_STAGE", "DATAFLOW_WORKFLOW", "DATAFLOW_LIVE", "DATAFLOW_CONTEXT",
     STEP_VARIABLE,
@@ -47,13 +47,13 @@ _NOT_FOR_SERVICES = (
 
 @dataclass
 class Start:
-    """A service that was started, or ran already.
+    """A service that was started, or was running already.
 
     Args:
         service: the service.
         state: its state.
         note: something a person should know.
-        process: the process that watches over it; None when it ran already.
+        process: the process that watches over it; None when it was running already.
         tied: whether it ends with this process.
     """
 
@@ -71,12 +71,12 @@ class Start:
 
 @dataclass(frozen=True)
 class Status:
-    """How a service is.
+    """A service's status.
 
     Args:
         service: its name.
         status: running, starting (does not answer yet, or not any more), failed (ended by
-            itself), killed (gone without a word), or stopped.
+            itself), killed (its process is gone), or stopped.
         state: what was noted when it started; None when it is stopped.
         processes: how many of its processes run, those left over by a killed one included.
     """
@@ -95,18 +95,18 @@ def launch(
     dev: bool = False,
     tied: bool = False,
 ) -> Start:
-    """Start a service, and do not wait until it answers.
+    """Start a service without waiting until it answers.
 
     Args:
         project: the project.
         service: the service.
         port: where it is to listen; its usual port when None.
         dev: start its development server.
-        tied: end it when this process ends, in whichever way.
+        tied: end it when this process ends, however that ends.
 
     Raises:
         ServiceError: the port is taken, or it is already running with other options.
-        ConfigurationError: the project is not fit for it.
+        ConfigurationError: the project lacks something it needs.
     """
     path = state_file(project, service.name)
     with _only_one(project, service):
@@ -141,9 +141,9 @@ def launch(
             dev=dev,
         )
         write_state(path, state)
-        # It begins when it has its job: now that its state is there for it to change.
+        # It starts when it gets its job: now that its state is there for it to change.
         assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it died at once; waiting for it tells so
+        with contextlib.suppress(BrokenPipeError):  # it died at once; waiting for it will show that
             process.stdin.write(job.dumps() + "\n")
             process.stdin.flush()
             if not tied:
@@ -153,7 +153,7 @@ def launch(
 
 @contextlib.contextmanager
 def _only_one(project: Project, service: Service) -> Iterator[None]:
-    """Let no other start or stop of this service go on in the block."""
+    """Exclude other starts and stops of this service in the block."""
     with FileLock(services_folder(project) / f"{service.name}.lock"):
         yield
 
@@ -215,7 +215,7 @@ def is_ready(start: Start) -> bool:
 
 
 def require_alive(start: Start) -> None:
-    """Make sure that a service still runs.
+    """Make sure that a service is still running.
 
     Raises:
         ServiceError: it ended; with the last lines of its log.
@@ -231,16 +231,16 @@ def failure(start: Start, what: str) -> ServiceError:
     log = Path(start.state.log)
     lines = "".join(f"\n    {without_colours(line)}" for line in last_lines(log, 15) if line)
     return ServiceError(
-        f"{start.service.title} {what}" + (f"; its last words:{lines}" if lines else ""),
-        hint=f"dataflow service logs {start.service.name} shows all of them.",
+        f"{start.service.title} {what}" + (f"; its last output:{lines}" if lines else ""),
+        hint=f"dataflow service logs {start.service.name} shows all of it.",
     )
 
 
 def stop(project: Project, service: Service) -> bool:
     """Stop a service and every process it started; returns whether anything ran.
 
-    Asks first, and kills what does not end. Stopping one that does not run is fine; one that
-    is being started just now is stopped as soon as it was.
+    Asks first, and kills what does not end. Stopping one that is not running is fine; one that
+    is being started is stopped as soon as it has started.
     """
     path = state_file(project, service.name)
     with _only_one(project, service):
@@ -261,7 +261,7 @@ def stop(project: Project, service: Service) -> bool:
 
 
 def status(project: Project, service: Service) -> Status:
-    """How a service is."""
+    """A service's status."""
     state = read_state(state_file(project, service.name))
     if state is None:
         return Status(service.name, "stopped", None, 0)
@@ -273,7 +273,7 @@ def status(project: Project, service: Service) -> Status:
 
 
 def restart(project: Project, service: Service, port: int | None = None) -> Start:
-    """Stop a service, and start it in the background, where it was unless told otherwise."""
+    """Stop a service, and start it in the background, by default on the same port."""
     before = read_state(state_file(project, service.name))
     stop(project, service)
     if port is None and before is not None:

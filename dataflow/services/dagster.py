@@ -1,10 +1,10 @@
 """Dagster for operators: its web pages, and the daemon that runs schedules.
 
-`python -m dataflow.services.dagster` cancels the runs that Dagster has under way, as *Terminate*
+`python -m dataflow.services.dagster` cancels the runs that Dagster is executing, as *Terminate*
 does, when the service is to end: a signal alone would make them failures, which start again.
 
-Not by `dagster dev`: that looks at its programs every five seconds only, ends with exit code
-0 when one of them dies, and waits for the runs in hand to finish before it stops.
+`dagster dev` is not used: it checks its programs only every five seconds, ends with exit code 0
+when one of them dies, and waits for runs to finish before it stops.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from dataflow.services.model import Command, Plan
 
 MODULE = "dataflow.definitions"
 LOCATION = "dataflow"
-CANCEL_SECONDS = 20.0  # for work in hand to note its own end
+CANCEL_SECONDS = 20.0  # for runs to record their own end
 
 
 def prepare(project: Project, port: int, dev: bool) -> Plan:
-    """Make Dagster ready to start: its instance, and dbt's manifest.
+    """Prepare the start of Dagster: its instance, and dbt's manifest.
 
-    The code server loads the project once, for the web server and the daemon both, and loads
-    it anew when asked to in the web pages.
+    The code server loads the project once, for both the web server and the daemon, and again
+    when asked to on the web pages.
 
     Raises:
         ConfigurationError: dbt cannot read the models.
@@ -41,8 +41,8 @@ def prepare(project: Project, port: int, dev: bool) -> Plan:
     ensure_home(project)
     if (project.dbt / "dbt_project.yml").is_file():
         ensure_manifest(project)
-    # A path of a socket has to be short, and whoever can open it can run code: a folder in
-    # the system's temporary one, for this user only.
+    # A socket's path has to be short, and whoever can open it can run code: a folder in the
+    # system's temporary folder, for this user only.
     folder = Path(tempfile.mkdtemp(prefix="dataflow-dagster-"))
     socket = folder / "code.sock"
     workspace = folder / "workspace.yaml"
@@ -82,9 +82,9 @@ def prepare(project: Project, port: int, dev: bool) -> Plan:
 
 
 def broken_workflows(project: Project) -> dict[str, str]:
-    """The workflows that Dagster goes on without, each with the first of its problems.
+    """The workflows that are broken in Dagster, each with the first of its problems.
 
-    Nothing of theirs is executed.
+    None of their code is executed.
     """
     from dataflow.validation.workflow import examine_workflow
     from dataflow.workflows.registry import workflow_folders
@@ -110,7 +110,7 @@ def cancel_runs(instance: Any, seconds: float = CANCEL_SECONDS) -> list[str]:
         try:
             instance.run_launcher.terminate(run.run_id)
         except Exception as error:  # its server is gone; the run's end is noted below
-            print(f"run {run.run_id} could not be told to end: {error}")
+            print(f"run {run.run_id} could not be cancelled: {error}")
     deadline = time.monotonic() + seconds
     while (left := _under_way(instance)) and time.monotonic() < deadline:
         time.sleep(0.2)

@@ -3,7 +3,7 @@
 `python -m dataflow.services.dagster_web` takes the options of `dagster-webserver`. Dagster lets
 any page in a browser start, cancel and delete runs: it has no such checks, for HTTP or WebSocket.
 Browsers let every page send requests to this machine, and a page can point its own name at it.
-Both tell in the request where it came from, and it is refused unless that is the server's own
+A request's headers say where it came from, and it is refused unless that is the server's own
 address.
 """
 
@@ -29,8 +29,8 @@ class LocalOnly:
     """Answers only to names of this machine, and to no other site's pages.
 
     Args:
-        app: what answers the requests that are let through, HTTP and WebSocket.
-        public_url: a further address it is reached by, of a proxy in front of it.
+        app: the application that gets the accepted requests, HTTP and WebSocket.
+        public_url: a further address of the server, that of a proxy in front of it.
         by_post: paths whose queries change things and so have to come by POST; by GET they
             could hide in a link or an image.
     """
@@ -58,7 +58,7 @@ class LocalOnly:
         if len(hosts) != 1 or not self._is_own_host(hosts[0]):
             return (
                 f"{', '.join(hosts) or 'no Host'} is not an address of this server. Behind a "
-                "proxy DATAFLOW_DAGSTER_URL has to name its address."
+                "proxy, DATAFLOW_DAGSTER_URL has to name its address."
             )
         if any(not self._is_own_origin(origin, hosts[0]) for origin in origins):
             return "Pages of other sites may not use this server."
@@ -68,7 +68,7 @@ class LocalOnly:
             followed = headers.get("sec-fetch-mode") == "navigate"
             followed = followed and headers.get("sec-fetch-dest") == "document"
             if headers.get("sec-fetch-site") in ("cross-site", "same-site") and not followed:
-                return "Pages of other sites may lead here, and not load anything from here."
+                return "Pages of other sites may link here, but not load anything from here."
         return None
 
     def _is_own_host(self, host: str) -> bool:
@@ -77,7 +77,7 @@ class LocalOnly:
         return _OWN_HOST.fullmatch(host) is not None
 
     def _is_own_origin(self, origin: str, host: str) -> bool:
-        # The very port, too: another user's page may come from another port of this machine.
+        # The port, too: another user's page may come from another port of this machine.
         own = [f"http://{host}", f"https://{host}"]
         if self._public is not None:
             own.append(f"{self._public.scheme}://{self._public.netloc}")

@@ -16,18 +16,18 @@ from dataflow.services.model import Command, Plan
 
 HEALTH = "/_dataflow/health"
 NOT_BUILT = (
-    "There is no dashboard yet: a run builds it at its end. `dataflow workflow run NAME`, then "
-    "reload the page."
+    "There is no dashboard yet: a run builds it at its end. Run `dataflow workflow run NAME`, "
+    "then reload the page."
 )
 
 
 def prepare(project: Project, port: int, dev: bool) -> Plan:
-    """Make the dashboards' server ready to start.
+    """Prepare the start of the dashboards' server.
 
     Args:
         project: the project.
         port: where it is to listen.
-        dev: Evidence's own server, which shows a page anew while it is being written.
+        dev: Evidence's own server, which reloads a page whenever it changes.
 
     Raises:
         ConfigurationError: `dev`, and there is no Node.
@@ -46,7 +46,7 @@ def prepare(project: Project, port: int, dev: bool) -> Plan:
 
 
 def _development_server(project: Project, port: int) -> Command:
-    """Make `evidence dev` ready.
+    """Prepare `evidence dev`.
 
     It shows the tables that the built dashboard shows, so that authors see what readers see
     and need not run Evidence's own (slow) `evidence sources`.

@@ -40,7 +40,7 @@ from dataflow.services.pages import missing_page, render, run_page, runs_page
 _DEFINED_BY = ("config.yaml", "*.ipynb", "dagster_job.py")
 _FOREVER = "public, max-age=31536000, immutable"
 _ASK_FIRST = "no-cache"
-# 'unsafe-eval' and blob: are DuckDB's in the browser; nothing may come from another machine.
+# DuckDB in the browser needs 'unsafe-eval' and blob:; nothing may come from another machine.
 _PAGE_POLICY = "; ".join(
     [
         "default-src 'self'",
@@ -55,7 +55,7 @@ _PAGE_POLICY = "; ".join(
         "frame-ancestors 'self'",
     ]
 )
-# What runs left is shown, and nothing more: a page of its own origin, without scripts.
+# Files of runs are only shown: each page has its own origin and no scripts.
 _RUN_FILE_POLICY = (
     f"{POLICY}; frame-ancestors 'self'; sandbox allow-downloads allow-popups "
     "allow-popups-to-escape-sandbox allow-top-navigation-by-user-activation"
@@ -80,10 +80,10 @@ mimetypes.add_type("application/x-ipynb+json", ".ipynb")
 def create_app(project: Project, *, hosts: Sequence[str] = ()) -> Starlette:
     """The application that serves a project's dashboards.
 
-    The folders are looked at on each request: a build or a run that comes later shows up.
+    The folders are read on each request, so that a later build or run shows up.
 
     Args:
-        hosts: further names it answers to, of a proxy in front of it, say.
+        hosts: further names it answers to, such as a proxy's.
     """
 
     def health(request: Request) -> JSONResponse:
@@ -109,7 +109,7 @@ def create_app(project: Project, *, hosts: Sequence[str] = ()) -> Starlette:
 
 
 class _Folder(StaticFiles):
-    """A folder that may come later, or be away for a moment while it is replaced."""
+    """A folder that may not exist yet, or be missing for a moment while it is replaced."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory=directory, check_dir=False)
@@ -119,7 +119,7 @@ class _Folder(StaticFiles):
 
 
 class Pages(_Folder):
-    """The built pages; an address without a file is a page that the browser puts together."""
+    """The built pages; an address without a file is a page that the browser assembles."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         """The file, or the single page for everything that looks like a page's address."""
@@ -162,7 +162,7 @@ class Pages(_Folder):
 
 
 class ExportedData(_Folder):
-    """The exported tables: the manifest is asked for each time, what it names never changes."""
+    """The exported tables: the manifest is never cached, the files it names never change."""
 
     def __init__(self, project: Project) -> None:
         super().__init__(data_folder(project))
@@ -176,7 +176,7 @@ class ExportedData(_Folder):
         if path == MANIFEST:
             await run_in_threadpool(self._list_workflows)
         if path == MANIFEST and not (Path(str(self.directory)) / MANIFEST).is_file():
-            # The pages ask for it before anything was exported; an error would be in the way.
+            # Pages request it before anything was exported; an error would break them.
             response: Response = JSONResponse({"renderedFiles": {}})
         else:
             response = await super().get_response(path, scope)
@@ -259,16 +259,16 @@ class RunFiles(_Folder):
         )
 
     def _refresh(self, path: str) -> None:
-        """Write the page of an executed notebook that has none: its run was killed, or goes on."""
+        """Write the page of an executed notebook without one: its run was killed or goes on."""
         full, _ = self.lookup_path(path.removesuffix(".html") + ".ipynb")
         if full and Path(full).is_file():
-            # An unreadable notebook is no reason to withhold the page it once had.
+            # An unreadable notebook is no reason to withhold its earlier page.
             with contextlib.suppress(Exception):
                 page_of(Path(full))
 
 
 class _SafeHeaders:
-    """Adds the headers that every answer has."""
+    """Adds the headers that every response has."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

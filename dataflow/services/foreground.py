@@ -1,4 +1,4 @@
-"""Services in the foreground: their logs on the terminal, and their end with it."""
+"""Services in the foreground: their logs on the terminal, ended with it."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def run(
 ) -> bool:
     """Run services until Ctrl-C, SIGTERM or SIGHUP, or until `stop` is called elsewhere.
 
-    Those that run already are left alone. However this process ends, the services it started
-    end with it.
+    Those that are already running are left alone. However this process ends, the services it
+    started end with it.
 
     Args:
         project: the project.
@@ -93,7 +93,7 @@ def _follow(
 
 
 def _stop(project: Project, started: list[Start]) -> None:
-    # All are told before any is waited for.
+    # All are asked to stop before any is waited for.
     for start in started:
         if start.process is not None and start.process.stdin is not None:
             start.process.stdin.close()

@@ -24,7 +24,7 @@ class Tile:
 
     Args:
         name: its part of the address, and its icon's name.
-        title: what it says.
+        title: its label.
         service: the service behind it.
         path: where in the service it leads.
     """
@@ -54,11 +54,11 @@ LAB_SETTINGS = {
 
 
 def prepare(project: Project, port: int, dev: bool) -> Plan:
-    """Make JupyterLab ready to start.
+    """Prepare the start of JupyterLab.
 
-    Its kernel is the Python that runs this. Each start has a new token, which is handed over
-    in a private file: a command line can be read by everybody on the machine, and variables
-    by every notebook.
+    Its kernel is the Python that runs this. Each start has a new token, which is passed in a
+    private file: a command line can be read by everybody on the machine, and environment
+    variables by every notebook.
     """
     folder = Path(tempfile.mkdtemp(prefix="dataflow-jupyter-"))  # for this user only
     token = secrets.token_hex(24)
@@ -72,9 +72,9 @@ def prepare(project: Project, port: int, dev: bool) -> Plan:
         "ServerApp.port_retries": 0,
         "ServerApp.open_browser": False,
         "ServerApp.root_dir": project.notebooks,
-        # On this machine and with a token, root in a container is as safe as anybody.
+        # On this machine and with a token, root in a container is as safe as any user.
         "ServerApp.allow_root": getattr(os, "geteuid", lambda: 1)() == 0,
-        # The environment is locked, and nothing asks other machines for news.
+        # The environment is locked, and nothing is requested from other machines.
         "LabApp.extension_manager": "readonly",
         "LabApp.news_url": None,
         "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
@@ -90,7 +90,7 @@ def prepare(project: Project, port: int, dev: bool) -> Plan:
             "TZ": project.timezone,  # its kernels have it, as those of runs do
             "JUPYTER_TOKEN": None,
             "JUPYTER_TOKEN_FILE": str(token_file),
-            # The launcher's tiles, beside whatever the user has configured.
+            # The launcher's tiles, besides the user's own configuration.
             "JUPYTER_CONFIG_PATH": os.pathsep.join(
                 [str(folder), *filter(None, [os.environ.get("JUPYTER_CONFIG_PATH")])]
             ),
@@ -105,27 +105,27 @@ def prepare(project: Project, port: int, dev: bool) -> Plan:
 def _write_config(project: Project, folder: Path) -> None:
     """Write what JupyterLab reads from a folder named in `JUPYTER_CONFIG_PATH`.
 
-    jupyter-server-proxy shows the tiles. What it proxies has to work below a path of
-    JupyterLab's; the services do not, and need not: a tile leads to `/dataflow/<name>`, which
-    leads on to where the service listens (see `dataflow.services.lab_extension`).
+    jupyter-server-proxy shows the tiles. A proxied service has to work below a path of
+    JupyterLab's; ours do not, and need not: a tile leads to `/dataflow/<name>`, which
+    redirects to the service's address (see `dataflow.services.lab_extension`).
     """
     servers = {
         f"dataflow-{tile.name}": {
-            # Nothing is started: it is a service of its own.
+            # Nothing is started: it is a separate service.
             "command": [],
             "port": PORTS[tile.service],
             "launcher_entry": {
                 "title": tile.title,
                 "icon_path": str(ICONS / f"{tile.name}.svg"),
                 "path_info": f"dataflow/{tile.name}",
-                # In a category of their own JupyterLab would not show the icons.
+                # In their own category JupyterLab would not show the icons.
                 "category": "Notebook",
             },
         }
         for tile in TILES.values()
     }
     config = {
-        # Which notebooks are open is the project's own; the user has one place for all.
+        # Open notebooks are kept per project; by default there is one place per user.
         "LabApp": {"workspaces_dir": str(project.state / "jupyter" / "workspaces")},
         "ServerApp": {"jpserver_extensions": {EXTENSION: True}},
         "ServerProxy": {"servers": servers},

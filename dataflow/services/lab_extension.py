@@ -1,4 +1,4 @@
-"""Jupyter's server leads on to the other services, and starts them when asked.
+"""Lets Jupyter's server redirect to the other services, and start them when asked.
 
 Jupyter loads this module by its name (see `dataflow.services.jupyter`).
 """
@@ -24,11 +24,11 @@ _FORWARDED = {"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwa
 
 
 class TileHandler(JupyterHandler):
-    """`/dataflow/<tile>`: on to the service, or a page that can start it."""
+    """`/dataflow/<tile>`: redirects to the service, or shows a page that can start it."""
 
     @web.authenticated
     async def get(self, name: str) -> None:
-        """Lead on to the service when it runs."""
+        """Redirect to the service if it is running."""
         tile = self._tile(name)
         project, service = Project.find(), SERVICES[tile.service]
         status = await IOLoop.current().run_in_executor(None, control.status, project, service)
@@ -39,7 +39,7 @@ class TileHandler(JupyterHandler):
 
     @web.authenticated
     async def post(self, name: str) -> None:
-        """Start the service, then lead on to it."""
+        """Start the service, then redirect to it."""
         tile = self._tile(name)
         try:
             await IOLoop.current().run_in_executor(

@@ -1,4 +1,4 @@
-"""The services' logs: the end of one, what is added to it, and a limit to its size."""
+"""The services' logs: their last lines, following them, and a limit to their size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def new_log(path: Path) -> None:
-    """Begin an empty log that only its owner may read; the last start's is kept beside it."""
+    """Start an empty log that only its owner may read; the previous log is kept beside it."""
     if path.exists():
         path.replace(previous(path))
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -26,9 +26,9 @@ def previous(path: Path) -> Path:
 
 
 def limit_log(path: Path, limit: int = LIMIT) -> None:
-    """Start a log over when it is larger than `limit` bytes; what it held is kept beside it.
+    """Start a log over when it is larger than `limit` bytes; the old content is kept beside it.
 
-    The programs hold it open, so it is emptied in place; lines of that instant may be lost.
+    The programs hold it open, so it is emptied in place; lines of that moment may be lost.
     """
     if path.stat().st_size > limit:
         shutil.copyfile(path, previous(path))
@@ -48,10 +48,10 @@ class KeptLog:
         self._seen = 0
 
     def tend(self) -> None:
-        """Start the log over when it is too large; bring it back when somebody removed it.
+        """Start the log over when it is too large; restore it when somebody removed it.
 
-        What the programs print then still goes to the removed file, and is moved over. A log
-        that cannot be written, to a full disk for one, is no reason to end a service.
+        Output that still goes to the removed file is moved over. A log that cannot be written,
+        to a full disk for example, is no reason to end a service.
         """
         with contextlib.suppress(OSError):
             held = os.fstat(self._held.fileno())
@@ -78,7 +78,7 @@ def last_lines(path: Path, count: int) -> list[str]:
 
 
 def without_colours(line: str) -> str:
-    """A line as it reads where colours cannot be shown."""
+    """A line without its colour codes."""
     return _COLOURS.sub("", line)
 
 
@@ -86,8 +86,8 @@ class Follower:
     """Reads what is added to a log.
 
     Args:
-        path: the log; it may come later.
-        at_end: whether to leave out what it holds now.
+        path: the log; it may not exist yet.
+        at_end: whether to leave out its current content.
     """
 
     def __init__(self, path: Path, *, at_end: bool = False) -> None:
@@ -96,7 +96,7 @@ class Follower:
         self._rest = ""
 
     def lines(self) -> list[str]:
-        """The whole lines that were added since the last call."""
+        """The complete lines that were added since the last call."""
         try:
             with self._path.open("rb") as file:
                 if file.seek(0, os.SEEK_END) < self._position:  # it was started over

@@ -16,11 +16,11 @@ class Command:
         name: what people call it, in logs and errors.
         argv: the command.
         cwd: the folder it is started in.
-        env: variables over the service's own environment; None takes a variable away.
+        env: variables that override the service's own environment; None removes a variable.
         ready_socket: a Unix socket; the next program is started once this one accepts
             connections there.
-        before_end: a command that ends the work in hand, run when the service is told to end,
-            while this program still runs and those that were started after it do not.
+        before_end: a command that ends work in progress, run when the service is told to end,
+            while this program is still running and those started after it are not.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Plan:
-    """How to run a service, made ready by its `prepare`.
+    """How to run a service, as returned by its `prepare`.
 
     Args:
         commands: its programs, in the order they are started; they are ended in reverse.
@@ -60,7 +60,7 @@ class Service:
         name: its name on the command line.
         title: its name for people.
         port: where it listens unless told otherwise.
-        prepare: makes it ready for a project and a port; the last argument is `dev`.
+        prepare: prepares its start for a project and a port; the last argument is `dev`.
     """
 
     name: str

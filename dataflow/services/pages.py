@@ -1,4 +1,4 @@
-"""The pages that the services make themselves: about runs, and what stands where nothing is."""
+"""The services' own pages: runs, and placeholders for what is missing."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def run_page(folder: Path) -> str | None:
 
 
 def missing_page(project: Project, parts: tuple[str, ...]) -> str:
-    """What stands in the place of a run, or of a file of one, that is not there."""
+    """The page for a run, or a file of a run, that is not there."""
     workflow_id, run_id, *rest = (*parts, "", "")[: max(2, len(parts))]
     is_there = bool(run_id) and (project.runs / workflow_id / run_id).is_dir()
     title = "This run's folder is gone"

@@ -1,4 +1,4 @@
-"""Ports: whether one is free, who has it when it is not, and whether a service answers there."""
+"""Ports: whether one is free, who uses it, and whether a service answers there."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def is_free(port: int) -> bool:
     for family, address in _LOOPBACKS:
         try:
             with socket.socket(family, socket.SOCK_STREAM) as candidate:
-                # Connections that were closed a moment ago are no hindrance.
+                # Connections that were closed a moment ago do not matter.
                 candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 candidate.bind((address, port))
         except OSError:
@@ -30,7 +30,7 @@ def is_free(port: int) -> bool:
 
 
 def accepts(family: socket.AddressFamily, address: tuple[str, int] | str) -> bool:
-    """Whether somebody accepts connections at `address`, of a Unix socket a path."""
+    """Whether somebody accepts connections at `address`, which is a path for a Unix socket."""
     with contextlib.suppress(OSError), socket.socket(family) as connection:
         connection.settimeout(2)
         connection.connect(address)

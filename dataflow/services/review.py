@@ -30,7 +30,7 @@ class LabCopy:
 
     Args:
         path: the copy.
-        url: its address in the running JupyterLab; None when it does not run.
+        url: its address in the running JupyterLab; None when that is not running.
         changed: whether the notebook's code differs from what the run executed.
     """
 
@@ -50,13 +50,13 @@ def chosen_stage(run: Run, stage: str | None) -> str:
         if stage not in known:
             raise ConfigurationError(
                 f"run {run.run_id[:8]} has no executed notebook of a stage `{stage}`",
-                hint=nearest(stage, known) or "`dataflow runs show` tells what it did.",
+                hint=nearest(stage, known) or "`dataflow runs show` lists its steps.",
             )
         return stage
     if not known:
         raise ConfigurationError(
             f"run {run.run_id[:8]} has no executed notebook",
-            hint="`dataflow runs show` tells what it did.",
+            hint="`dataflow runs show` lists its steps.",
         )
     failed = [name for name in known if run.steps[name].get("status") in ("failed", "cancelled")]
     return (failed or known)[0]
@@ -78,7 +78,7 @@ def executed_page(run: Run, stage: str) -> Path:
 
 
 def page_url(project: Project, page: Path) -> str:
-    """The page's address: below the dashboards when they run, else that of the file."""
+    """The page's address: on the dashboards' server if it is running, else the file's."""
     base = _running_url(project, "evidence")
     if base is None:
         return page.resolve().as_uri()
@@ -88,11 +88,11 @@ def page_url(project: Project, page: Path) -> str:
 def copy_for_lab(project: Project, run: Run, stage: str) -> LabCopy:
     """Copy the stage's notebook to `notebooks/<workflow>/debug/` with the run's parameters.
 
-    The copy is of the notebook as it is now, not of the executed one: it is to be fixed.
+    The copy is of the current notebook, not of the executed one, since it is to be fixed.
     Values that came from `${VAR}` are injected as names, and resolved when the cell runs.
 
     Raises:
-        ConfigurationError: the notebook is gone, or no notebook any more.
+        ConfigurationError: the notebook is gone, or no longer valid.
         ParameterError: the run's parameters no longer fit it.
     """
     from dataflow.engine.saving import write_notebook
@@ -110,7 +110,7 @@ def copy_for_lab(project: Project, run: Run, stage: str) -> LabCopy:
 
 
 def lab_url(project: Project, notebook: Path) -> str | None:
-    """The notebook's address in this project's JupyterLab; None when it does not run."""
+    """The notebook's address in this project's JupyterLab; None when that is not running."""
     url = _running_url(project, "jupyter")
     if url is None:
         return None
@@ -150,6 +150,6 @@ def _changed(run: Run, stage: str, source: NotebookNode) -> bool:
 
 
 def _running_url(project: Project, name: str) -> str | None:
-    """A service's address, JupyterLab's with its token; None when it does not run."""
+    """A service's address, JupyterLab's with its token; None when it is not running."""
     status = control.status(project, SERVICES[name])
     return status.state.url if status.state is not None and status.status == "running" else None

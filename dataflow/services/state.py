@@ -1,6 +1,6 @@
-"""What is known of a service that was started: `.dataflow/services/<name>.json`, and its processes.
+"""The state of a service that was started, `.dataflow/services/<name>.json`, and its processes.
 
-All processes of a start carry its mark in their environment, and are found by it.
+All processes of a start have its mark in their environment, and are found by it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ServiceState:
         url: the address for people; JupyterLab's has the token in it.
         health: the path that answers 200 when it works.
         log: everything its programs print.
-        mark: what its processes carry in their environment.
+        mark: the value by which its processes are recognised in their environment.
         started_at: ISO time, UTC.
         dev: whether it is a development server.
         ended: why it ended by itself; None while it runs, or when nobody could note it.
@@ -53,7 +53,7 @@ class ServiceState:
     def is_alive(self) -> bool:
         """Whether the watching process still runs.
 
-        No other has its mark, whoever was given its number since and whatever was done to the
+        No other process has its mark, whoever got its id since and whatever happened to the
         clock.
         """
         try:
@@ -71,7 +71,7 @@ class ServiceState:
 
 
 def services_folder(project: Project) -> Path:
-    """Where the services' states and logs lie; private, since Jupyter's token is in them.
+    """The folder of the services' states and logs; private, since Jupyter's token is in them.
 
     Raises:
         ServiceError: another user's services are, or were, started in this project.
@@ -81,7 +81,7 @@ def services_folder(project: Project) -> Path:
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise ServiceError(
             f"the services of this project belong to the user {folder.owner()}",
-            hint="Ask them, or start yours in a clone of your own.",
+            hint="Ask them, or start yours in your own clone.",
         )
     return folder
 

@@ -31,7 +31,7 @@ from dataflow.services.ports import accepts
 from dataflow.services.state import MARK_VARIABLE, forget, note_end
 
 READY_SECONDS = 120.0  # until a program listens
-BEFORE_END_SECONDS = 45.0  # for work in hand to end
+BEFORE_END_SECONDS = 45.0  # for work in progress to end
 LEFTOVER_SECONDS = 2.0  # for processes that outlive their program
 
 
@@ -129,7 +129,7 @@ class Supervisor:
                     return
 
     def _require_all(self) -> None:
-        """Make sure that every program that was started still runs."""
+        """Make sure that every program that was started is still running."""
         for command, process in self._running:
             if process.poll() is not None:
                 raise _Failed(f"the {command.name} {in_words(process.returncode)}")
@@ -148,7 +148,7 @@ class Supervisor:
             )
 
     def _end(self) -> None:
-        """End every process of the service, however deep: ask, wait, kill."""
+        """End every process of the service and its descendants: ask, wait, kill."""
         ending: list[subprocess.Popen[bytes]] = []
         self._log.tend()
         for command, process in reversed(self._running):
@@ -161,7 +161,7 @@ class Supervisor:
                 process.terminate()
             ending.append(process)
         self._wait_for_end(ending)
-        # What is left now is what the programs forgot about.
+        # Processes that are left now were left behind by the programs.
         for left in carrying(MARK_VARIABLE, self._job.mark):
             with contextlib.suppress(psutil.Error):
                 left.terminate()

@@ -26,7 +26,7 @@ def get_duckdb_connection(
     timeout: float = DEFAULT_TIMEOUT,
     project: Project | None = None,
 ) -> Connection:
-    """A connection to the warehouse; which database it is follows from where you are.
+    """A connection to the warehouse; where the code runs decides which database it is.
 
     - In a run: the working warehouse, under its write lock.
     - By hand: the development copy, made from the published version on first use.
@@ -38,7 +38,7 @@ def get_duckdb_connection(
 
     Args:
         read_only: refuse to write.
-        database: `working`, `development` or `published`, to choose in words.
+        database: `working`, `development` or `published`, to choose one explicitly.
         timeout: seconds to wait for other writers.
         project: the project; the one the current folder is in when None.
 

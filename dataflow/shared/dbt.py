@@ -25,8 +25,8 @@ def run_dbt_models(
     """Build the workflow's dbt models and run their tests, in an op of the workflow's job.
 
     dbt runs through dagster-dbt's `DbtCliResource`, on the working warehouse and under its
-    write lock. The models' results stand in the op's step of the run, what dbt said in
-    `dbt.log` beside it, and each model is reported to Dagster as materialized.
+    write lock. The models' results are in the op's step of the run, dbt's output in `dbt.log`
+    beside it, and each model is reported to Dagster as materialized.
 
     Args:
         context: the op's Dagster context.
@@ -56,7 +56,7 @@ def run_dbt_models(
         raise ConfigurationError(
             f"workflow {workflow} has no dbt models",
             where=f"dbt/models/{workflow}",
-            hint="Write one there, or take run_dbt_models out of the op.",
+            hint="Write one there, or remove run_dbt_models from the op.",
         )
     chosen = select or selection_of(project, workflow)
     with building(project, workflow, step, select=chosen) as build:

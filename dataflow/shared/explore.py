@@ -36,8 +36,8 @@ def tables(schema: str | None = None, *, database: Database | None = None) -> pd
 
     Args:
         schema: only those of this schema.
-        database: `development`, `working` or `published`; by default what the notebook itself
-            reads and writes.
+        database: `development`, `working` or `published`; by default the one the notebook
+            itself reads and writes.
 
     Returns:
         Columns `table` (schema.table), `kind`, `rows`, `columns`, `bytes`, `run`, `written_at`
@@ -82,13 +82,13 @@ def query(
         database: see `tables`.
 
     Raises:
-        ConfigurationError: the statement has a mistake, or wants to write.
+        ConfigurationError: the statement has a mistake, or would write.
         WarehouseError: the database cannot be opened.
     """
     import duckdb
 
     with get_duckdb_connection(read_only=True, database=database or _here()) as conn:
-        # The notebook's variables lie further up than the frame that calls DuckDB.
+        # The notebook's variables are further up than the frame that calls DuckDB.
         conn.execute("SET python_scan_all_frames = true")
         try:
             return conn.execute(sql, parameters).df()

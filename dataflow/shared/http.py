@@ -10,11 +10,11 @@
         for page in offset_pages(api, items="results"):
             ...
 
-Connections, timeouts and redirects are httpx's. Added here: when to try again, who may see
-the secret, and what the error says. A secret is put on a request only on its way out (`Wire`),
-and only for the configured host: it never shows in the request that logs, errors and redirects
-see. Headers, parameters and cookies stay with the host they were meant for, too: what a redirect
-or a page's "next" link names may be anybody.
+Connections, timeouts and redirects are httpx's. Added here: when to retry, who may see the secret,
+and what the error says. A secret is added to a request only on its way out (`Wire`), and only for
+the configured host: it never shows in the request that logs, errors and redirects see. Headers,
+parameters and cookies stay with the host they were meant for, too: a redirect or a page's "next"
+link may name any host.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _HINTS = {
     400: "Read the server's message above; a parameter is missing or out of range.",
     401: "Check auth_type and that the secret's ${VARIABLE} is set and still valid.",
-    403: "The secret is known but not allowed this; check its permissions, or the User-Agent.",
+    403: "The secret is valid but does not allow this; check its permissions, or the User-Agent.",
     404: "Check the url in config.yaml.",
     429: "Set a lower rate_limit (requests per second), or raise max_retries.",
 }
 
 
 class HttpError(DataflowError):
-    """A request did not bring a usable answer. Its text never holds a secret.
+    """A request did not get a usable answer. Its text never holds a secret.
 
     Args:
         status: the answer's HTTP status; None when there was no answer.
@@ -85,7 +85,7 @@ def client(config: Mapping[str, Any] | None = None, **overrides: Any) -> Client:
             `headers`, `params`, `timeout` (seconds), `max_retries`, `retry_wait` and
             `max_retry_wait` (seconds), `rate_limit` (requests per second), `batch_size`
             (items per page). Other keys are left alone: they are the workflow's own.
-        overrides: the same keys; they win over `config`.
+        overrides: the same keys; they override `config`.
 
     Returns:
         A `Client`, which is an `httpx.Client`; use it in a `with` block.
@@ -133,7 +133,7 @@ class Client(httpx.Client):
         )
         request = super().build_request(method, target, extensions=extensions, **kwargs)
         given = httpx.Headers(kwargs.get("headers"))
-        # A redirect's request takes the extensions over.
+        # A redirect's request inherits the extensions.
         request.extensions[OWNERS] = Owners(home, request.url, frozenset(given))
         return request
 
@@ -143,7 +143,7 @@ class Client(httpx.Client):
         Raises:
             HttpError: no answer, or one with a status of 400 or more.
         """
-        # A body that is made while it is sent is gone after the first try.
+        # A streamed body is gone after the first try.
         replayable = isinstance(request.stream, httpx.ByteStream)
         retries = self.settings.max_retries if replayable else 0
         attempt = 0
@@ -194,7 +194,7 @@ class Client(httpx.Client):
             response = super().send(request, **kwargs)
         except httpx.RequestError as error:
             problem = error
-        # Raised outside of the handler: an error's context must not carry the request along.
+        # Raised outside of the handler: an error's context must not include the request.
         if problem is not None:
             raise self._no_answer(request, problem)
         if response.status_code < httpx.codes.BAD_REQUEST:
@@ -208,14 +208,14 @@ class Client(httpx.Client):
 
     def _no_answer(self, request: httpx.Request, problem: httpx.RequestError) -> HttpError:
         never_sent = isinstance(problem, httpx.ConnectError | httpx.ConnectTimeout)
-        hint = "Check the network and the url; later it may work."
+        hint = "Check the network and the url, or try again later."
         if isinstance(problem, httpx.TimeoutException):
             message = f"no answer within {self.settings.timeout:g} s"
             hint = "Raise timeout (seconds) in config.yaml, or ask for less per page (batch_size)."
         elif isinstance(problem, httpx.ConnectError):
             message = f"cannot connect to {request.url.netloc.decode()}: {problem}"
         else:
-            message = f"the exchange broke off: {problem or type(problem).__name__}"
+            message = f"the connection broke off: {problem or type(problem).__name__}"
         return HttpError(
             self.settings.scrub(message),
             where=self._place(request),
@@ -237,7 +237,7 @@ class Client(httpx.Client):
                 f"The server asks to wait {waits:.0f} s; run again later, or raise max_retry_wait."
             )
         elif hint is None and status in TRANSIENT_STATUS:
-            hint = "The server has trouble; run again later, or raise max_retries."
+            hint = "The server has a problem; run again later, or raise max_retries."
         return HttpError(
             self.settings.scrub(
                 f"the server answered {status} {response.reason_phrase}".rstrip()
@@ -251,7 +251,7 @@ class Client(httpx.Client):
         )
 
     def _wait_before_retry(self, error: HttpError, attempt: int) -> float | None:
-        """Seconds until the next try; None when there is no use in one."""
+        """Seconds until the next try; None when another try is pointless."""
         longest, first = self.settings.max_retry_wait, self.settings.retry_wait
         if not error.transient or (error.retry_after or 0) > longest:
             return None

@@ -1,4 +1,4 @@
-"""What can be set about an HTTP client, read from a workflow's configuration and checked."""
+"""The settings of an HTTP client, read from a workflow's configuration and checked."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class HttpSettings(BaseModel):
         else:
             found = settings._auth_problems()
         if found:
-            raise ConfigurationError("the HTTP source is not configured right", problems=found)
+            raise ConfigurationError("the HTTP source is not configured correctly", problems=found)
         return settings
 
     def _auth_problems(self) -> list[Problem]:
@@ -83,14 +83,14 @@ class HttpSettings(BaseModel):
             elif not text.isprintable() or text != text.strip():
                 problems.append(
                     Problem(
-                        f"{name} holds a line break, blank or control character at an end",
-                        hint="Look at how the variable is set; a trailing newline is usual.",
+                        f"{name} begins or ends with a line break, blank or control character",
+                        hint="Check how the variable is set; a trailing newline is a common cause.",
                     )
                 )
         return problems
 
     def secrets(self) -> list[str]:
-        """Every text that must not show, the longest first."""
+        """Every secret text, the longest first."""
         held = [self.token, self.password, self.api_key]
         found = {secret.get_secret_value() for secret in held if secret is not None}
         if self.auth_type == "basic":
@@ -103,7 +103,7 @@ class HttpSettings(BaseModel):
         return base64.b64encode(f"{self.username}:{password}".encode()).decode()
 
     def scrub(self, text: str) -> str:
-        """`text` without the secrets: servers like to repeat what they were sent."""
+        """`text` without the secrets: servers often repeat what they were sent."""
         for secret in self.secrets():
             text = _any_spelling(secret).sub("[secret]", text)
             text = text.replace(base64.b64encode(secret.encode()).decode(), "[secret]")
@@ -111,7 +111,7 @@ class HttpSettings(BaseModel):
 
 
 def _any_spelling(secret: str) -> re.Pattern[str]:
-    """Matches `secret` with any of its characters escaped as addresses or JSON do it."""
+    """Matches `secret` with any of its characters escaped as in addresses or JSON."""
     characters = []
     for character in secret:
         percent = "".join(f"%{byte:02x}" for byte in character.encode())

@@ -14,19 +14,19 @@ import httpx
 from dataflow.shared.http_settings import HttpSettings
 
 HOME = "dataflow.home"
-"""The extension of a request to an address that an answer named: the address asked before."""
+"""Request extension: the previous address, when a response named the address."""
 
 OWNERS = "dataflow.owners"
-"""The extension of a request with whose its headers are."""
+"""Request extension: which hosts its headers are for."""
 
-# Headers about the exchange itself, for whoever answers in the end.
+# Headers about the connection itself, for whichever host answers.
 _FOR_ALL = {"host", "connection", "user-agent", "transfer-encoding", "range", "prefer"}
 _FOR_ALL_PREFIXES = ("accept", "content-", "if-", "cache-")
 
 
 @dataclass(frozen=True)
 class Owners:
-    """Whose the headers of a request are; to other hosts they are not sent.
+    """The hosts that a request's headers are for; other hosts do not get them.
 
     Args:
         home: the host of the client's own headers and cookies.
@@ -48,9 +48,9 @@ class Owners:
 class Wire(httpx.BaseTransport):
     """A transport that adds the auth on the way out, below everything that logs or redirects.
 
-    The secret goes to the configured host only. httpx takes `Authorization` off when a
-    redirect leads elsewhere, but not an API key in a header of its own, and an address in a
-    page's "next" link is a new request to it altogether.
+    The secret goes to the configured host only. httpx removes `Authorization` when a redirect
+    leads elsewhere, but not an API key in its own header, and to httpx an address in a page's
+    "next" link is an entirely new request.
     """
 
     def __init__(self, settings: HttpSettings, cookies: Callable[[], CookieJar]) -> None:
@@ -82,7 +82,7 @@ class Wire(httpx.BaseTransport):
         time.sleep(start - now)
 
     def _transport(self, url: httpx.URL) -> httpx.HTTPTransport:
-        """The way to `url`: httpx reads the proxy variables only without a transport of ours."""
+        """The transport for `url`: httpx reads the proxy variables only without our transport."""
         proxy = None
         if not proxy_bypass(url.host):
             proxies = getproxies()
@@ -102,9 +102,9 @@ class Wire(httpx.BaseTransport):
             if owners.may_have(request.url, name.lower())
         ]
         copy = _copy(request, httpx.Headers(kept))
-        is_another = owners.home.host != request.url.host  # cookies do not know of ports
+        is_another = owners.home.host != request.url.host  # cookies ignore ports
         if "cookie" in request.headers and "cookie" not in copy.headers and is_another:
-            # Those that this very host has set before.
+            # Those that this host itself has set.
             own = CookieJar()
             for cookie in self._cookies():
                 if cookie.domain:

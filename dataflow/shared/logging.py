@@ -9,7 +9,7 @@ FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def get_logger(name: str, level: int | str = logging.INFO) -> logging.Logger:
-    """Get a logger that writes one line a message to standard error.
+    """Get a logger that writes one line per message to standard error.
 
     In a notebook the lines appear below the cell; in a run they are in the executed
     notebook, on the terminal and in Dagster's log.

@@ -5,10 +5,10 @@ cursor in the answer, a `Link` header. What they share:
 
 - `api` is a client of `dataflow.shared.http.client`, `url` is below the client's own (empty for
   that itself), `params` are the query parameters of every request;
-- `items` is where in a page the list of items lies (`"features"`, `"data.results"`; None when
-  the page is the list), and the size of a page is the client's `batch_size`;
-- a page without items is the end. A page that is merely short is not: servers may give less than
-  was asked for. A server that gives the same page again is an error, not an endless loop;
+- `items` is where in a page the list of items is (`"features"`, `"data.results"`; None when the
+  page is the list), and the size of a page is the client's `batch_size`;
+- a page without items is the end. A page that is merely short is not: servers may return fewer
+  than requested. A server that returns the same page again is an error, not an endless loop;
 - they raise `HttpError` when a request fails, or a page is not as described.
 """
 
@@ -107,7 +107,7 @@ def cursor_pages(
     """Pages by a cursor in the answer; one that is itself an address is followed as it is.
 
     Args:
-        cursor: where in a page the next cursor lies; missing, null or empty ends it.
+        cursor: where in a page the next cursor is; a missing, null or empty one is the end.
         cursor_param: the name of the parameter that takes the cursor.
     """
 
@@ -119,7 +119,7 @@ def cursor_pages(
             return str(response.url.join(str(found))), None
         return url, {**(params or {}), cursor_param: found}
 
-    yield from _follow(api, (url, params), items, following, "its cursor comes round again")
+    yield from _follow(api, (url, params), items, following, "its cursor repeats")
 
 
 def link_pages(
@@ -134,7 +134,7 @@ def link_pages(
         link = response.links.get("next", {}).get("url")
         return None if link is None else (str(response.url.join(link)), None)
 
-    yield from _follow(api, (url, params), items, following, "its next link comes round again")
+    yield from _follow(api, (url, params), items, following, "its next link repeats")
 
 
 def _follow(
@@ -163,7 +163,7 @@ def _follow(
 
 
 class _Watch:
-    """Counts a page's items, says how far we are, and sees when a server repeats itself."""
+    """Counts a page's items, logs progress, and notices when a server repeats itself."""
 
     def __init__(self, items: str | None) -> None:
         self.items = items
@@ -175,7 +175,7 @@ class _Watch:
         """The number of items on `page`; None (an empty answer) has none.
 
         Raises:
-            HttpError: there is no list where `items` says, or it is the last page's again.
+            HttpError: there is no list where `items` says, or the page repeats the last one.
         """
         if page is None:
             return 0
@@ -183,13 +183,13 @@ class _Watch:
         if not isinstance(found, list):
             held = sorted(page) if isinstance(page, dict) else f"a {type(page).__name__}"
             raise HttpError(
-                f"the page has no list {self.items or 'at its top'!r}; it holds {held}"[:300],
+                f"the page has no list {self.items or 'at its top level'!r}; it holds {held}"[:300],
                 where=f"GET {response.url}",
                 hint="Set items to the keys that lead to the list, joined by dots.",
                 status=response.status_code,
             )
         if found and found == self.last:
-            raise _endless(response, "it gives the same page again")
+            raise _endless(response, "it returned the same page again")
         self.last = found
         self.pages += 1
         self.total += len(found)
@@ -198,7 +198,7 @@ class _Watch:
 
 
 def _dig(page: Any, keys: str) -> Any:
-    """What lies in `page` below `keys` (joined by dots); None where a key is missing."""
+    """The value in `page` below `keys` (joined by dots); None where a key is missing."""
     for key in keys.split("."):
         if not isinstance(page, dict):
             return None

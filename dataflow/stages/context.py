@@ -2,8 +2,8 @@
 
 A notebook in a run may use the variable `context` (log, resources, run, partition) or call
 `dagstermill.get_context()`. Both come from dagstermill, which takes seconds to import and to
-rebuild the job, so nothing of it happens before the first use. What it takes to rebuild the
-context lies in a private file, not in the notebook.
+rebuild the job, so none of it happens before the first use. The data to rebuild the context
+is in a private file, not in the notebook.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def context_file(
     Args:
         project: the project.
         context: Dagster's context of the step.
-        secrets: the names of variables whose values must not get into Dagster's log.
+        secrets: the names of environment variables whose values must not get into Dagster's log.
 
     Yields:
         Environment variables for the kernel; none when the job cannot be rebuilt in another
@@ -56,7 +56,7 @@ def context_file(
     finally:
         path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
-            folder.rmdir()  # unless events lie here
+            folder.rmdir()  # unless it has events
 
 
 def folder_of(project: Project, context: Any) -> Path:
@@ -81,9 +81,9 @@ def yielded_events(project: Project, context: Any) -> list[Any]:
 
 
 def rebuild_arguments(step_context: Any, marshal_dir: Path) -> dict[str, Any] | None:
-    """The arguments of dagstermill's `reconstitute_job_context`, as JSON can have them.
+    """The arguments of dagstermill's `reconstitute_job_context`, as JSON.
 
-    The same as `dagstermill.factory.get_papermill_parameters` makes, without importing
+    The same as those of `dagstermill.factory.get_papermill_parameters`, without importing
     dagstermill in the process that runs the step.
     """
     from dagster._core.definitions.reconstruct import ReconstructableJob
@@ -121,7 +121,7 @@ class WithoutSecrets(logging.Filter):
 
 
 def cleaned(value: Any, scrubber: Scrubber) -> Any:
-    """An event, or metadata, without secrets: made from the form in which Dagster stores it."""
+    """An event, or metadata, without secrets, rebuilt from the form in which Dagster stores it."""
     import dagster as dg
 
     stored = json.loads(dg.serialize_value(value))
@@ -133,7 +133,7 @@ def cleaned_error(error: Exception, scrubber: Scrubber) -> Exception:
     """`error` without secrets: the run's own events repeat it, where no step's filter is.
 
     It stays the same object where its texts can be replaced, so that retry policies and hooks
-    see what was raised; an error that makes its text of other things becomes a failure.
+    see what was raised; an error that computes its text otherwise becomes a failure.
     """
     import dagster as dg
 

@@ -1,3 +1,3 @@
-"""Where an environment that was installed earlier has the engine registered with papermill."""
+"""The engine's old place, at which earlier installations registered it with papermill."""
 
 from dataflow.engine import DataflowEngine as DataflowEngine

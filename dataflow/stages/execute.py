@@ -1,4 +1,4 @@
-"""Executing one stage: from its notebook and values to an executed notebook and an outcome."""
+"""Execute one stage: from its notebook and values to an executed notebook and an outcome."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ class CellError:
 
     @property
     def headline(self) -> str:
-        """One line that says it."""
+        """The error in one line."""
         first = self.evalue.strip().splitlines()[0] if self.evalue.strip() else ""
         return f"cell {self.cell}: {self.ename}{': ' + first if first else ''}"
 
 
 @dataclass(frozen=True)
 class StageOutcome:
-    """What came of executing a stage.
+    """The outcome of executing a stage.
 
     Args:
         status: succeeded, skipped, failed or cancelled.
@@ -89,7 +89,7 @@ def execute_stage(
     Args:
         project: the project.
         stage: the stage.
-        values: parameters over the notebook's defaults.
+        values: parameters that override the notebook's defaults.
         run_id: the run it belongs to.
         output: where the executed notebook goes; written while it runs.
         scrubber: takes secrets out of the executed notebook and of live output.
@@ -108,7 +108,7 @@ def execute_stage(
     declaration = read_declaration(stage.notebook, source.cells)
     values = check_values(declaration, values, stage=stage.name)
     prepared = prepare_notebook(source, declaration, values)
-    # What later readers need to know the notebook by; paths would name the machine.
+    # What identifies the notebook to later readers; paths would name the machine.
     prepared.metadata["dataflow"] = {
         "workflow": stage.workflow_id,
         "stage": stage.name,
@@ -138,12 +138,12 @@ def execute_stage(
     return outcome_of(executed, output)
 
 
-# No failure may go by as a success, whatever a notebook's outputs have or lack.
+# No failure may pass as a success, whatever a notebook's outputs have or lack.
 _UNSAID = CellError(0, None, "Failed", "no cell says why", "")
 
 
 def machine_paths(project: Project) -> dict[str, str]:
-    """The folders of this machine that tracebacks and outputs name, and what stands for them."""
+    """The folders of this machine that outputs may name, and what is written instead."""
     return {
         str(Path.home()): "~",
         sys.prefix: "${PYTHON}",
@@ -154,7 +154,7 @@ def machine_paths(project: Project) -> dict[str, str]:
 def kernel_environment(
     project: Project, stage: Stage, run_id: str, more: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """The environment of a stage's kernel: this process's, and which run it is in."""
+    """The environment of a stage's kernel: this process's, and the run it belongs to."""
     # `import my_workflow.something` and the modules beside the notebook work in a run as
     # they do by hand.
     path = [str(project.notebooks), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -178,7 +178,7 @@ def kernel_environment(
 
 
 def outcome_of(executed: Any, output: Path) -> StageOutcome:
-    """Read from an executed notebook what came of it."""
+    """Read the outcome from an executed notebook."""
     marks = executed.metadata.get("papermill", {})
     failed = marks.get("status") in ("failed", "cancelled")
     return StageOutcome(

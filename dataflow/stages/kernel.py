@@ -1,4 +1,4 @@
-"""What a kernel in a run has besides the notebook: the variable `context`, for those who use it.
+"""The variable `context`, which a kernel in a run has, for notebooks that use it.
 
 Loaded into each kernel of a run before the first cell. It must cost nothing: dagstermill takes
 three seconds to import and two to rebuild the job, so all of that waits for the first use.
@@ -27,17 +27,17 @@ MANAGER = "dagstermill.manager"
 
 
 class LazyContext:
-    """Dagster's context of this step; rebuilt when something of it is first asked for."""
+    """Dagster's context of this step; rebuilt when it is first used."""
 
     @property
     def partition_key(self) -> str | None:
         """The partition that the run is for; None for a run of everything."""
-        tag: str | None = self.run.tags.get("dagster/partition")  # dagstermill's has no such thing
+        tag: str | None = self.run.tags.get("dagster/partition")  # dagstermill's has no partition
         return tag
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith(("_repr_", "_ipython_")):
-            raise AttributeError(name)  # displaying it is no use of it
+            raise AttributeError(name)  # displaying it does not count as use
         import dagstermill
 
         return getattr(dagstermill.get_context(), name)
@@ -55,7 +55,7 @@ def rebuild(manager: Any) -> None:
         return
     arguments = json.loads(Path(os.environ[VARIABLE]).read_text("utf-8"))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Dagster's own doing, nothing the author could fix
+        warnings.simplefilter("ignore")  # Dagster's own, nothing the author could fix
         rebuilt = manager.reconstitute_job_context(**arguments)
     rebuilt.log.addFilter(WithoutSecrets(_scrubber()))
 
@@ -100,7 +100,7 @@ def extend(manager_class: Any) -> None:
         return get_original(self, *arguments, **keywords)
 
     def yield_event(self: Any, dagster_event: Any) -> Any:
-        """Hand an event to the step, which reports it to Dagster when the notebook has ended."""
+        """Pass an event to the step, which reports it to Dagster when the notebook has ended."""
         rebuild(self)
         in_job, self.in_job = self.in_job, False
         try:
@@ -111,8 +111,8 @@ def extend(manager_class: Any) -> None:
             from dataflow.stages.context import cleaned, cleaned_error
 
             clean = cleaned_error if isinstance(dagster_event, Exception) else cleaned
-            # Not glued into the notebook as dagstermill does: that writes paths of the
-            # machine into it.
+            # Not stored in the notebook, as dagstermill does: that writes paths of the machine
+            # into it.
             folder = Path(self.marshal_dir)
             folder.mkdir(parents=True, exist_ok=True)
             name = f"event-{time.time_ns()}-{uuid.uuid4().hex}"

@@ -21,7 +21,7 @@ from dataflow.stages.parameters import INJECTED_TAG, Declaration, Parameter, rea
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-YAML = "yaml.safe_load"  # what reads a resolved variable that is no plain text
+YAML = "yaml.safe_load"  # how a resolved variable that is not plain text is read
 MERGE_MARKS = ("<<<<<<< ", ">>>>>>> ")
 
 
@@ -33,9 +33,9 @@ class Stage:
         workflow_id: the workflow it belongs to.
         name: the notebook's file name without its ending.
         notebook: the notebook.
-        parameters: values from config.yaml, over the notebook's own defaults;
+        parameters: values from config.yaml, which override the notebook's defaults;
             `${VAR}` not yet resolved.
-        writes: the tables it makes, as (schema, table).
+        writes: the tables it writes, as (schema, table).
         after: names of the stages that must have succeeded before.
         timeout: seconds for the whole notebook; None for no limit.
         retries: how often a failed execution is tried again.
@@ -55,7 +55,7 @@ def read_notebook(path: Path) -> NotebookNode:
     """Read the notebook at `path`, upgraded to the current format.
 
     Raises:
-        ConfigurationError: it is not there, not JSON, or not a notebook.
+        ConfigurationError: it does not exist, is not JSON, or is not a notebook.
     """
     with _without_iri_grammar():
         import nbformat.validator
@@ -70,7 +70,7 @@ def read_notebook(path: Path) -> NotebookNode:
         ) from None
     try:
         return nbformat.reads(text, as_version=4)
-    except Exception as error:  # nbformat raises half a dozen kinds, by what is wrong
+    except Exception as error:  # nbformat raises half a dozen kinds
         if any(line.startswith(MERGE_MARKS) for line in text.splitlines()):
             raise ConfigurationError(
                 "the notebook holds unresolved merge marks",
@@ -89,7 +89,7 @@ def read_notebook(path: Path) -> NotebookNode:
 def _without_iri_grammar() -> Iterator[None]:
     """Let nbformat be imported without compiling a grammar that no notebook's schema uses.
 
-    jsonschema imports it when it is there, which takes more than a second.
+    jsonschema imports it if it is installed, which takes more than a second.
     """
     name = "rfc3987_syntax"
     if name in sys.modules or "jsonschema" in sys.modules:
@@ -152,7 +152,7 @@ def prepare_notebook(
 
 
 def injected_source(declaration: Declaration, values: Mapping[str, Any]) -> str:
-    """The source of the injected cell: papermill's own format, one assignment a line."""
+    """The source of the injected cell: papermill's own format, one assignment per line."""
     # Called directly: dagstermill, once imported, replaces papermill's registered translator.
     from papermill.translators import PythonTranslator
 
@@ -177,9 +177,9 @@ def _expression(parameter: Parameter, value: Any, translator: Any) -> str:
 
 
 def _literal(value: Any, dotted: bool, translator: Any) -> str:
-    """`value` as source; papermill's translator knows no dates, and makes text of them."""
+    """`value` as source; papermill's translator would turn dates into text."""
     if isinstance(value, (datetime.date, datetime.datetime)):
-        # Named as in the annotation: that name is there wherever the annotation works.
+        # Named as in the annotation: that name exists wherever the annotation works.
         if getattr(value, "tzinfo", None) is not None:  # the annotation brings no `timezone`
             return f"{'datetime.' if dotted else ''}datetime.fromisoformat({value.isoformat()!r})"
         text = repr(value)  # datetime.date(2018, 2, 5)
@@ -198,7 +198,7 @@ def _literal(value: Any, dotted: bool, translator: Any) -> str:
 
 
 def _read_as(parameter: Parameter, value: Any, call: str) -> str:
-    """The expression that makes the parameter's type of what `call` resolves."""
+    """The expression that converts what `call` resolves to the parameter's type."""
     if not isinstance(value, str):
         return call  # a list or mapping with variables inside
     kinds = [parameter.type]

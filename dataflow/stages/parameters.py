@@ -5,7 +5,7 @@ but assignments of literals::
 
     min_magnitude: float | None = None  # drop weaker events; None keeps all
     source: Literal["file", "api"] = "file"
-    since: date                         # no value: has to be given
+    since: date                         # no value: it is required
 
 The annotation is the type, the value the default, the comment the help text.
 """
@@ -25,11 +25,11 @@ from dataflow.errors import Problem
 
 TAG = "parameters"
 INJECTED_TAG = "injected-parameters"
-SECRET = "secret"  # what an annotation says of a parameter whose value is to be kept nowhere
+SECRET = "secret"  # the annotation of a parameter whose value is not to be kept anywhere
 
 
 class _Required:
-    """Stands for "no default": the parameter has to be given."""
+    """Stands for "no default": the parameter is required."""
 
     def __repr__(self) -> str:
         return "required"
@@ -44,12 +44,12 @@ class Parameter:
 
     Args:
         name: the variable.
-        type: the type values are checked against, as `typing` has it.
+        type: the type values are checked against, as a `typing` type.
         annotation: the type as the author wrote it; "" when there is none.
         default: the value in the cell, or `REQUIRED`.
         help: the comment beside or above the assignment.
         line: the line within the cell, from 1.
-        secret: its value is kept nowhere: the annotation is `Annotated[…, "secret"]`.
+        secret: its value is not kept anywhere: the annotation is `Annotated[…, "secret"]`.
     """
 
     name: str
@@ -239,11 +239,10 @@ def convert(parameter: Parameter, value: Any) -> Any:
     """`value` as the parameter's type.
 
     Text is read as a person means it on a command line ("4.5" for a float, "2018-02-05"
-    for a date, "null" for None, "[1, 2]" for a list); a float never becomes an int by
-    cutting it off.
+    for a date, "null" for None, "[1, 2]" for a list); a float is never truncated to an int.
 
     Raises:
-        ValueError: it is not of that type; the message follows on "the value".
+        ValueError: it is not of that type; the message continues "the value".
     """
     from pydantic import TypeAdapter, ValidationError
 
@@ -252,14 +251,14 @@ def convert(parameter: Parameter, value: Any) -> Any:
     if isinstance(value, str):
         candidates += _readings(value)
     elif isinstance(value, (datetime.date, datetime.datetime)):
-        candidates.append(value.isoformat())  # YAML makes dates of text that looks like one
+        candidates.append(value.isoformat())  # YAML turns text that looks like a date into one
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         candidates.append(str(value))  # `version: 2` for a str
     failures = []
     for strict in (True, False):
         for candidate in candidates:
             if isinstance(candidate, bool) and parameter.type in (int, float, str):
-                continue  # pydantic would make 1 of True
+                continue  # pydantic would turn True into 1
             try:
                 return adapter.validate_python(candidate, strict=strict)
             except ValidationError as error:
@@ -276,7 +275,7 @@ def _readings(text: str) -> list[Any]:
 
     try:
         value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):  # ValueError: text like a date that there is not
+    except (yaml.YAMLError, ValueError):  # ValueError: text like a date that does not exist
         return []
     return [] if isinstance(value, str) else [value]
 

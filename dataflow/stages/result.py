@@ -1,4 +1,4 @@
-"""What a stage said, read back from its executed notebook; and what it will say, from its code."""
+"""What a stage reported, read from its executed notebook; and what it will check, from its code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dataflow.errors import ConfigurationError
 
 
 class StageSkipped(BaseException):
-    """Ends a stage early, as a success; no error, so that no `except Exception` takes it for one."""
+    """Ends a stage early, as a success; not an `Exception`, so that no handler catches it."""
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows instead of a traceback: this is not an error."""
@@ -27,7 +27,7 @@ class StageSkipped(BaseException):
 
 @dataclass(frozen=True)
 class Result:
-    """One thing a stage said: a record, a check or that it skipped the rest."""
+    """One report of a stage: a record, a check, or that it skipped the rest."""
 
     kind: Literal["record", "check", "skip"]
     name: str | None = None
@@ -37,14 +37,14 @@ class Result:
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """The result as JSON can have it; figures JSON has no type for become text."""
+        """The result as JSON; figures for which JSON has no type become text."""
         data = {key: value for key, value in asdict(self).items() if value is not None}
         data["metadata"] = {str(key): plain(value) for key, value in self.metadata.items()}
         return data
 
     @property
     def headline(self) -> str:
-        """One line that says it."""
+        """The result in one line."""
         if self.kind == "skip":
             return f"Stage skipped: {self.name}"
         if self.kind == "check":
@@ -82,7 +82,7 @@ class Result:
         )
 
 
-# Who else is told of results: the step that runs an op, where no notebook keeps them.
+# Further receivers of results: the step that runs an op, where no notebook keeps them.
 listener: ContextVar[Callable[[Result], None] | None] = ContextVar("listener", default=None)
 
 
@@ -98,10 +98,10 @@ def show(result: Result) -> None:
     shell = get_ipython()
     listened = LISTENS_VARIABLE in os.environ
     if listened and (shell is None or shell.kernel.session.pid != os.getpid()):
-        # Nobody would hear it, and a failed check would pass.
+        # It would go unnoticed, and a failed check would pass.
         raise ConfigurationError(
             "stage.record, stage.check and stage.skip work in the notebook's own process, not in "
-            "one that it started",
+            "a subprocess",
             hint="Return the result to the notebook, and record or check it there.",
         )
     if shell is None:
@@ -121,7 +121,7 @@ def show(result: Result) -> None:
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON can have it: numpy's and pandas' scalars become Python's."""
+    """`value` as JSON: numpy's and pandas' scalars become Python's."""
     if hasattr(value, "item") and callable(value.item) and getattr(value, "ndim", 0) == 0:
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
@@ -188,17 +188,17 @@ def _weight(check: dict[str, Any]) -> int:
 
 
 def read_report(nb: Any) -> StageReport:
-    """Gather the records, checks and the skip from an executed notebook.
+    """Collect the records, checks and the skip from an executed notebook.
 
     The engine keeps them in the notebook's metadata as the kernel sends them. Notebooks of
-    version 0.1.0 have them in their outputs only.
+    version 0.1.0 have them only in their outputs.
     """
     kept = nb.metadata.get("dataflow", {}).get("results")
     return report_of(_in_outputs(nb.cells) if kept is None else kept)
 
 
 def report_of(results: Iterable[dict[str, Any]]) -> StageReport:
-    """Gather results, each as `Result.to_json` makes it."""
+    """Collect results, each in the form of `Result.to_json`."""
     report = StageReport()
     for data in results:
         if data["kind"] == "record":
@@ -229,8 +229,8 @@ class DeclaredCheck:
 def declared_checks(cells: Iterable[Any]) -> list[DeclaredCheck]:
     """The checks that the code of `cells` names with plain strings, once each.
 
-    Dagster has to know a check before it is made; names computed at run time cannot be
-    known (they are still recorded, and still stop the run when they fail).
+    Dagster has to know a check in advance; names computed at run time cannot be known (they are
+    still recorded, and still stop the run when they fail).
     """
     found: dict[str, DeclaredCheck] = {}
     for cell in cells:

@@ -20,11 +20,11 @@ def check_values(
 ) -> dict[str, Any]:
     """Check `values` against the declaration, all of them.
 
-    A value with `${VAR}` in it is checked when the kernel resolves it: it stays as it is,
-    so that no secret is in anyone's hands before.
+    A value with `${VAR}` in it stays as it is and is checked when the kernel resolves it, so
+    that the secret is nowhere before.
 
     Returns:
-        The values as their types have it, in the order of the parameters cell.
+        The values converted to their types, in the order of the parameters cell.
 
     Raises:
         ParameterError: lists every unknown name, wrong type, missing value and unset
@@ -62,7 +62,7 @@ def check_values(
                     f"parameter `{name}` of stage `{stage}`: {error}",
                     f"{name}: {parameter.help}"
                     if parameter.help
-                    else f"Declared is `{name}: {kind}`.",
+                    else f"It is declared as `{name}: {kind}`.",
                 )
     for parameter in declaration.parameters.values():
         if parameter.required and parameter.name not in values:
@@ -77,10 +77,10 @@ def check_values(
 
 
 def conceal(declaration: Declaration, values: Mapping[str, Any], *, stage: str) -> dict[str, Any]:
-    """`values` with the names of variables, `${VAR}`, where they hold secrets in clear.
+    """`values` with names of environment variables, `${VAR}`, in place of secrets in clear text.
 
-    A run keeps its values in many places; the kernel resolves the names. What is given for a
-    parameter that is declared secret gets a variable of its own in this process.
+    A run keeps its values in many places; the kernel resolves the names. The value of a
+    parameter that is declared secret gets its own variable in this process.
 
     Args:
         declaration: what the stage's notebook declares.

@@ -1,7 +1,7 @@
 """The pytest plugin of DATAFLOW; pytest finds it by its entry point.
 
-It offers the fixture `run_stage`, and lets tests import what lies below `notebooks/` the way
-notebooks do (`from my_workflow.ingestion import extract_data`).
+It offers the fixture `run_stage`, and lets tests import modules below `notebooks/` as notebooks do
+(`from my_workflow.ingestion import extract_data`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def dataflow_project(request: pytest.FixtureRequest) -> Project:
     """The project whose stages `run_stage` runs: the one that holds the test's file.
 
-    Override it to test stages of another project, such as one made in `tmp_path`.
+    Override it to test stages of another project, such as one created in `tmp_path`.
     """
     try:
         return Project.find(request.path.parent)
@@ -42,7 +42,7 @@ def dataflow_project(request: pytest.FixtureRequest) -> Project:
 def run_stage(
     request: pytest.FixtureRequest, dataflow_project: Project, tmp_path: Path
 ) -> StageRunner:
-    """Run one stage of a workflow on small tables, in a warehouse of the test's own.
+    """Run one stage of a workflow on small tables, in the test's own warehouse.
 
     ::
 

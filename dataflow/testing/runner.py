@@ -1,4 +1,4 @@
-"""Running one stage for a test: the real notebook and kernel, a small warehouse of its own."""
+"""Run one stage for a test: the real notebook and kernel, and its own small warehouse."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ READERS = {
 
 
 class StageRunner:
-    """What the fixture `run_stage` is: call it to run a stage.
+    """The object that the fixture `run_stage` provides: call it to run a stage.
 
     Args:
         project: the project whose notebooks are run; nothing in it is written.
@@ -64,8 +64,8 @@ class StageRunner:
         Args:
             workflow: the workflow.
             stage: the stage.
-            parameters: values over those of config.yaml and the notebook's defaults.
-            tables: put into the warehouse before, by `table` (in `<workflow>_raw`) or
+            parameters: values that override config.yaml and the notebook's defaults.
+            tables: put into the warehouse first, by `table` (in `<workflow>_raw`) or
                 `schema.table`: a data frame, an Arrow table, a list of dicts, or the path of a
                 CSV, Parquet or JSON file (a relative one starts from the test's folder).
             environment: environment variables for the stage, `${VAR}` in config.yaml included.
@@ -115,7 +115,7 @@ class StageRunner:
                 data = conn.sql(self._read_file(name, Path(data)))
             elif isinstance(data, (list, tuple)) and not data:
                 raise ConfigurationError(
-                    f"table `{name}` has no rows, and so no columns",
+                    f"table `{name}` has no rows, and therefore no columns",
                     hint="Give an empty table as a data frame with typed columns.",
                 )
             write_table(conn, data, name, mode="replace", on_schema_change="replace")
@@ -125,7 +125,7 @@ class StageRunner:
         reader = READERS.get(path.suffix.lower())
         if reader is None:
             raise ConfigurationError(
-                f"table `{name}`: {path.name} is no file that can be read as a table",
+                f"table `{name}`: {path.name} cannot be read as a table",
                 hint=f"Use one of {', '.join(READERS)}.",
             )
         if not path.is_file():

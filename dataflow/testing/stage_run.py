@@ -21,7 +21,7 @@ Value = TypeVar("Value")
 
 
 class StageFailed(errors.StageFailed, AssertionError):
-    """A stage that a test ran did not end well, or ended well against expectation.
+    """A stage that a test ran failed, or succeeded although it was expected to fail.
 
     Args:
         message: what failed, with the cell's source and the last frame.
@@ -90,14 +90,14 @@ class Tables(Mapping[str, "pd.DataFrame"]):
 
 @dataclass(frozen=True)
 class Check:
-    """What `stage.check` said.
+    """The result of a `stage.check`.
 
     Args:
         name: what should hold.
         passed: whether it does.
         severity: "error" or "warn".
         table: the table it is about, as the notebook names it; None for the stage's first.
-        metadata: the figures beside it.
+        metadata: its figures.
     """
 
     name: str
@@ -118,7 +118,7 @@ class StageRun:
             did not pass, as in a run.
         tables: the warehouse as it is now; see `Tables`.
         records: the figures given to `stage.record`, by table; "" for the stage itself.
-        checks: what `stage.check` said, by name.
+        checks: the results of `stage.check`, by name.
         error: the cell that failed; None when none did.
         skipped: the reason given to `stage.skip`; None when it was not called.
         seconds: how long it took, the kernel's start included.
@@ -144,7 +144,7 @@ class StageRun:
         outcome: StageOutcome,
         query: Callable[[str], pd.DataFrame],
     ) -> StageRun:
-        """What came of executing a stage, made ready for a test to look at."""
+        """The outcome of executing a stage, in the form that tests use."""
         report = outcome.report
         status = outcome.status
         if status == "succeeded" and report.skipped is not None:

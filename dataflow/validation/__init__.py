@@ -1,1 +1,1 @@
-"""Everything that is wrong with a workflow, found without running anything."""
+"""Finds everything that is wrong with a workflow without running it."""

@@ -1,4 +1,4 @@
-"""What `config.yaml` says about the world outside: variables that are not set, secrets in clear."""
+"""Check `config.yaml` for environment variables that are not set, and secrets in clear text."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def unset_variables(folder: Path, environment: dict[str, str]) -> list[Problem]:
 
 
 def secrets_in_clear(folder: Path) -> list[Problem]:
-    """The keys of config.yaml that are called like a secret and hold one instead of naming it."""
+    """The keys of config.yaml that are named like a secret and hold one instead of `${VAR}`."""
     file = read_yaml(folder / "config.yaml")
     return [_in_clear(file, location) for location, _ in clear_secrets(file.data)]
 
@@ -39,7 +39,7 @@ def secrets_in_clear(folder: Path) -> list[Problem]:
 def _in_clear(file: YamlFile, location: Location) -> Problem:
     name = re.sub(r"\W", "_", str(location[-1])).upper()
     return file.problem(
-        f"`{'.'.join(map(str, location))}` holds its value in clear",
+        f"`{'.'.join(map(str, location))}` holds its value in clear text",
         location,
         f"Write ${{{name}}} here, and the value into .env, which git ignores.",
     )

@@ -1,4 +1,4 @@
-"""Everything that can be said about a notebook without running it."""
+"""Everything that can be checked in a notebook without running it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STRIP = "nbstripout --keep-id {path}, or `pre-commit install` once for every com
 def examine_notebook(
     path: Path, stage: str, values: Mapping[str, Any], secrets: Mapping[str, str]
 ) -> tuple[list[Problem], list[Problem]]:
-    """Check a stage's notebook: format, kernel, code, parameters, and what was saved in it.
+    """Check a stage's notebook: format, kernel, code, parameters, and saved outputs.
 
     Args:
         path: the notebook.
@@ -94,7 +94,7 @@ def installed_kernels() -> set[str]:
         for folder in jupyter_path("kernels")
         for spec in Path(folder).glob("*/kernel.json")
     }
-    # ipykernel's own needs no file.
+    # ipykernel's own kernel needs no file.
     return found | ({"python3"} if find_spec("ipykernel") else set())
 
 
@@ -110,10 +110,10 @@ def _merge_problems(path: Path, number: int, source: str) -> list[Problem]:
 
 def _syntax_problems(path: Path, number: int, cell: Any) -> list[Problem]:
     if cell.source.startswith(MERGE_MARKS) or "\n<<<<<<< " in cell.source:
-        return []  # said already
+        return []  # reported already
     error = _syntax_error(code_of(cell))
     if error is not None:
-        # `files = !ls` and `?name` are IPython's, not Python's; only IPython can tell.
+        # `files = !ls` and `?name` are IPython's syntax, not Python's; only IPython knows it.
         from IPython.core.inputtransformer2 import TransformerManager
 
         error = _syntax_error(TransformerManager().transform_cell(cell.source))

@@ -14,7 +14,7 @@ from dataflow.project import Project
 from dataflow.workflows.ids import slug_of
 
 DATA = re.compile(r"\bdata=\{\s*([A-Za-z_$][\w$]*)\s*\}")
-# What a page's own code may call its data: loop variables, {@const …}, script variables.
+# Names that a page's own code may give its data: loop variables, {@const …}, script variables.
 LOCAL = re.compile(r"\bas\s+([\w$]+)|\b(?:let|const|var|import|export let)\s+([\w$]+)")
 
 
@@ -36,7 +36,7 @@ def check_workflow_pages(project: Project, workflow_id: str) -> list[Problem]:
 
 
 def table_warnings(project: Project, workflow_id: str) -> list[Problem]:
-    """Warnings about exported tables that browsers cannot show as they are."""
+    """Warnings about exported tables that browsers cannot show exactly."""
     return warnings_of(project, workflow_id, exported_files(project).get(workflow_id, {}))
 
 
@@ -44,7 +44,7 @@ def _query_problems(project: Project, workflow_id: str) -> list[Problem]:
     problems = check_pages(project, [workflow_id])
     if PROJECT_SOURCE in exported_files(project):
         return problems
-    # Before the first export there is no table of the project's own, and no mistake in that.
+    # Before the first export the project's own tables do not exist, which is no mistake.
     own = f"there is no table {PROJECT_SOURCE}."
     return [problem for problem in problems if own not in problem.message]
 

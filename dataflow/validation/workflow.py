@@ -1,4 +1,4 @@
-"""Everything that is wrong with a workflow, found without running anything."""
+"""Find everything that is wrong with a workflow without running it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Examination:
 
     Args:
         problems: what keeps the workflow from running, or its files from being committed.
-        warnings: what works and is still not as it should be.
+        warnings: what works, but not as it should.
     """
 
     problems: list[Problem] = field(default_factory=list)
@@ -37,8 +37,8 @@ class Examination:
 def examine_workflow(project: Project, folder: Path, *, execute: bool = True) -> Examination:
     """Check the configuration, every notebook, the dbt files and the pages of a workflow.
 
-    Everything is looked at, also after a problem was found. The dashboards' queries are run
-    on the tables as they were last exported; nothing else is run.
+    Everything is checked, even after a problem was found. The dashboards' queries are run on the
+    last exported tables; nothing else is run.
 
     Args:
         project: the project.
@@ -69,7 +69,7 @@ def examine_workflow(project: Project, folder: Path, *, execute: bool = True) ->
 
 
 def examine_dbt(project: Project) -> list[Problem]:
-    """Have dbt read the project; takes seconds when its files changed since it last did."""
+    """Have dbt read the project; takes seconds if its files changed since the last time."""
     if not (project.dbt / "dbt_project.yml").is_file():
         return []
     try:
@@ -82,7 +82,7 @@ def examine_dbt(project: Project) -> list[Problem]:
 
 
 def stray_folders(project: Project) -> list[Problem]:
-    """Folders that look like workflows and are none: without a config.yaml, or unreadable."""
+    """Folders that look like workflows but are not: without a config.yaml, or unreadable."""
     if not project.notebooks.is_dir():
         return []
     problems = []
@@ -93,7 +93,7 @@ def stray_folders(project: Project) -> list[Problem]:
             files = {path.name for path in folder.iterdir()}
             stray = not (folder / "config.yaml").exists()
         except OSError as error:
-            hint = f"Let yourself in: chmod u+rwx {project.relative(folder)}"
+            hint = f"Give yourself access: chmod u+rwx {project.relative(folder)}"
             problems.append(
                 Problem(f"the folder cannot be read: {error.strerror}", folder, hint=hint)
             )
@@ -113,7 +113,7 @@ def _notebooks(folder: Path, workflow: Workflow | None) -> list[tuple[Path, str,
     """Each notebook with its stage's name and the values config.yaml gives it."""
     if workflow is not None:
         return [(stage.notebook, stage.name, stage.parameters) for stage in workflow.stages]
-    # The configuration is wrong; the notebooks are looked at all the same.
+    # The configuration is wrong; the notebooks are checked nevertheless.
     return [(path, path.stem, {}) for path in sorted(folder.glob("*.ipynb"))]
 
 
@@ -131,16 +131,16 @@ def _module_problems(folder: Path) -> list[Problem]:
 
 
 def _unwritten_sources(project: Project, workflow: Workflow) -> list[Problem]:
-    """Tables that dbt reads from this workflow and that no stage says it writes."""
+    """Tables that dbt reads from this workflow and that no stage declares."""
     if not any(stage.writes for stage in workflow.stages):
         return []
     names = read_names(project)
     written = {table for stage in workflow.stages for table in stage.writes}
     return [
         Problem(
-            f"dbt's source `{source}` reads {schema}.{table}, which no stage says it writes",
+            f"dbt's source `{source}` reads {schema}.{table}, which no stage declares in `writes`",
             workflow.folder / "config.yaml",
-            hint=f"Name it in `writes:` of its stage, and Dagster knows what {table} comes from.",
+            hint=f"Add it to `writes:` of its stage, so that Dagster knows where {table} comes from.",
         )
         for source, schema in names.schemas.items()
         if schema == workflow.raw_schema
@@ -150,14 +150,14 @@ def _unwritten_sources(project: Project, workflow: Workflow) -> list[Problem]:
 
 
 def _without_noise(message: str) -> str:
-    """dbt's message without times, and without what Python and dbt say about themselves."""
+    """dbt's message without times, and without lines about Python and dbt themselves."""
     lines = [re.sub(r"^\s*\d\d:\d\d:\d\d\s*", "    ", line) for line in message.splitlines()]
     noise = ("RuntimeWarning", "Registered adapter", "Encountered an error", "Running with dbt")
     return "\n".join(line for line in lines if line.strip() and not any(n in line for n in noise))
 
 
 def _place(project: Project, message: str) -> tuple[Path, int | None]:
-    """The file, and the line, that dbt's words are about."""
+    """The file, and the line, that dbt's message is about."""
     file = re.search(r"\b((?:models|macros|tests|seeds|snapshots)/[\w./-]+\.\w+)", message)
     line = re.search(r"\bline (\d+)", message)
     path = project.dbt / file[1] if file else project.dbt / "dbt_project.yml"

@@ -59,7 +59,7 @@ def test_tiles_lead_to_the_services_and_a_notebook_runs_by_hand(project, monkeyp
         assert opened.value.url == f"{address(project, 'evidence')}/runs/"
         with page.expect_popup() as opened:
             page.click('.jp-LauncherCard:has-text("Dagster")')
-        opened.value.wait_for_selector("text=Dagster does not run")
+        opened.value.wait_for_selector("text=Dagster is not running")
         assert opened.value.locator("button").inner_text() == "Start Dagster"
         # Nobody without the token can start anything.
         door = f"http://127.0.0.1:{urlsplit(url).port}/dataflow/dagster"

@@ -153,8 +153,8 @@ def test_a_misspelt_workflow_or_stage_is_named(run, arguments, message):
     ("tables", "message"),
     [
         ({"given": "nothing.csv"}, "there is no file"),
-        ({"given": "given.xlsx"}, "can be read as a table"),
-        ({"given": []}, "has no rows, and so no columns"),
+        ({"given": "given.xlsx"}, "cannot be read as a table"),
+        ({"given": []}, "has no rows, and therefore no columns"),
     ],
 )
 def test_a_table_that_cannot_be_put_in_is_named_before_a_kernel_starts(run, tables, message):
