@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Backup:
-    """A file that was checked: where, how big, what is in it, and where the one replaced is."""
+    """A checked file: its place, size and content, and where the file it replaced is kept."""
 
     path: Path
     bytes: int
@@ -36,23 +36,23 @@ class Backup:
 def back_up(
     project: Project, target: Path, *, overwrite: bool = False, timeout: float = 600
 ) -> Backup:
-    """Copy the working warehouse into `target`, and read the copy to be sure of it.
+    """Copy the working warehouse into `target`, and read the copy to verify it.
 
     Args:
         project: whose warehouse.
-        target: the file to make.
-        overwrite: replace it when it is there.
+        target: the file to create.
+        overwrite: replace an existing file.
         timeout: seconds to wait for writers.
 
     Raises:
-        ConfigurationError: the file is there already, or there is no warehouse yet.
+        ConfigurationError: the file exists already, or there is no warehouse yet.
         WarehouseError: the copy cannot be made; an earlier backup is left as it was.
     """
     layout = Layout.of(project)
     target = target.resolve()
     if target.exists() and not overwrite:
         raise ConfigurationError(
-            "the file is there already", where=str(target), hint="Choose another, or use --force."
+            "the file exists already", where=str(target), hint="Choose another, or use --force."
         )
     if not layout.working.exists():
         raise ConfigurationError(
@@ -63,7 +63,7 @@ def back_up(
     with translated(target), whole_file(target) as draft:
         with lock.write_lock(project, "backup", timeout):
             copy_database(layout.working, draft, timeout)
-        tables, rows = _read(draft, target, "Look at the warehouse: dataflow db check.")
+        tables, rows = _read(draft, target, "Check the warehouse: dataflow db check.")
     return Backup(target, target.stat().st_size, tables, rows)
 
 
@@ -71,8 +71,8 @@ def restore(project: Project, source: Path, *, timeout: float = 600) -> Backup:
     """Make `source` the working warehouse; what readers see stays until the next publish.
 
     The file is copied and read before the warehouse is replaced, so a restore that fails
-    leaves everything as it was. The warehouse replaced stays beside it, as
-    `dataflow.duckdb.before-restore`, or with a number behind that.
+    leaves everything as it was. The replaced warehouse is kept beside it, as
+    `dataflow.duckdb.before-restore`, or with a number after that.
 
     Args:
         project: whose warehouse.
@@ -92,10 +92,10 @@ def restore(project: Project, source: Path, *, timeout: float = 600) -> Backup:
             shutil.copyfile(source, draft)
             tables, rows = _read(draft, source, "Use another backup.")
             sync(draft)
-            # Before the file is there: from then on nothing that ran before counts as passed.
+            # Before the file is in place: from then on no earlier run counts as passed.
             _note_restored(layout)
-            # A log beside the new file would be replayed into it; the old one goes with the
-            # old file, so that nothing of it is lost either.
+            # A log beside the new file would be replayed into it; the old one moves with the
+            # old file, so that nothing of that is lost either.
             aside = _set_aside(working)
         return Backup(working, working.stat().st_size, tables, rows, aside)
 
@@ -124,7 +124,7 @@ def _set_aside(working: Path) -> Path | None:
 
 
 def _read(draft: Path, named: Path, hint: str) -> tuple[int, int]:
-    """Read the draft from end to end; what is wrong is said of the file that was `named`."""
+    """Read the draft from end to end; errors refer to the file that was `named`."""
     try:
         with translated(named):
             return read_file(draft)

@@ -1,7 +1,7 @@
 """Which tables a stage wrote: recorded by its connections, compared with what it declares.
 
 Every connection to the working warehouse notes the tables it wrote, in plain SQL too: who wrote
-a table is kept beside it (`provenance`), and a stage's own record is held against its `writes`.
+a table is kept beside it (`provenance`), and a stage's own record is compared with its `writes`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Writes:
-    """What a stage wrote, beside what it declared.
+    """What a stage wrote, compared with what it declared.
 
     Args:
-        written: every table it changed, made or dropped, as `schema.table`.
+        written: every table it changed, created or dropped, as `schema.table`.
         undeclared: those it did not declare.
         missing: those it declared and did not write.
     """
@@ -49,7 +49,7 @@ def compare_writes(
         workflow_id: the workflow; a bare name in `declared` is in its `<workflow>_raw`.
         run_id: the run.
         stage: the stage.
-        declared: the tables it is to write.
+        declared: the tables it declares.
     """
     wanted = {str(TableName.parse(name, workflow_id)) for name in declared}
     written = {
@@ -71,15 +71,15 @@ def forget_writes(project: Project, run_id: str, stage: str | None = None) -> No
 
 
 class Watch:
-    """What a connection writes, from when this is made until `written` is asked.
+    """What a connection writes, from the creation of this object until `written` is called.
 
-    DuckDB keeps a log of the statements it executes, those of cursors included; it tells the
-    tables whose rows were changed. What was made, replaced, renamed or dropped shows in the
-    catalog. Nothing is read of the tables themselves.
+    DuckDB keeps a log of the statements it executes, those of cursors included; it shows which
+    tables' rows were changed. Tables that were created, replaced, renamed or dropped show in the
+    catalog. The tables themselves are not read.
 
     Args:
         connection: outside a transaction.
-        keep_log: another connection of this process is watched, too.
+        keep_log: keep the log, since another connection of this process is watched, too.
     """
 
     def __init__(self, connection: DuckDBPyConnection, *, keep_log: bool = False) -> None:
@@ -118,7 +118,7 @@ class Watch:
 
 
 def _catalog(connection: DuckDBPyConnection) -> dict[tuple[str, str], tuple[Any, ...]]:
-    """A mark for every table and view that changes when it is made anew or has other rows."""
+    """A mark for every table and view that changes when it is recreated or its rows change."""
     rows = connection.execute(
         "SELECT schema_name, table_name, 'table', table_oid, estimated_size, column_count "
         "FROM duckdb_tables() WHERE database_name = current_catalog() AND NOT temporary UNION ALL "

@@ -1,4 +1,4 @@
-"""Connections to the warehouse: short, under the write lock, and sure of where they are."""
+"""Connections to the warehouse: short, under the write lock, each to the right database."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Database = Literal["working", "development", "published"]
 
 
 class _Opened:
-    """What an open connection holds: apart from `Connection`, so that its finalizer can."""
+    """What an open connection holds: apart from `Connection`, for that one's finalizer."""
 
     def __init__(self, path: Path, raw: DuckDBPyConnection, keeps: Held | Reading) -> None:
         self.path = path
@@ -38,7 +38,7 @@ class _Opened:
         self.watch: changes.Watch | None = None
 
     def begin_writing(self, layout: Layout) -> None:
-        """From here on, keep who writes which tables; `close` ends it."""
+        """From here on, record who writes which tables; `close` ends it."""
         nested = isinstance(self._keeps, Held) and self._keeps.is_nested
         with failures.translated(self.path):
             provenance.prepare(self.raw)
@@ -59,7 +59,7 @@ class _Opened:
         """Note what was written, also for the run's check of `writes`."""
         import duckdb
 
-        # A record is worth no failure: after a full disk, say, there is nothing to note.
+        # A missing record is no reason to fail: after a full disk, say, there is nothing to note.
         with contextlib.suppress(duckdb.Error, OSError):
             with contextlib.suppress(duckdb.TransactionException):
                 self.raw.rollback()
@@ -109,8 +109,8 @@ class Connection:
             self._opened = self._open()
             self._finalizer = weakref.finalize(self, self._opened.close)
             if self.read_only and self.database != "published":
-                # The file is opened for writing all the same: within one process DuckDB
-                # opens a file in one way only, and a nested connection may have to write.
+                # The file is opened for writing nevertheless: within one process DuckDB opens
+                # a file in one mode only, and a nested connection may have to write.
                 self._opened.raw.execute("BEGIN TRANSACTION READ ONLY")
             elif not self.read_only:
                 self._make_schemas(self._opened.raw)
@@ -120,7 +120,7 @@ class Connection:
 
     @property
     def path(self) -> Path:
-        """The database file; for the published database, of the version a reader gets now."""
+        """The database file; for the published database, that of the current version."""
         if self._opened is not None:
             return self._opened.path
         if self.database == "published":
@@ -129,7 +129,7 @@ class Connection:
         return self._layout.working if self.database == "working" else self._layout.development
 
     def close(self) -> None:
-        """Close and free the lock; an unfinished transaction is rolled back."""
+        """Close, and release the lock; an unfinished transaction is rolled back."""
         opened, self._opened = self._opened, None
         if self._finalizer is not None:
             self._finalizer.detach()
@@ -195,7 +195,7 @@ class Connection:
             return
         watch, opened.watch = opened.watch, None  # nothing is noted of a commit that fails
         try:
-            # DuckDB "commits" an aborted transaction without a word and without its writes.
+            # DuckDB "commits" an aborted transaction silently, and without its writes.
             opened.raw.execute("SELECT 1")
             if watch is not None:
                 watch.note(opened.raw)
@@ -208,7 +208,7 @@ class Connection:
             raise failures.explain(error, self.path) or WarehouseError(
                 f"nothing was written: {failures.first_line(error)}",
                 where=str(self.path),
-                hint="A statement in the block failed and its error was caught: let it rise.",
+                hint="A statement in the block failed and its error was caught: do not catch it.",
             ) from error
         except duckdb.Error as error:
             raise failures.explain(error, self.path) or error from None
@@ -262,7 +262,7 @@ class Connection:
         return _Opened(path, raw, held)
 
     def _make_schemas(self, raw: DuckDBPyConnection) -> None:
-        """The workflow's own schemas are there, for SQL that makes the first table in one."""
+        """Create the workflow's own schemas, for SQL that creates the first table in one."""
         for schema in schemas_of(self.workflow) if self.workflow else ():
             raw.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(schema)}")
 

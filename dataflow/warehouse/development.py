@@ -1,7 +1,7 @@
-"""The development copy: what a person's notebooks read and write when they are run by hand.
+"""The development copy: the database of a person's notebooks when they are run by hand.
 
-Every user has their own. In it all tables are real ones, big published tables too, so that any
-statement does what it does in a run.
+Every user has their own. In it all tables are real ones, even big published tables, so that any
+statement works as in a run.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 
 WHAT = "your development copy"
 
-# From here on making the tables real takes so long that one wonders: about ten seconds.
+# From here on making the tables real takes noticeably long: about ten seconds.
 SAY_SO_BYTES = 512 * 2**20
 
 logger = logging.getLogger(__name__)
 
 
 def has_development_copy(project: Project) -> bool:
-    """Whether this user has a development copy, which would be lost."""
+    """Whether this user has a development copy."""
     return Layout.of(project).development.exists()
 
 
 def reset_development(project: Project, *, timeout: float = 60.0) -> int | None:
-    """Replace the user's development copy by the published version; what was in it is lost.
+    """Replace the user's development copy by the published version; its content is lost.
 
     Args:
         project: whose copy.
@@ -61,9 +61,9 @@ def reset_development(project: Project, *, timeout: float = 60.0) -> int | None:
 
 
 def copy_working_to_development(project: Project, *, timeout: float = 60.0) -> None:
-    """Replace the user's development copy by the working warehouse as it is now.
+    """Replace the user's development copy by the current working warehouse.
 
-    The published version would not do: what a failed run read and wrote is in none.
+    The published version would not do: it lacks what a failed run read and wrote.
 
     Args:
         project: whose copy.
@@ -92,7 +92,7 @@ def copy_working_to_development(project: Project, *, timeout: float = 60.0) -> N
 
 
 def ensure(layout: Layout) -> None:
-    """Make the development copy from the published version, unless it is there.
+    """Create the development copy from the published version, unless it exists.
 
     With nothing published yet it starts empty. The caller holds the copy's write lock.
     """
@@ -113,7 +113,7 @@ def _renew(layout: Layout) -> int | None:
 
 
 def _take_over(layout: Layout) -> bool:
-    """Make the copy that all users had together this user's, where they are the one who made it."""
+    """Give this user the copy that all users once shared, if they created it."""
     old = layout.shared_development
     with contextlib.suppress(FileNotFoundError):
         if old.stat().st_uid != os.geteuid():
@@ -133,7 +133,7 @@ def _replace(
     source: Path | None = None,
     metadata: Metadata | None = None,
 ) -> None:
-    """Put what `copy` makes of `source` in the place of the development copy, with real tables."""
+    """Replace the development copy by what `copy` makes of `source`, with real tables."""
     target = layout.development
     files = metadata.files if metadata is not None else {}
     size = sum(
@@ -148,7 +148,7 @@ def _replace(
         copy(draft)
         if source is not None and metadata is not None and files:
             make_real(draft, source, metadata.files, metadata.definitions)
-        # What it has is of the file that goes.
+        # The log belongs to the file that is replaced.
         _log(target).unlink(missing_ok=True)
 
 

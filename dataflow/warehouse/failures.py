@@ -1,7 +1,7 @@
-"""What DuckDB and the disk say when they fail, as errors that say what to do.
+"""Failures of DuckDB and the disk, translated to errors that say what to do.
 
-Only failures of the file and its surroundings are translated. A mistake in somebody's SQL
-stays DuckDB's own error: it says more to the author than we could.
+Only failures of the file and its environment are translated. A mistake in somebody's SQL stays
+DuckDB's own error, which tells the author more than ours could.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _BROKEN_HANDLE = "database has been invalidated"
 
 
 def locked_by(error: Exception) -> tuple[str, int] | None:
-    """The program and process that hold the file, when that is what `error` is about."""
+    """The program and process that hold the file, if that is the cause of `error`."""
     text = str(error)
     if "Could not set lock on file" not in text:
         return None
@@ -46,16 +46,16 @@ def locked_by(error: Exception) -> tuple[str, int] | None:
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether `error` is about a full disk."""
+    """Whether a full disk caused `error`."""
     return any(sign in str(error) for sign in _FULL)
 
 
 def explain(error: Exception, path: Path) -> WarehouseError | None:
-    """The `WarehouseError` that says what `error` means; None for mistakes in SQL.
+    """The `WarehouseError` that explains `error`; None for mistakes in SQL.
 
     Args:
         error: what DuckDB or the operating system raised.
-        path: the database file it was about.
+        path: the database file.
     """
     text = str(error)
     where = str(path)
@@ -70,7 +70,7 @@ def explain(error: Exception, path: Path) -> WarehouseError | None:
         )
     if any(sign in text for sign in _CORRUPT):
         return WarehouseError(
-            "the file is damaged, or is no DuckDB database",
+            "the file is damaged, or is not a DuckDB database",
             where=where,
             hint="Restore a backup: dataflow db restore FILE. Without one, move the file away "
             "and run the workflows again.",
@@ -97,20 +97,20 @@ def explain(error: Exception, path: Path) -> WarehouseError | None:
         return WarehouseError(
             f"DuckDB stopped using the file after an earlier failure ({first_line(error)})",
             where=where,
-            hint="Close this connection and open a new one; dataflow db check looks at the file.",
+            hint="Close this connection and open a new one; dataflow db check checks the file.",
         )
     if any(sign in text for sign in _NOT_WRITABLE):
         return WarehouseError(
             f"the file cannot be written: {first_line(error)}",
             where=where,
-            hint="Make the file and its folder writable for you, or set DATAFLOW_WAREHOUSE to "
+            hint="Make the file and its folder writable for your user, or set DATAFLOW_WAREHOUSE to "
             "a path elsewhere.",
         )
     if isinstance(error, OSError) or type(error).__name__ in ("IOException", "FatalException"):
         return WarehouseError(
             f"DuckDB cannot use the file: {first_line(error)}",
             where=where,
-            hint="Look at the file with dataflow db check.",
+            hint="Check the file: dataflow db check.",
         )
     return None
 
@@ -120,7 +120,7 @@ def translated(path: Path) -> Iterator[None]:
     """Raise what DuckDB and the disk raise in the block as `WarehouseError`.
 
     Args:
-        path: the file or folder it is about.
+        path: the file or folder.
     """
     import duckdb
 
@@ -143,6 +143,6 @@ def locked(path: Path, holder: tuple[str, int], waited: float | None) -> Warehou
 
 
 def first_line(error: Exception) -> str:
-    """DuckDB's sentence without its position marks and links."""
+    """DuckDB's message without its position marks and links."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0].split(". See also http")[0]

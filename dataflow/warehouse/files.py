@@ -1,4 +1,4 @@
-"""Open a DuckDB file, also one that another program has open for a while."""
+"""Open a DuckDB file, even one that another program has open for a while."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def open_file(
     """Open a database file, waiting while a program outside DATAFLOW has it open.
 
     Args:
-        path: the file; made when missing, unless `read_only`.
+        path: the file; created if missing, unless `read_only`.
         read_only: open it for reading.
         timeout: seconds to wait at most.
         zone: the time zone of the connection; results must not depend on the machine's.
@@ -87,18 +87,18 @@ def attached(path: Path, *, read_only: bool = False) -> Iterator[DuckDBPyConnect
 
 
 def memory_limit() -> str:
-    """How much memory a connection may take before it goes on on the disk, as DuckDB reads it.
+    """How much memory a connection may take before it spills to disk, as DuckDB reads it.
 
-    By default a fourth of what DuckDB would take by itself, which is 80 % of the machine's memory
-    or the container's: that many runs go on at a time.
+    By default a quarter of DuckDB's own default, which is 80 % of the machine's memory or the
+    container's, since up to four runs go on at a time.
 
     Raises:
-        ConfigurationError: the environment names no amount of memory.
+        ConfigurationError: the environment variable is not an amount of memory.
     """
     said = os.environ.get(MEMORY_VARIABLE)
     if said and not re.fullmatch(r"\d+(\.\d+)? ?[KMGT]i?B", said, re.IGNORECASE):
         raise ConfigurationError(
-            f"{MEMORY_VARIABLE} is {said!r}, which is no amount of memory",
+            f"{MEMORY_VARIABLE} is {said!r}, which is not an amount of memory",
             hint=f"Write a number and its unit: {MEMORY_VARIABLE}=8GB.",
         )
     return said or _quarter()
@@ -115,9 +115,9 @@ def _quarter() -> str:
 
 
 def checkpoint(path: Path, timeout: float = 0) -> None:
-    """Write DuckDB's log into the file, so that the file has all that is committed.
+    """Write DuckDB's log into the file, so that the file has everything that is committed.
 
-    Makes a missing file. The caller holds the write lock.
+    Creates a missing file. The caller holds the write lock.
 
     Raises:
         WarehouseLocked: a program outside DATAFLOW has the file open.
@@ -136,10 +136,10 @@ def checkpoint(path: Path, timeout: float = 0) -> None:
 
 
 def copy_database(source: Path, target: Path, timeout: float = 0) -> None:
-    """Copy a database with all that is committed; the caller holds its write lock.
+    """Copy a database with everything committed; the caller holds its write lock.
 
     Raises:
-        WarehouseError: it cannot be copied whole.
+        WarehouseError: it cannot be copied completely.
     """
     checkpoint(source, timeout)
     shutil.copyfile(source, target)
@@ -156,7 +156,7 @@ def _behind(path: Path) -> WarehouseError:
 
 
 def has_log(path: Path) -> bool:
-    """Whether committed changes of a database lie in DuckDB's log beside it, not in the file."""
+    """Whether committed changes of a database are in DuckDB's log beside it, not in the file."""
     try:
         return path.with_name(path.name + ".wal").stat().st_size > 0
     except FileNotFoundError:
@@ -164,7 +164,7 @@ def has_log(path: Path) -> bool:
 
 
 def warn_if_still_open(path: Path) -> None:
-    """Say so when something in this process keeps the file open after `close()`."""
+    """Warn when something in this process keeps the file open after `close()`."""
     if not _open_here(path):
         return
     gc.collect()
@@ -188,10 +188,10 @@ def _open_here(path: Path) -> bool:
 
 
 def give_back_after(error: BaseException | None, path: Path) -> None:
-    """After a write that failed for a full disk, cut the file to what is in it.
+    """After a write that failed on a full disk, cut the file to its content.
 
-    DuckDB leaves the blocks it wrote in vain at the end of the file. They belong to nothing
-    and would be used again, but until then the disk is full: not even its log fits.
+    DuckDB leaves the blocks it wrote in vain at the end of the file. They are unused and would be
+    reused, but until then the disk is full: not even its log fits.
 
     Args:
         error: what ended the write; nothing is done unless it was a full disk.
@@ -207,8 +207,8 @@ def give_back_after(error: BaseException | None, path: Path) -> None:
         contextlib.suppress(WarehouseError, duckdb.Error, OSError),
         lock.acquire(path, holder="cleaning up after a full disk", timeout=5),
     ):
-        # What is still in DuckDB's log has blocks at the end of the file, too, or gets them
-        # when the log is written into the file. So the log first: only without one does the
+        # Data still in DuckDB's log has blocks at the end of the file, too, or gets them when
+        # the log is written into the file. So the log comes first: only without one does the
         # file's header say how many blocks are in use.
         checkpoint(path)
         with contextlib.closing(open_file(path, read_only=True)) as connection:

@@ -1,4 +1,4 @@
-"""What is to be written, whatever it came as: a relation that DuckDB can read by name."""
+"""Data to be written, of any kind, as a relation that DuckDB can read by name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Incoming:
     Args:
         name: its name in SQL.
         columns: column → DuckDB type.
-        untyped: columns without a single value, whose type says nothing.
+        untyped: columns without any value, whose type says nothing.
     """
 
     name: str
@@ -44,8 +44,8 @@ def prepare(raw: DuckDBPyConnection, data: Any) -> Iterator[Incoming]:
         data: see `ACCEPTED`.
 
     Raises:
-        ConfigurationError: nothing that could be a table, or columns that could not.
-        WarehouseError: values that no column type fits.
+        ConfigurationError: the data cannot be a table, or a column has an invalid name.
+        WarehouseError: a column's values fit no type.
     """
     import duckdb
 
@@ -71,7 +71,7 @@ def prepare(raw: DuckDBPyConnection, data: Any) -> Iterator[Incoming]:
         described = raw.execute(f"DESCRIBE FROM {view}").fetchall()
         yield Incoming(view, {row[0]: row[1] for row in described}, untyped)
     finally:
-        # After a failed commit the connection may be beyond use; the data goes with it.
+        # After a failed commit the connection may be unusable; the data goes with it.
         with contextlib.suppress(duckdb.Error):
             raw.unregister(name)
             if table is not None:
@@ -87,8 +87,8 @@ def check_key(
         key: the columns that identify a row.
 
     Raises:
-        ConfigurationError: a key column the data does not have.
-        WarehouseError: rows without a key, or with the same; names examples.
+        ConfigurationError: the data lacks a key column.
+        WarehouseError: rows without a key, or with the same key; names examples.
     """
     known = {column.lower() for column in incoming.columns}
     for column in key:
@@ -138,7 +138,7 @@ def _copy_relation(raw: DuckDBPyConnection, relation: Any, name: str) -> str:
         raise ConfigurationError("the relation has no columns")
     raw.execute(f"CREATE TEMP TABLE {name}_probe (probe INTEGER)")
     try:
-        # A relation runs in the connection that made it; only ours knows the probe.
+        # A relation runs in the connection that created it; only ours has the probe.
         relation.query(name, f"FROM temp.main.{name}_probe")
         same_connection = True
     except duckdb.CatalogException:
@@ -156,7 +156,7 @@ def _copy_relation(raw: DuckDBPyConnection, relation: Any, name: str) -> str:
 
 
 def _check_frame(frame: Any) -> frozenset[str]:
-    """Refuse what would get lost; return the columns without a value."""
+    """Refuse a frame that would lose data; return the columns without a value."""
     lost = [str(name) for name in frame.index.names if name is not None]
     if lost:
         raise ConfigurationError(
@@ -223,18 +223,18 @@ def _check_arrow(arrow: Any) -> frozenset[str]:
 
 
 def _check_columns(columns: list[Any]) -> None:
-    """Refuse columns DuckDB would rename on its own account."""
+    """Refuse columns that DuckDB would rename."""
     if not columns:
         raise ConfigurationError("the data has no columns")
     for column in columns:
         if not isinstance(column, str) or not column:
             raise ConfigurationError(
-                f"{column!r} is not a name a column can have",
+                f"{column!r} cannot be a column's name",
                 hint="Name the columns with text: frame.columns = [...].",
             )
     doubled = [c for c, n in Counter(column.lower() for column in columns).items() if n > 1]
     if doubled:
         raise ConfigurationError(
-            f"columns occur twice, upper and lower case being the same: {', '.join(doubled)}",
+            f"columns occur twice, regardless of case: {', '.join(doubled)}",
             hint="Rename or drop one of each.",
         )

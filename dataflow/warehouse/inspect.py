@@ -1,4 +1,4 @@
-"""What is in the warehouse, and whether it is sound."""
+"""What is in the warehouse, and whether it is intact."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from dataflow.project import Project
 
-# Where DuckDB's file has its mark, and the version that wrote it.
+# Where a DuckDB file has its magic bytes, and the version that wrote it.
 _MAGIC = slice(8, 12)
 _WRITTEN_BY = slice(52, 84)
 
@@ -45,8 +45,8 @@ class Table:
         rows: how many; None for a view, which would have to be computed.
         bytes: its size on disk; None for a view.
         columns: how many.
-        run_id: the run that wrote it last; None when it was written by hand or it is not known.
-        written_at: when that was.
+        run_id: the run that wrote it last; None when it was written by hand or is not known.
+        written_at: when it was written last.
     """
 
     schema: str
@@ -116,7 +116,7 @@ def contents(project: Project) -> dict[TableName, Origin | None]:
 
 
 def restored_at(project: Project) -> str | None:
-    """When a backup was last restored (ISO 8601, UTC): what ran before is undone; None if never."""
+    """When a backup was last restored (ISO 8601, UTC), which undid earlier runs; None if never."""
     return Layout.of(project).restored_at()
 
 
@@ -140,9 +140,9 @@ def quick_check(project: Project) -> Iterator[Finding]:
     if layout.shared_development.exists():
         yield finding.warning(
             "development copy",
-            f"{project.relative(layout.shared_development)} is of a time when all had one together",
-            f"Whoever made it ({layout.shared_development.stat().st_uid}) gets it with their next "
-            "connection by hand; delete it when nobody needs it.",
+            f"{project.relative(layout.shared_development)} is from a version with one for all users",
+            f"The user who created it ({layout.shared_development.stat().st_uid}) gets it with their "
+            "next connection by hand; delete it if nobody needs it.",
         )
     reading = versions.read_current(layout)
     if reading is None:
@@ -160,7 +160,7 @@ def _opened(project: Project, subject: str, path: Path) -> Finding:
     with path.open("rb") as file:
         header = file.read(_WRITTEN_BY.stop)
     if header[_MAGIC] != b"DUCK":
-        return finding.broken(subject, f"{project.relative(path)} is no DuckDB file", fix)
+        return finding.broken(subject, f"{project.relative(path)} is not a DuckDB file", fix)
     written = header[_WRITTEN_BY].split(b"\0")[0].decode("ascii", "replace").removeprefix("v")
     try:
         open_file(path, read_only=True).close()
@@ -184,8 +184,8 @@ def _numbers(version: str) -> list[int]:
 def check(project: Project) -> list[Finding]:
     """Open every database and read all of it.
 
-    The working warehouse and the development copy are copied for that, so that writers wait no
-    longer than for the copy; where the disk has no room for it, for as long as the reading takes.
+    The working warehouse and the development copy are copied for that, so that writers wait only
+    for the copy; if the disk has no room for it, they wait until the reading is done.
 
     Args:
         project: whose warehouse.
@@ -206,7 +206,7 @@ def check(project: Project) -> list[Finding]:
 def read_everything(connection: DuckDBPyConnection) -> tuple[int, int]:
     """Read every value of every table and bind every view; returns (tables, rows).
 
-    Reading is what makes DuckDB verify the checksums of its blocks.
+    Reading makes DuckDB verify the checksums of its blocks.
 
     Raises:
         duckdb.Error: something cannot be read.
@@ -229,7 +229,7 @@ def read_file(path: Path) -> tuple[int, int]:
     """Read everything in a file of any name; returns (tables, rows).
 
     Raises:
-        duckdb.Error: it is no database, or something in it cannot be read.
+        duckdb.Error: it is not a database, or something in it cannot be read.
     """
     with attached(path, read_only=True) as connection:
         return read_everything(connection)
@@ -289,7 +289,7 @@ def _count(connection: DuckDBPyConnection, schema: str, name: str) -> int:
 def _sizes(
     connection: DuckDBPyConnection, names: list[tuple[str, str]]
 ) -> dict[tuple[str, str], int]:
-    """The bytes of the blocks each table takes, its part only of those shared by several."""
+    """The bytes of the blocks each table takes, and its share of those used by several."""
     blocks = {
         (schema, name): [
             row[0]

@@ -1,4 +1,4 @@
-"""Where the parts of the warehouse lie on disk, all beside the working warehouse."""
+"""Where the parts of the warehouse are on disk, all beside the working warehouse."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ class Layout:
 
     @property
     def folder(self) -> Path:
-        """What holds all of it."""
+        """The folder that holds all of it."""
         return self.working.parent
 
     @property
     def development(self) -> Path:
-        """This user's copy, which their notebooks run by hand work on."""
+        """This user's copy, for notebooks run by hand."""
         return self.folder / "development" / _user() / FILE_NAME
 
     @property
     def shared_development(self) -> Path:
-        """The copy that all users had together before there was one for each."""
+        """The copy that all users shared before each had their own."""
         return self.folder / "development" / FILE_NAME
 
     @property
@@ -81,7 +81,7 @@ class Layout:
 
     @property
     def restored(self) -> Path:
-        """When a backup was last put in the warehouse's place: what ran before is undone."""
+        """The file with the time of the last restore, which undid earlier runs."""
         return self.folder / "restored-at"
 
     def restored_at(self) -> str | None:
@@ -93,7 +93,7 @@ class Layout:
 
     @property
     def writes(self) -> Path:
-        """What the stages of each run wrote, a file for a run; old ones go."""
+        """What the stages of each run wrote, one file per run; old ones are removed."""
         return self.folder / "writes"
 
     def writes_of(self, run_id: str) -> Path:
@@ -102,8 +102,8 @@ class Layout:
 
 
 def _user() -> str:
-    """Who this process belongs to, as the name of a folder: `USER` may say somebody else."""
+    """The user of this process, as the name of a folder: `USER` may name somebody else."""
     try:
         return urllib.parse.quote(pwd.getpwuid(os.geteuid()).pw_name, safe="")
-    except KeyError:  # as in containers that run under any number
+    except KeyError:  # as in containers that run under any user id
         return str(os.geteuid())

@@ -34,13 +34,13 @@ def acquire(
     timeout: float = DEFAULT_TIMEOUT,
     run_id: str | None = None,
 ) -> Held:
-    """Take the write lock of a database file, until what is returned is released.
+    """Take the write lock of a database file, and hold it until the result is released.
 
     Re-entrant: a thread that holds it may take it again, also through a connection.
 
     Args:
         database: the file.
-        what: what it is called in messages.
+        what: its name in messages.
         holder: what the lock is held for, in words, shown to those who wait.
         timeout: seconds to wait at most; by default, for one that is held by hand.
         run_id: the run it is held for; the environment's when None.
@@ -63,12 +63,12 @@ def acquire(
         raise WarehouseError(
             f"cannot write in the warehouse's folder: {error.strerror or error}",
             where=str(error.filename or folder),
-            hint="Make folder and file writable for you, or set DATAFLOW_WAREHOUSE to a file elsewhere.",
+            hint="Make folder and file writable for your user, or set DATAFLOW_WAREHOUSE to a file elsewhere.",
         ) from error
 
 
 def lock_folder(database: Path) -> Path:
-    """Where the lock of a database file lies."""
+    """The folder of a database file's lock."""
     return database.parent / "locks"
 
 

@@ -10,8 +10,8 @@ from dataflow.errors import ConfigurationError
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
-# `main` belongs to no workflow, so nothing in it would ever be published; a schema called
-# like the catalog makes `dataflow.x` ambiguous; the others are DuckDB's own.
+# `main` belongs to no workflow, so nothing in it would ever be published; a schema with the
+# catalog's name makes `dataflow.x` ambiguous; the others are DuckDB's own.
 RESERVED_SCHEMAS = frozenset(
     {"main", "dataflow", "temp", "system", "information_schema", "pg_catalog"}
 )
@@ -32,7 +32,7 @@ class TableName(NamedTuple):
             workflow: the workflow; None when unknown, and then `text` must name its schema.
 
         Raises:
-            ConfigurationError: not a name a table can have, or no schema is known.
+            ConfigurationError: it cannot be a table's name, or no schema is known.
         """
         if not isinstance(text, str):
             raise ConfigurationError(f"a table's name is text, not {type(text).__name__}")
@@ -49,7 +49,7 @@ class TableName(NamedTuple):
         parsed = cls(*split_table(text, workflow or ""))
         if text.startswith(".") or not all(map(_IDENTIFIER.fullmatch, parsed)):
             raise ConfigurationError(
-                f"{text!r} is not a name a table can have",
+                f"{text!r} cannot be a table's name",
                 hint="Use letters, digits and _, not starting with a digit, at most 63.",
             )
         if parsed.schema.lower() in RESERVED_SCHEMAS:

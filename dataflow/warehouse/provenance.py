@@ -1,6 +1,6 @@
-"""Who wrote each table, and when: kept in the database itself, so that it goes where the data goes.
+"""Who wrote each table, and when: kept in the database itself, so that it travels with the data.
 
-A backup, a published version and a restored warehouse know it as the working warehouse does.
+A backup, a published version and a restored warehouse have it, as the working warehouse does.
 The schema is hidden from listings, and belongs to no workflow.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 SCHEMA = "_dataflow"
-_TABLE = f"{SCHEMA}.table_origins"  # no name of this module: DuckDB would take that
+_TABLE = f"{SCHEMA}.table_origins"  # not a variable's name in this module, which DuckDB would read instead
 # Rows are only ever appended while others may write: two connections of one process that
 # changed the same row would conflict, and cost one of them its data. The newest row counts.
 _NEWEST = "QUALIFY row_number() OVER (PARTITION BY schema_name, table_name ORDER BY rowid DESC) = 1"
@@ -35,11 +35,11 @@ class Origin(NamedTuple):
 
 
 def provenance(connection: DuckDBPyConnection, catalog: str = CATALOG) -> dict[TableName, Origin]:
-    """For each table that is there and whose writer is known, who wrote it last.
+    """Who wrote each table last, for existing tables whose writer is known.
 
     Args:
         connection: on any of the warehouse's databases.
-        catalog: the database, of those that are attached.
+        catalog: which of the attached databases.
     """
     import duckdb
 
@@ -52,7 +52,7 @@ def provenance(connection: DuckDBPyConnection, catalog: str = CATALOG) -> dict[T
             [catalog],
         ).fetchall()
     except duckdb.CatalogException:
-        return {}  # of a time when this was not kept
+        return {}  # from before this was recorded
     return {
         TableName(schema, table): Origin(run, step, datetime.fromtimestamp(at / 1e6, UTC))
         for schema, table, run, step, at in rows
@@ -66,7 +66,7 @@ def by_hand(
 
     Args:
         origins: who wrote each table last.
-        since: the tables to look at, each with its moment; None for one where it does not matter.
+        since: the tables to check, each with its moment; None where it does not matter.
     """
     return {
         table: origin.at
@@ -79,7 +79,7 @@ def by_hand(
 
 
 def prepare(connection: DuckDBPyConnection) -> None:
-    """Make the table, outside of any transaction, when it is missing."""
+    """Create the table if it is missing, outside of any transaction."""
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
     connection.execute(
         f"CREATE TABLE IF NOT EXISTS {_TABLE} (schema_name VARCHAR, table_name VARCHAR, "
@@ -118,7 +118,7 @@ def note(
 def copy_provenance(
     connection: DuckDBPyConnection, source: str, schemas: list[str], tables: Iterable[TableName]
 ) -> None:
-    """Take over who wrote these schemas' tables, and these tables, from the database `source`."""
+    """Copy who wrote these schemas' tables, and these tables, from the database `source`."""
     import duckdb
 
     prepare(connection)
@@ -134,11 +134,11 @@ def copy_provenance(
             f"INSERT INTO {_TABLE} FROM {quote(source)}.{_TABLE} WHERE {taken} {_NEWEST}", names
         )
     except duckdb.CatalogException:
-        return  # the source is of a time when this was not kept
+        return  # the source is from before this was recorded
 
 
 def tidy(connection: DuckDBPyConnection) -> None:
-    """Drop rows that newer ones took the place of, when there are many; outside a transaction."""
+    """Drop superseded rows when there are many, outside a transaction."""
     row = connection.execute(
         f"SELECT count(*) - 2 * count(DISTINCT (schema_name, table_name)) FROM {_TABLE}"
     ).fetchone()

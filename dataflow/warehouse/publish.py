@@ -1,10 +1,10 @@
 """Publish: a workflow's audited schemas enter a new version that readers see at once.
 
-A version is made aside, from a copy of the last one, and becomes current in one step. Killed
-at any moment, a publish leaves the last version as it was; the next one clears up.
+A version is built aside, from a copy of the last one, and becomes current in one step. Killed
+at any moment, a publish leaves the last version as it was; the next one cleans up.
 
 Writing big tables as files takes long (20 times as long as copying them), and writers should
-not wait for it: then the working warehouse is copied first, and the write lock let go.
+not wait for it: then the working warehouse is copied first, and the write lock released.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 COPY = "copy"
 COPY_AT_MOST = 4
-"""Copy the working warehouse first if it is at most so many times its big tables."""
+"""Copy the working warehouse first if it is at most this many times the size of its big tables."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Published:
         schemas: the schemas that were taken from the working warehouse.
         bytes_copied: bytes written: the copy of the last version's file, and the schemas.
         seconds: how long it took, without waiting for the lock.
-        seconds_locked: for how much of that writers had to wait.
+        seconds_locked: how long writers had to wait.
     """
 
     version: int
@@ -92,22 +92,22 @@ def publish(
     keep_seconds: float = versions.KEEP_SECONDS,
     big_table_bytes: int = BIG_TABLE_BYTES,
 ) -> Published:
-    """Publish a workflow: call it after its checks and dbt tests have passed.
+    """Publish a workflow, after its checks and dbt tests have passed.
 
     Args:
         project: whose warehouse.
         workflow_id: the workflow.
-        schemas: what it owns (`schemas_of` when None); all others stay as last published.
+        schemas: those it owns (`schemas_of` when None); all others stay as last published.
         shared: its tables in schemas that it shares with others, as (schema, table): of such a
             schema only these are taken.
-        declared: the tables that it says it makes, as (schema, table), each with the moment since
-            which nobody may have written it by hand: what a run's checks saw is what is published.
-            None where that does not matter. A table that readers have and that is gone from the
-            working warehouse is a mistake, too, and nothing is published.
+        declared: the tables that it declares, as (schema, table), each with the moment since
+            which nobody may have written it by hand, so that what is published is what the run's
+            checks saw; None where that does not matter. If a table that readers have is gone from
+            the working warehouse, nothing is published either.
         run_id: the run that made them; the environment's when None.
         timeout: seconds to wait for other writers.
         keep_seconds: how long a superseded version stays, for those about to open it.
-        big_table_bytes: from which size on disk a table is kept as a file of its own.
+        big_table_bytes: the size on disk from which a table is kept as a file of its own.
 
     Raises:
         WarehouseLocked: another writer held the warehouse all the time.
@@ -120,8 +120,8 @@ def publish(
     run_id = run_id or os.environ.get("DATAFLOW_RUN_ID")
     holder = f"publish of {workflow_id}"
     with translated(layout.published), contextlib.ExitStack() as publishing:
-        # In this order: who waits for another publish, maybe of big tables, keeps no writer
-        # waiting meanwhile.
+        # In this order: waiting for another publish, maybe of big tables, must keep no writer
+        # waiting.
         publishing.enter_context(
             lock.acquire(
                 layout.published / FILE_NAME, holder=holder, timeout=timeout, run_id=run_id
@@ -163,7 +163,7 @@ def publish(
             sync(layout.published)
             versions.make_current(layout, version)
         finally:
-            # After a failure, too: a draft and its data files would keep a full disk full.
+            # After a failure, too: a draft and its data files would keep the disk full.
             with contextlib.suppress(OSError):
                 versions.clean(layout, keep_seconds)
         return Published(
@@ -177,7 +177,7 @@ def publish(
 
 
 def _metadata(layout: Layout, last: Version | None, number: int) -> Metadata:
-    """The metadata to start from: what the last version has."""
+    """The metadata to start from: that of the last version."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     new = Metadata(number, now, str(layout.published))
     if last is not None and (old := last.metadata) is not None:
@@ -189,9 +189,9 @@ def _metadata(layout: Layout, last: Version | None, number: int) -> Metadata:
 def _source(
     layout: Layout, draft: Path, schemas: list[str], big_table_bytes: int, timeout: float
 ) -> Path:
-    """The file to read from: a copy of the working warehouse where that is worth it.
+    """The file to read from: a copy of the working warehouse if that is worth it.
 
-    It is while the whole file is not much more than the big tables in it, and fits the disk.
+    It is if the file is not much larger than the big tables in it, and fits on the disk.
     """
     checkpoint(layout.working, timeout)
     with contextlib.closing(open_file(layout.working, timeout=timeout)) as connection:
@@ -207,15 +207,15 @@ def _source(
 
 @dataclass
 class _Making:
-    """The file of a new version, made in its draft.
+    """The file of a new version, built in its draft.
 
     Args:
-        layout: where things are.
+        layout: the warehouse's folders.
         source: the file to read from.
         last: the version before; None for the first.
         draft: the new version's folder.
-        metadata: the new version's, which learns of its files.
-        big_table_bytes: from which size on disk a table is kept as a file of its own.
+        metadata: the new version's, to which its files are added.
+        big_table_bytes: the size on disk from which a table is kept as a file of its own.
     """
 
     layout: Layout
@@ -285,15 +285,15 @@ class _Making:
         if found := by_hand(provenance(connection, SOURCE), declared):
             named = ", ".join(f"{'.'.join(t)} (at {at:%H:%M:%S} UTC)" for t, at in found.items())
             raise WarehouseError(
-                f"nothing is published: {named} was written by hand after the step that makes it, "
+                f"nothing is published: {named} was written by hand after its step ran, "
                 "and no check has seen that",
                 where=str(self.layout.working),
-                hint="Run what makes it again: dataflow workflow run WORKFLOW --changed; "
+                hint="Run its step again: dataflow workflow run WORKFLOW --changed; "
                 "or publish it as it is: dataflow db publish",
             )
 
     def _point_at_files(self, connection: DuckDBPyConnection, kept: dict[str, str]) -> None:
-        """Where the project was moved: a view names its file by the whole path."""
+        """Update the views if the project was moved: they name their files by absolute paths."""
         if self.last is None or not (old := self.last.metadata):
             return
         if old.folder != self.metadata.folder:

@@ -29,7 +29,7 @@ _HELP = """\
 End a statement with ;
 .tables          the tables and views
 .schema NAME     the columns of one
-.help            this
+.help            this help
 .quit            leave (or Ctrl-D)"""
 
 
@@ -40,7 +40,7 @@ class Result:
     Args:
         columns: their names.
         types: their DuckDB types.
-        rows: the rows, as they come; none for a statement without a result.
+        rows: the rows, as an iterator; none for a statement without a result.
     """
 
     columns: tuple[str, ...]
@@ -66,7 +66,7 @@ def running(
     Args:
         project: whose warehouse.
         sql: the statement.
-        database: on which of its databases.
+        database: which of its databases.
         timeout: seconds to wait for other writers.
 
     Raises:
@@ -89,7 +89,7 @@ def execute(connection: DuckDBPyConnection, sql: str) -> Result:
         statements = connection.extract_statements(sql)
         if len(statements) != 1:
             raise ConfigurationError(
-                f"one statement is wanted, here are {len(statements)}",
+                f"expected one statement, found {len(statements)}",
                 hint="Run them one by one, or use dataflow db shell.",
             )
         cursor = connection.execute(statements[0])
@@ -104,7 +104,7 @@ def execute(connection: DuckDBPyConnection, sql: str) -> Result:
 
 
 def _rows(cursor: DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
-    """The rows one after another: a result may be larger than the memory."""
+    """The rows one after another, since a result may not fit in memory."""
     import duckdb
 
     try:
@@ -120,7 +120,7 @@ def _explained(error: Exception, connection: DuckDBPyConnection) -> DataflowErro
             "published data cannot be changed",
             hint="To try something use --database development; published data comes from runs.",
         )
-    # What comes after the first rows is told within another error.
+    # An error after the first rows is wrapped in another one.
     text = str(error).rpartition("\nError: ")[2].strip()
     return failures.explain(error, _path(connection)) or ConfigurationError(
         text, hint="Correct the SQL."
@@ -128,7 +128,7 @@ def _explained(error: Exception, connection: DuckDBPyConnection) -> DataflowErro
 
 
 def write_json(result: Result, file: TextIO) -> None:
-    """Write the rows as a JSON list of objects, one row a line."""
+    """Write the rows as a JSON list of objects, one row per line."""
     file.write("[")
     before = "\n"
     for row in result.rows:
@@ -171,7 +171,7 @@ def _path(connection: DuckDBPyConnection) -> Path:
 def run_shell(project: Project, database: Database) -> None:
     """Read statements from the terminal (or standard input) and show their rows.
 
-    The published version stays open while the prompt does. The working warehouse and the
+    The published version stays open as long as the prompt. The working warehouse and the
     development copy are opened for each statement, so that an idle prompt blocks nobody.
 
     Args:
@@ -204,7 +204,7 @@ class _Shell:
             _ = self.connection.raw  # fails now rather than at the first statement
 
     def run(self, statement: str) -> None:
-        """Run one statement or command; a mistake is told, not raised."""
+        """Run one statement or command; a mistake is printed, not raised."""
         import duckdb
 
         if statement == ".help":

@@ -1,4 +1,4 @@
-"""Copy schemas of one database file into another, as readers are to see them.
+"""Copy schemas of one database file into another, in the form for readers.
 
 Small tables are copied into the file. A big table becomes a Parquet file beside it and a
 view of the same name: the next versions point at that file until its own workflow publishes
@@ -28,11 +28,11 @@ from dataflow.warehouse.names import TableName
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-# The name of the database that is copied: no schema of a workflow's may be called so.
+# The name of the database that is copied: no workflow's schema may have it.
 SOURCE = "_dataflow_working"
 
 BIG_TABLE_BYTES = 64 * 2**20
-"""From this size on a table becomes a file of its own. Small ones are quicker inside."""
+"""From this size on a table becomes a file of its own. Small ones are faster inside."""
 
 # Their Parquet form has the right type but not every value (milliseconds, no zone).
 _LOSSY_IN_PARQUET = ("INTERVAL", "TIME WITH TIME ZONE")
@@ -47,11 +47,11 @@ class Copying:
         connection: on the file to change, with `SOURCE` attached.
         data: the folder for big tables' files.
         number: the version being made; part of the files' names.
-        big_table_bytes: from which size on disk a table becomes a file.
+        big_table_bytes: the size on disk from which a table becomes a file.
 
     Attributes:
         files: big tables as files: `schema.table` → name.
-        definitions: of those that have keys, the statement that makes the table.
+        definitions: for those that have keys, the statement that creates the table.
         bytes_written: to the file and beside it.
     """
 
@@ -105,7 +105,7 @@ class Copying:
         kinds = _columns(connection, f"{SOURCE}.{table.quoted}")
         stored = _stored(connection, table, self._data) if size >= self._big_table_bytes else None
         if stored is not None:
-            # Neither `/` nor what `read_parquet` takes for a pattern.
+            # Neither `/` nor characters of `read_parquet`'s patterns.
             name = ".".join(
                 urllib.parse.quote(part, safe="") for part in (table.schema, table.name)
             )
@@ -131,11 +131,11 @@ class Copying:
 def make_real(
     target: Path, source: Path, files: Iterable[str], definitions: Mapping[str, str]
 ) -> None:
-    """Make real tables of the views on data files in `target`, a copy of the database `source`.
+    """Turn the views on data files in `target`, a copy of the database `source`, into real tables.
 
     Args:
-        files: the views, as `schema.table`; what is none any more stays as it is.
-        definitions: of tables with keys, the statements that make them.
+        files: the views, as `schema.table`; those that are not views any more stay as they are.
+        definitions: for tables with keys, the statements that create them.
     """
     with attached(target) as connection:
         connection.execute(f"ATTACH {literal(str(source))} AS {SOURCE} (READ_ONLY)")
@@ -163,7 +163,7 @@ def relations(connection: DuckDBPyConnection, catalog: str | None) -> set[TableN
 
 
 def stored_columns(connection: DuckDBPyConnection, table: TableName) -> dict[str, str]:
-    """The columns of a table or view with their types, as they were when it was made."""
+    """The columns of a table or view with their types, as they were when it was created."""
     return dict(
         connection.execute(
             "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = "
@@ -176,8 +176,8 @@ def stored_columns(connection: DuckDBPyConnection, table: TableName) -> dict[str
 def point_at_file(
     connection: DuckDBPyConnection, table: TableName, path: Path, kinds: dict[str, str]
 ) -> None:
-    """Make `table` a view of a data file, with the types that its columns have (`kinds`)."""
-    # The name of a folder may look like a pattern, too.
+    """Make `table` a view of a data file, with the types of its columns (`kinds`)."""
+    # A folder's name may look like a pattern, too.
     relation = f"read_parquet({literal(glob.escape(str(path)))})"
     read = _columns(connection, relation)
     casts = {name: kind for name, kind in kinds.items() if read.get(name, kind) != kind}
@@ -195,7 +195,7 @@ def _replaced(casts: dict[str, str]) -> str:
 
 
 def big_bytes(connection: DuckDBPyConnection, schemas: list[str], big_table_bytes: int) -> int:
-    """The bytes of all big tables in `schemas` of the database that is open itself."""
+    """The bytes of all big tables in `schemas` of the opened database itself."""
     tables = connection.execute(
         "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = "
         "current_catalog() AND list_contains(?, schema_name)",
@@ -231,11 +231,11 @@ def _bytes_on_disk(connection: DuckDBPyConnection, table: str) -> int:
 
 
 def _stored(connection: DuckDBPyConnection, table: TableName, data: Path) -> str | None:
-    """The SELECT that makes a table's file, from which every value comes back as it was.
+    """The SELECT that writes a table's file, from which every value can be restored exactly.
 
-    A type that Parquet does not have goes as text, within others too, and the view makes it what
-    it was. None where there is no such way: for a UNION, and for an ENUM within another type,
-    which DuckDB cannot keep in a view.
+    A type that Parquet does not have is written as text, also inside others, and the view converts
+    it back. None where that is impossible: for a UNION, and for an ENUM within another type, which
+    DuckDB cannot keep in a view.
     """
     source = connection.sql(f"FROM {SOURCE}.{table.quoted} LIMIT 0")
     kinds = dict(zip(source.columns, source.types, strict=True))
@@ -256,7 +256,7 @@ def _stored(connection: DuckDBPyConnection, table: TableName, data: Path) -> str
 
 
 def _exact_in_parquet(connection: DuckDBPyConnection, kinds: set[str], data: Path) -> set[str]:
-    """Those of the types of which each value comes back from a Parquet file as it was."""
+    """The types whose values all come back from a Parquet file exactly."""
     data.mkdir(exist_ok=True)
     probe = data / "probe.parquet"
     tried = sorted(kinds)
@@ -272,7 +272,7 @@ def _exact_in_parquet(connection: DuckDBPyConnection, kinds: set[str], data: Pat
 
 
 def _leaves(kind: Any) -> Iterator[Any]:
-    """The types that a DuckDB type is made of in the end; itself when it is not nested."""
+    """The innermost types of a DuckDB type; the type itself when it is not nested."""
     if kind.id not in ("list", "array", "struct", "map"):
         yield kind
         return
@@ -282,7 +282,7 @@ def _leaves(kind: Any) -> Iterator[Any]:
 
 
 def _with_text(kind: Any, exact: set[str]) -> str:
-    """A type with text in the place of all that is not `exact` in a Parquet file."""
+    """A type with text in place of everything that is not `exact` in a Parquet file."""
     if kind.id not in ("list", "array", "struct", "map"):
         return str(kind) if str(kind) in exact else "VARCHAR"
     parts = {
@@ -301,7 +301,7 @@ def _columns(connection: DuckDBPyConnection, relation: str) -> dict[str, str]:
 
 
 def _drop(connection: DuckDBPyConnection, table: TableName) -> None:
-    """Remove a table or view of the open database, where there is one."""
+    """Remove a table or view of the open database, if it exists."""
     row = connection.execute(
         "SELECT table_type FROM information_schema.tables WHERE table_catalog = current_catalog() "
         "AND table_schema = ? AND table_name = ?",
@@ -312,7 +312,7 @@ def _drop(connection: DuckDBPyConnection, table: TableName) -> None:
 
 
 def _definition(connection: DuckDBPyConnection, table: TableName) -> str | None:
-    """The statement that made a table, where that has keys."""
+    """The statement that created a table, if it has keys."""
     row = connection.execute(
         "SELECT t.sql, bool_or(c.constraint_type <> 'NOT NULL') FROM duckdb_tables() t "
         "LEFT JOIN duckdb_constraints() c USING (table_oid, schema_name, database_name) "
@@ -326,8 +326,8 @@ def _copy_inside(connection: DuckDBPyConnection, table: TableName, definition: s
     import duckdb
 
     if definition is not None:
-        # Keys are kept where they can be, for INSERT OR REPLACE on a development copy. They
-        # cannot where they refer to other schemas, or when columns are generated.
+        # Keys are kept where possible, for INSERT OR REPLACE on a development copy. They cannot
+        # be kept if they refer to other schemas, or if columns are generated.
         try:
             connection.execute(definition)
             connection.execute(f"INSERT INTO {table.quoted} FROM {SOURCE}.{table.quoted}")
@@ -376,7 +376,7 @@ def _copy_enums(connection: DuckDBPyConnection, schema: str) -> None:
 
 
 def _copy_macros(connection: DuckDBPyConnection, schema: str) -> None:
-    """Make the macros; one of several signatures is made of all of them at once."""
+    """Create the macros; one with several signatures is created with all of them at once."""
     for name, kind, signatures in connection.execute(
         "SELECT function_name, function_type, list((parameters, macro_definition)) "
         "FROM duckdb_functions() WHERE database_name = ? AND schema_name = ? AND NOT internal "
@@ -394,7 +394,7 @@ def _copy_macros(connection: DuckDBPyConnection, schema: str) -> None:
 def _copy_views(
     connection: DuckDBPyConnection, schemas: list[str], only: str | None = None
 ) -> None:
-    """Make the views of schemas, or the one called `only`; those they build on first."""
+    """Create the views of schemas, or the one called `only`; upstream views first."""
     import duckdb
 
     waiting = connection.execute(
@@ -407,7 +407,7 @@ def _copy_views(
         failed: list[tuple[tuple[str, str, str], duckdb.Error]] = []
         for view in waiting:
             try:
-                # What a view names without a schema it means in its own.
+                # Names without a schema in a view are of its own schema.
                 connection.execute(f"USE {quote(view[0])}")
                 connection.execute(view[2])
             except duckdb.Error as failure:

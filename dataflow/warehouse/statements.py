@@ -1,6 +1,7 @@
-"""Which table a SQL statement changes, told from its words.
+"""Which table a SQL statement changes, judged from its words.
 
-For the rows of tables only: what is made, replaced, renamed or dropped shows in the catalog.
+Only for the rows of tables: tables that are created, replaced, renamed or dropped show in the
+catalog.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _WORD = re.compile(
     |\w+|\S""",
     re.VERBOSE | re.DOTALL,
 )
-# The words of each statement that stand between its verb and the table's name.
+# The words of each statement between its verb and the table's name.
 _BEFORE_NAME = {
     "INSERT": {"OR", "REPLACE", "IGNORE", "INTO"},
     "UPDATE": {"ONLY"},
@@ -53,7 +54,7 @@ def changed_tables(statements: Iterable[str], catalog: str) -> set[tuple[str, st
 
 
 def _words(statement: str) -> Iterator[str]:
-    """The words, without comments; names that are not quoted in upper case."""
+    """The words, without comments; unquoted names in upper case."""
     for match in _WORD.finditer(statement):
         word = match[0]
         if not word.startswith(("--", "/*")):
@@ -81,7 +82,7 @@ def _target(words: list[str]) -> list[str]:
 
 
 def _main_statement(words: list[str]) -> list[str]:
-    """Without what stands before: EXPLAIN ANALYZE, PREPARE … AS, common table expressions."""
+    """The words without leading EXPLAIN ANALYZE, PREPARE … AS, common table expressions."""
     if words[:2] == ["EXPLAIN", "ANALYZE"]:
         return _main_statement(words[2:])
     if words[:1] == ["PREPARE"] and "AS" in words:
@@ -99,7 +100,7 @@ def _main_statement(words: list[str]) -> list[str]:
 
 
 def _search_path(words: list[str], catalog: str) -> list[str]:
-    """The schemas that names without one mean from here on; none when that does not change."""
+    """The schemas of names without one from here on; none when that does not change."""
     if words[:1] == ["USE"]:
         name, _ = _name(words, 1)
         if name == [catalog]:

@@ -1,12 +1,11 @@
-"""The seam: all that the rest of DATAFLOW, and any other store, knows of the warehouse.
+"""The seam: everything that the rest of DATAFLOW knows about the warehouse.
 
-One DuckDB file under a write lock is the store. Another one, DuckLake say, with its catalog in
-Postgres and its data on shared storage, is one more module that offers these names, and a line
-here that chooses it: its write lock holds nothing, its versions are snapshots, its development
-copy is a schema or a catalog of its own. `Connection` has DuckDB's methods, in its SQL the catalog
-is called `dataflow`, and times are in UTC. Nothing above takes a file for granted: `published_path`
-is for programs that can read nothing but a DuckDB file, and another store may export one or return
-None.
+The store is one DuckDB file under a write lock. Another one, such as DuckLake with its catalog in
+Postgres and its data on shared storage, would be one more module that offers these names, and a
+line here that chooses it: its write lock does nothing, its versions are snapshots, its development
+copy is a schema or catalog of its own. `Connection` has DuckDB's methods, in its SQL the catalog is
+called `dataflow`, and times are in UTC. Nothing above relies on a file: `published_path` is for
+programs that can read only a DuckDB file, and another store may export one or return None.
 """
 
 from dataflow.base.lock import DEFAULT_TIMEOUT

@@ -1,4 +1,4 @@
-"""Published versions on disk: which is current, who reads which, which may go.
+"""Published versions on disk: which is current, who reads which, which can be removed.
 
 ::
 
@@ -30,10 +30,10 @@ from dataflow.warehouse.layout import FILE_NAME, Layout
 READERS_LOCK = "readers.lock"
 METADATA = "version.json"
 
-# No run is still at it after that long.
+# No run takes that long.
 KEEP_WRITES_SECONDS = 7 * 24 * 3600.0
 
-# A program that has asked for the current path may need a moment to open it.
+# A program that asked for the current path may need a moment to open it.
 KEEP_SECONDS = 10.0
 
 
@@ -44,10 +44,10 @@ class Metadata:
     Args:
         version: its number.
         published_at: ISO 8601, UTC.
-        folder: where `published/` was then: views on big tables name their files by it.
+        folder: where `published/` was then; views on big tables name their files by it.
         schemas: for each schema the workflow, run, version and time it comes from.
         files: big tables, as `schema.table` → file name in `data/`.
-        definitions: for those with keys, the statement that makes the table.
+        definitions: for those with keys, the statement that creates the table.
     """
 
     version: int
@@ -92,7 +92,7 @@ def published_runs(path: Path | None) -> dict[str, dict[str, Any]]:
     """For each workflow in a published version's file, the run that published it, and when.
 
     Args:
-        path: the file; one that is no published version tells nothing.
+        path: the file; empty for one that is not a published version.
 
     Returns:
         By workflow: `run_id` (None by hand) and `finished_at` (ISO 8601, UTC).
@@ -109,7 +109,7 @@ def published_runs(path: Path | None) -> dict[str, dict[str, Any]]:
 
 
 class Reading:
-    """A version that is kept from removal until the end of its `with` block, or `release()`."""
+    """A version that is protected from removal until its `with` block ends, or `release()`."""
 
     def __init__(self, version: Version, handle: int | None) -> None:
         self.version = version
@@ -129,7 +129,7 @@ class Reading:
 
 
 def current(layout: Layout) -> Version | None:
-    """The version readers get now; None when nothing was published yet."""
+    """The version that readers get now; None when nothing was published yet."""
     try:
         number = int(layout.current.readlink().name)
     except (OSError, ValueError):
@@ -139,7 +139,7 @@ def current(layout: Layout) -> Version | None:
 
 
 def read_current(layout: Layout) -> Reading | None:
-    """Keep the current version from removal, to read it; None when there is none."""
+    """Protect the current version from removal, to read it; None when there is none."""
     while (version := current(layout)) is not None:
         with contextlib.suppress(FileNotFoundError):
             reading = Reading(version, _lock_for_reading(version))
@@ -151,9 +151,9 @@ def read_current(layout: Layout) -> Reading | None:
 
 
 def _lock_for_reading(version: Version) -> int | None:
-    """Take the lock of readers; None where it is missing and this user cannot make it.
+    """Take the readers' lock; None if it is missing and this user cannot create it.
 
-    Then DuckDB's own lock keeps the version, see `_open_elsewhere`.
+    Then DuckDB's own lock protects the version, see `_open_elsewhere`.
     """
     path = version.folder / READERS_LOCK
     try:
@@ -191,9 +191,9 @@ def all_versions(layout: Layout) -> list[Version]:
 
 
 def clean(layout: Layout, keep_seconds: float = KEEP_SECONDS) -> list[int]:
-    """Remove what no reader needs: superseded versions, their data, leftovers of the dead.
+    """Remove what no reader needs: superseded versions, their data, leftovers of killed processes.
 
-    The caller is the one publisher.
+    The caller holds the publisher's lock.
 
     Args:
         keep_seconds: keep versions that were superseded more recently than that.
@@ -214,7 +214,7 @@ def clean(layout: Layout, keep_seconds: float = KEEP_SECONDS) -> list[int]:
             shutil.rmtree(leftover, ignore_errors=True)
     _clean_data(layout)
     for record in layout.writes.glob("*.jsonl"):
-        with contextlib.suppress(FileNotFoundError):  # its run has just begun anew
+        with contextlib.suppress(FileNotFoundError):  # its run has just started again
             if time.time() - record.stat().st_mtime >= KEEP_WRITES_SECONDS:
                 record.unlink()
     return removed
@@ -230,7 +230,7 @@ def _remove(layout: Layout, version: Version) -> bool:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if _open_elsewhere(version.path):
             return False
-        # Out of sight first: a reader must find a version whole or not at all.
+        # Renamed first: a reader must find a version complete or not at all.
         trash = layout.published / f".trash-{version.number}"
         version.folder.rename(trash)
         shutil.rmtree(trash, ignore_errors=True)
@@ -255,7 +255,7 @@ def _open_elsewhere(path: Path) -> bool:
 
 
 def _clean_data(layout: Layout) -> None:
-    """Remove data files that neither a version nor a development copy of old refers to."""
+    """Remove data files that neither a version nor an old development copy refers to."""
     if not layout.data.is_dir():
         return
     folders = [version.folder for version in all_versions(layout)] + [

@@ -34,9 +34,9 @@ def write_table(
     key: Sequence[str] | str = (),
     on_schema_change: OnSchemaChange = "fail",
 ) -> int:
-    """Write data as a table, all or nothing; makes a missing table or schema.
+    """Write data as a table, all or nothing; creates a missing table or schema.
 
-    Part of the connection's transaction when there is one, else a transaction of its own.
+    Part of the connection's transaction if there is one, else a transaction of its own.
 
     Args:
         conn: from `get_duckdb_connection()`.
@@ -55,8 +55,8 @@ def write_table(
         the number of rows written.
 
     Raises:
-        ConfigurationError: a name, mode, key or kind of data that cannot be.
-        WarehouseError: doubled or missing keys, changed columns, a full disk; nothing was written.
+        ConfigurationError: an invalid name, mode, key or kind of data.
+        WarehouseError: duplicate or missing keys, changed columns, a full disk; nothing was written.
     """
     target = TableName.parse(table, getattr(conn, "workflow", None))
     key = [key] if isinstance(key, str) else list(key)
@@ -150,7 +150,7 @@ def _adapt(
     there: dict[str, str],
     on_schema_change: OnSchemaChange,
 ) -> dict[str, str] | None:
-    """Deal with changed columns; the table's columns afterwards, None to make it anew."""
+    """Handle changed columns; returns the table's columns afterwards, None to recreate it."""
     difference = _compare(raw, incoming, there)
     if not difference:
         return there
@@ -203,7 +203,7 @@ def _merge(
 
 
 def _has_constraints(raw: DuckDBPyConnection, table: TableName) -> bool:
-    """Whether making the table anew would lose a key or a default."""
+    """Whether recreating the table would lose a key or a default."""
     row = raw.execute(
         "SELECT (SELECT count(*) FROM duckdb_constraints() WHERE database_name = "
         "current_catalog() AND schema_name = $1 AND table_name = $2) + (SELECT count(*) FROM "
@@ -222,8 +222,8 @@ def _count(raw: DuckDBPyConnection, statement: str) -> int:
 @contextlib.contextmanager
 def _transaction(raw: DuckDBPyConnection) -> Iterator[None]:
     """One transaction: the connection's own when it has one."""
-    # Outside a transaction every statement has an id of its own. Trying BEGIN instead would
-    # abort the transaction that is there.
+    # Outside a transaction every statement has its own id. Trying BEGIN instead would abort an
+    # existing transaction.
     first, second = (raw.execute("SELECT txid_current()").fetchone() for _ in range(2))
     if first == second:
         yield

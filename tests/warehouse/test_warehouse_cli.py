@@ -96,7 +96,7 @@ def test_query_prints_a_table_json_or_csv(published):
     [
         (["SELEC 1"], "syntax error"),
         (["SELECT nothing FROM quakes.v"], "nothing"),
-        (["SELECT 1; SELECT 2"], "one statement is wanted, here are 2"),
+        (["SELECT 1; SELECT 2"], "expected one statement, found 2"),
         (["SELECT if(i < 9, i, error('late')) FROM range(10) t(i)", "--csv"], "Error: late"),
         (["DELETE FROM quakes_raw.events"], "published data cannot be changed"),
         (["SELECT 1", "--json", "--csv"], "exclude each other"),

@@ -171,8 +171,12 @@ def make_newer(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "says", "hint"),
     [
-        (lambda path: path.write_bytes(b"no database " * 1000), "is no DuckDB database", "restore"),
-        (lambda path: path.write_bytes(b""), "is no DuckDB database", "restore"),
+        (
+            lambda path: path.write_bytes(b"no database " * 1000),
+            "is not a DuckDB database",
+            "restore",
+        ),
+        (lambda path: path.write_bytes(b""), "is not a DuckDB database", "restore"),
         (damage, "the file is damaged", "dataflow db restore FILE"),
         (make_newer, "written by a newer DuckDB", "Install that version"),
     ],
