@@ -11,7 +11,7 @@ IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*\Z")
 RESERVED = {
     "main", "dataflow", "temp", "system", "information_schema", "pg_catalog", "memory",
     "published", "notebooks", "dashboard", "runs", "data", "api", "tests",
-    # Dagster's own, for jobs and what they take.
+    # Dagster's own, for jobs and their inputs.
     "context", "conf", "config", "meta", "arg_dict", "dict", "input_arg_dict", "output_arg_dict",
     "int", "str", "float", "bool", "input", "output", "type",
 }  # fmt: skip
@@ -29,16 +29,14 @@ def workflow_id_problem(workflow_id: str) -> str | None:
     """Why `workflow_id` cannot be a workflow's id, or None when it can.
 
     It becomes a schema, a Python package and a part of addresses, so it has to be an
-    identifier of small letters.
+    identifier in lower case.
     """
     if workflow_id in RESERVED:
-        return f"`{workflow_id}` is a name that the project, DuckDB or Dagster uses itself"
+        return f"`{workflow_id}` is a name that the project, DuckDB or Dagster itself uses"
     if keyword.iskeyword(workflow_id):
-        return f"`{workflow_id}` is a word of Python's own"
+        return f"`{workflow_id}` is a keyword in Python"
     if not IDENTIFIER.match(workflow_id):
-        return (
-            f"`{workflow_id}` is not a name of small letters, digits and _, starting with a letter"
-        )
+        return f"`{workflow_id}` is not a name of lower-case letters, digits and _ that starts with a letter"
     if len(workflow_id) > 60:
         return f"`{workflow_id}` is longer than 60 characters"
     return None

@@ -1,4 +1,4 @@
-"""From `config.yaml` and the notebooks beside it to a `Workflow`, with everything that is wrong."""
+"""Read `config.yaml` and the notebooks beside it as a `Workflow`, with everything that is wrong."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def load_workflow(folder: Path) -> tuple[Workflow | None, list[Problem]]:
     """Read the workflow in `folder`.
 
     Returns:
-        The workflow (None when it cannot be made) and everything that is wrong with its
-        configuration, not just the first thing.
+        The workflow (None when it cannot be built) and all problems of its configuration, not
+        just the first.
     """
     file = read_yaml(folder / "config.yaml")
     problems = list(file.problems)
@@ -54,7 +54,7 @@ def _validate(file: YamlFile, problems: list[Problem]) -> WorkflowConfig | None:
     if not isinstance(file.data, dict):
         problems.append(
             Problem(
-                "the file holds no mapping" if file.data is not None else "the file is empty",
+                "the file is not a mapping" if file.data is not None else "the file is empty",
                 file.path,
                 1,
                 'Start it with "workflow:" and, below it, "name:".',
@@ -70,7 +70,7 @@ def _validate(file: YamlFile, problems: list[Problem]) -> WorkflowConfig | None:
 
 
 def _in_words(file: YamlFile, detail: Any) -> Problem:
-    """One of pydantic's errors, as a sentence with a line and a way out."""
+    """One of pydantic's errors, as a sentence with a line and a hint."""
     # Union members put their class's name into the location; files have no such key.
     location: Location = tuple(
         part
@@ -84,7 +84,7 @@ def _in_words(file: YamlFile, detail: Any) -> Problem:
             StageSection.model_fields if location[0] == "stages" else WorkflowSection.model_fields
         )
         hint = nearest(str(location[-1]), allowed)
-        return file.problem(f"`{shown}` is not a key that is known here", location, hint)
+        return file.problem(f"`{shown}` is not a known key", location, hint)
     if kind == "missing":
         hint = f"Add `{location[-1]}:`."
         return file.problem(f"`{shown}` is missing", location[:-1] or location, hint)
@@ -97,12 +97,12 @@ def _in_words(file: YamlFile, detail: Any) -> Problem:
 def _fix(kind: str) -> str:
     """What to write in place of a value of the wrong kind; `kind` is pydantic's name for it."""
     if kind.startswith("list"):
-        return "Write a list: `[a, b]`, or one `- a` a line."
+        return "Write a list: `[a, b]`, or one `- a` per line."
     if kind.startswith(("int", "float", "greater", "less")):
         return "Write a number: `timeout` is in seconds and above 0, `retries` is from 0 to 20."
     if kind.startswith(("dict", "model")):
-        return "Write a mapping: `key: value`, one a line, further in than the key above."
-    return "Write text; put it in quotes when it looks like a number or a date."
+        return "Write a mapping: `key: value`, one per line, indented below the key above."
+    return "Write text; put it in quotes if it looks like a number or a date."
 
 
 def _schedule_problems(file: YamlFile, workflow: WorkflowSection) -> list[Problem]:
@@ -131,7 +131,7 @@ def _schedule_problems(file: YamlFile, workflow: WorkflowSection) -> list[Proble
 
 
 def _cron_problem(schedule: str) -> str | None:
-    """Why Dagster would not take `schedule`, without the seconds that importing Dagster takes."""
+    """Why Dagster would reject `schedule`, without the seconds that importing Dagster takes."""
     from croniter import CroniterError, croniter
 
     fields = schedule.split()
@@ -190,7 +190,7 @@ def _stages(
                     file.problem(
                         f"`{table}` is not a table's name",
                         (*location, "writes", number),
-                        "Use `table` or `schema.table`, in small letters, digits and _.",
+                        "Use `table` or `schema.table`, in lower-case letters, digits and _.",
                     )
                 )
             writes.append(split_table(table, folder.name))
@@ -227,7 +227,7 @@ def _notebook_problems(
         hint = nearest(section.notebook, [path.name for path in folder.glob("*.ipynb")])
         return [file.problem(f"there is no notebook `{section.notebook}`", where, hint)]
     if not IDENTIFIER_STEM.match(notebook.stem):
-        hint = "Rename the file: its name becomes the stage's name, in Dagster too."
+        hint = "Rename the file: its name becomes the stage's name, also in Dagster."
         return [
             file.problem(f"`{notebook.stem}` is not a name of letters, digits and _", where, hint)
         ]
@@ -251,7 +251,7 @@ def _table_problems(file: YamlFile, stages: list[Stage]) -> list[Problem]:
                     file.problem(
                         f"table `{shown}` is written by `{owners[table]}` and `{stage.name}`",
                         ("stages", index, "writes"),
-                        "One table has one stage that makes it.",
+                        "Only one stage may write a table.",
                     )
                 )
             owners[table] = stage.name

@@ -1,4 +1,4 @@
-"""What `config.yaml` may say, and the workflow and stages it becomes."""
+"""What `config.yaml` may contain, and the workflow and stages it becomes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class _Strict(BaseModel):
-    """Unknown keys are errors: a misspelt key must never be ignored in silence."""
+    """Unknown keys are errors: a misspelt key must never be ignored silently."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class _Open(BaseModel):
-    """The keys we know are checked, the author may add more for the notebooks to read."""
+    """Known keys are checked; the author may add more for the notebooks to read."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -96,7 +96,7 @@ class Workflow:
         id: the folder's name.
         folder: the folder.
         config: the validated configuration.
-        stages: its stages, each after those it depends on; none in one written in Python.
+        stages: its stages, each after those it depends on; none if it is written in Python.
     """
 
     id: str
@@ -131,21 +131,21 @@ class Workflow:
 
     @property
     def shared_tables(self) -> tuple[tuple[str, str], ...]:
-        """Those that lie in schemas it does not own; the rest of such a schema is others'."""
+        """Its tables in schemas that it does not own, where other workflows have tables, too."""
         return tuple(table for table in self.writes if table[0] not in self.schemas)
 
     @property
     def step_names(self) -> list[str]:
-        """What its own code does, by name, without executing any of it."""
+        """The names of its own steps, found without executing its code."""
         return [stage.name for stage in self.stages]
 
     @property
     def builds_models(self) -> bool:
-        """Whether its own code runs its dbt models; else they are built after it."""
+        """Whether its own code builds its dbt models; else they are built after it."""
         return False
 
     def code_problems(self, project: Project) -> list[Problem]:
-        """What keeps its code from being imported; a notebook is looked at by itself."""
+        """What keeps its code from being imported; notebooks are checked separately."""
         return []
 
     def stage(self, name: str) -> Stage:

@@ -1,4 +1,4 @@
-"""Workflows written in Python: importing `dagster_job.py`, with errors that name file and line."""
+"""Workflows written in Python: import `dagster_job.py`, with errors that name file and line."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class PythonWorkflow(Workflow):
 
     @property
     def step_names(self) -> list[str]:
-        """The functions decorated with `@op`; which the job has, only its import tells."""
+        """The functions decorated with `@op`; only the import tells which of them the job has."""
         tree = _parsed(self.folder / JOB_FILE)
         return [
             node.name
@@ -44,7 +44,7 @@ class PythonWorkflow(Workflow):
 
     @property
     def builds_models(self) -> bool:
-        """Whether some module of it names what runs dbt models."""
+        """Whether one of its modules names a function that runs dbt models."""
         return any(
             getattr(node, "id", None) in MODEL_BUILDERS
             or getattr(node, "attr", None) in MODEL_BUILDERS
@@ -53,7 +53,7 @@ class PythonWorkflow(Workflow):
         )
 
     def code_problems(self, project: Project) -> list[Problem]:
-        """What keeps the job from being imported, and ops that have a name of our own."""
+        """What keeps the job from being imported, and ops whose names are reserved."""
         path = self.folder / JOB_FILE
         try:
             load_registration(project, self)
@@ -74,7 +74,7 @@ class PythonWorkflow(Workflow):
 
 
 def load_registration(project: Project, workflow: Workflow) -> Registration:
-    """Import the workflow's `dagster_job.py`, again when its code changed.
+    """Import the workflow's `dagster_job.py`, again if its code changed.
 
     Inside the folder modules are imported relatively (`from .ingestion import extract_data`) or
     below the workflow's name (`from my_workflow.ingestion import extract_data`).
@@ -102,7 +102,7 @@ def code_version(folder: Path) -> str:
 
 
 def _parsed(path: Path) -> ast.Module:
-    """The code of a module; nothing where it is not Python."""
+    """The code of a module; empty if it is not valid Python."""
     try:
         return ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError):
@@ -118,7 +118,7 @@ def _import(project: Project, workflow: Workflow, folder: Path) -> Registration:
     where = project.relative(workflow.folder / JOB_FILE)
     _make_package(workflow.id, folder, where)
     if str(project.notebooks) not in sys.path:
-        sys.path.append(str(project.notebooks))  # what one workflow uses of another's
+        sys.path.append(str(project.notebooks))  # for modules of other workflows
     forget_registrations()
     try:
         # load_config may be called on import.
@@ -135,7 +135,7 @@ def _import(project: Project, workflow: Workflow, folder: Path) -> Registration:
         ) from error
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # an exit, or what pytest raises to skip, too
+    except BaseException as error:  # also an exit, or pytest's exception to skip
         reason = str(error).strip().split("\n")[0]
         raise ConfigurationError(
             f"{type(error).__name__}: {reason}" if reason else type(error).__name__,
@@ -153,7 +153,7 @@ def _the_one(workflow: Workflow, where: str) -> Registration:
     if found:
         others = ", ".join(f"`{name}`" for name in found)
         raise ConfigurationError(
-            f"it registers {others}, but the workflow is called `{workflow.id}`, as its folder",
+            f"it registers {others}, but the workflow is called `{workflow.id}`, like its folder",
             where=where,
             hint=f"Write {wanted}.",
         )
@@ -165,7 +165,7 @@ def _the_one(workflow: Workflow, where: str) -> Registration:
 
 
 def _make_package(name: str, folder: Path, where: str) -> None:
-    """Make `import <workflow>.module` find the folder, and nothing of an earlier version of it."""
+    """Make `import <workflow>.module` find the folder, and not an earlier version of it."""
     present = sys.modules.get(name)
     paths = [str(Path(path).resolve()) for path in getattr(present, "__path__", [])]
     origin = getattr(present, "__file__", None)
@@ -208,5 +208,5 @@ def _import_hint(error: BaseException, workflow: Workflow) -> str | None:
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return None
     if (workflow.folder / f"{error.name}.py").is_file():
-        return f"Write `from .{error.name} import …`: it lies in the workflow's folder."
-    return f"Install what brings `{error.name}`, or fix the name."
+        return f"Write `from .{error.name} import …`: it is in the workflow's folder."
+    return f"Install the package that has `{error.name}`, or fix the name."

@@ -1,4 +1,4 @@
-"""`register_workflow`: how a workflow written in Python says which Dagster job it is."""
+"""`register_workflow`: how a workflow written in Python names its Dagster job."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Registration:
     Args:
         workflow_id: the workflow's id, the name of its folder.
         job: Dagster's `JobDefinition`.
-        description: what it does; config.yaml's wins.
-        metadata: whatever else its author says about it; shown in Dagster.
+        description: what it does; config.yaml's overrides it.
+        metadata: whatever else its author adds; shown in Dagster.
     """
 
     workflow_id: str
@@ -77,7 +77,7 @@ def register_workflow(
     Args:
         workflow_id: the name of the workflow's folder.
         job: a Dagster job or graph; without it, the call is a decorator.
-        description: what the workflow does; what config.yaml says wins.
+        description: what the workflow does; the one in config.yaml overrides it.
         name: the same as `workflow_id`; a name with spaces or capitals is read as the folder's
             ("My Workflow" is `my_workflow`).
         metadata: more about it, shown in Dagster.
@@ -114,12 +114,12 @@ def register_workflow(
 
 
 def forget_registrations() -> None:
-    """Forget all registrations: their modules are about to be imported anew."""
+    """Forget all registrations: their modules are about to be imported again."""
     _registered.clear()
 
 
 def registrations() -> dict[str, Registration]:
-    """What was registered since the last `forget_registrations`, by workflow."""
+    """The registrations since the last `forget_registrations`, by workflow."""
     return dict(_registered)
 
 
@@ -128,21 +128,21 @@ def _as_id(name: str) -> str:
 
 
 def _check_job(job: Any) -> None:
-    """Refuse what a run could only leave out without a word."""
+    """Refuse a job with features that runs would silently ignore."""
     if job.config_mapping is not None:
         raise ConfigurationError(
-            f"the job `{job.name}` makes its configuration with a function, which runs do not call",
-            hint="Give the ops a config_schema of their own, or the job a dictionary as `config`.",
+            f"the job `{job.name}` computes its configuration with a function, which runs do not call",
+            hint="Give the ops their own config_schema, or the job a dictionary as `config`.",
         )
     if job.partitions_def is not None:
         raise ConfigurationError(
-            f"the job `{job.name}` has partitions; a run does all of a workflow",
+            f"the job `{job.name}` has partitions, but a run executes the whole workflow",
             hint="Give an op the partition as a parameter: config_schema={'day': str}.",
         )
 
 
 def _job_of(target: Any) -> Any:
-    """The job that `target` is or makes."""
+    """The job that `target` is or produces."""
     import dagster as dg
 
     if isinstance(target, dg.JobDefinition):
@@ -158,7 +158,7 @@ def _job_of(target: Any) -> Any:
         raise ConfigurationError(
             f"register_workflow takes a Dagster job or graph, or a function, not "
             f"{type(target).__name__}",
-            hint="Decorate the function that connects the ops with @job, and give that.",
+            hint="Decorate the function that connects the ops with @job, and register that.",
         )
     graph = dg.GraphDefinition(f"{operation.name}_job", node_defs=[operation])
     return graph.to_job()

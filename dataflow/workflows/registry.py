@@ -1,4 +1,4 @@
-"""Which workflows the project has; and where those written in Python register."""
+"""Which workflows the project has, and where those written in Python register."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dataflow.workflows.registration import register_workflow as register_workfl
 
 @dataclass(frozen=True)
 class Registered:
-    """A workflow's folder and what came of reading it.
+    """A workflow's folder and the result of reading it.
 
     Args:
         id: the folder's name.
@@ -80,9 +80,9 @@ def get_workflow(project: Project, workflow_id: str) -> Workflow:
 
 
 def table_conflicts(project: Project, workflow: Workflow) -> list[Problem]:
-    """The tables that `workflow` writes and that are another's: one table has one maker.
+    """The tables that `workflow` writes and that belong to another: only one may write a table.
 
-    Another workflow's are those in its schemas, and those that it declares in a shared one.
+    To another workflow belong the tables in its schemas, and those it declares in a shared one.
     """
     if not workflow.shared_tables:
         return []
@@ -96,9 +96,9 @@ def table_conflicts(project: Project, workflow: Workflow) -> list[Problem]:
             if schema in schemas or (schema, table) in declared:
                 problems.append(
                     Problem(
-                        f"the table {schema}.{table} is that of workflow {other.id}, too",
+                        f"the table {schema}.{table} also belongs to workflow {other.id}",
                         workflow.folder / "config.yaml",
-                        hint="One table has one workflow that makes it: read it, or write another.",
+                        hint="Only one workflow may write a table: read it, or write another.",
                     )
                 )
     return problems

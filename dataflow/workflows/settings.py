@@ -1,4 +1,4 @@
-"""A workflow's configuration as it will take effect, without the value of any secret."""
+"""A workflow's effective configuration, without the value of any secret."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Variable:
 
 @dataclass(frozen=True)
 class Setting:
-    """A stage's parameter as a run without further values has it.
+    """A stage's parameter as in a run without further values.
 
     Args:
         stage: the stage.
@@ -56,7 +56,7 @@ class Setting:
 def variables_of(project: Project, folder: Path) -> list[Variable]:
     """The variables that a workflow's config.yaml names, in order, once each.
 
-    Call it before `.env` was read into the environment, or all of them come from there.
+    Call it before `.env` is read into the environment, which would then seem to set all of them.
     """
     from dotenv import dotenv_values
 
@@ -69,7 +69,7 @@ def variables_of(project: Project, folder: Path) -> list[Variable]:
 
 
 def secret_mask(project: Project, data: Any) -> Scrubber:
-    """Takes out of text what a configuration holds in clear and should not.
+    """Removes from text the secrets that a configuration holds in clear text.
 
     Args:
         project: the project.
@@ -85,7 +85,7 @@ def secret_mask(project: Project, data: Any) -> Scrubber:
 
 
 def parameters_of(workflow: Workflow) -> list[Setting]:
-    """Every parameter of every stage with the value it has unless a run is given another.
+    """Every parameter of every stage with its value, unless a run sets another.
 
     Raises:
         ConfigurationError: a notebook cannot be read.

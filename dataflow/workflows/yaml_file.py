@@ -1,4 +1,4 @@
-"""YAML that remembers lines, so that every complaint can name one."""
+"""YAML that keeps line numbers, so that every problem can name one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class YamlFile:
     problems: list[Problem] = field(default_factory=list)
 
     def line(self, location: Location) -> int | None:
-        """The line of `location`, or of the nearest thing around it that has one."""
+        """The line of `location`, or of the nearest parent that has one."""
         for end in range(len(location), 0, -1):
             if location[:end] in self.lines:
                 return self.lines[location[:end]]
@@ -43,7 +43,7 @@ class YamlFile:
 
 
 def read_yaml(path: Path) -> YamlFile:
-    """Read `path`; what is wrong with it is in the result's `problems`, never raised."""
+    """Read `path`; errors are in the result's `problems`, never raised."""
     file = YamlFile(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -74,7 +74,7 @@ def read_yaml(path: Path) -> YamlFile:
             )
         )
     except RecursionError:
-        hint = "Write it flat; an alias (*name) cannot stand inside of what it stands for."
+        hint = "Write it flat; an alias (*name) cannot be inside the value that it stands for."
         file.problems.append(
             Problem("not valid YAML: nested too deeply, or in itself", path, 1, hint)
         )

@@ -46,7 +46,7 @@ BROKEN = {
     "leaves": "SystemExit",
     "op_publish": "publish",
     "typo": "shedule",
-    "umläut": "small letters",
+    "umläut": "lower-case letters",
     "takes": "good_raw.t",
     "syntax": "not valid Python",
     "in_circles": "good_in_circles",
@@ -55,13 +55,13 @@ BROKEN = {
     "alias": "in itself",
     "nested": "nested too deeply",
     "latin": "cannot be read",
-    "list": "no mapping",
+    "list": "not a mapping",
     "cron": "99 6 * * *",
     "twice": "given twice",
     "zone": "Mars/One",
     "links": "no notebook `work.ipynb`",
     "empty_notebook": "not a valid notebook",
-    "odd name!": "small letters",
+    "odd name!": "lower-case letters",
 }
 # What a config.yaml holds, by the workflow.
 CONFIGS = {

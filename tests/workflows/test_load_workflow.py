@@ -72,7 +72,7 @@ stages:
 
     assert found is None
     told = {(p.line, p.message.split(":")[0], p.hint) for p in problems}
-    assert (2, "`workflow.nmae` is not a key that is known here", "Did you mean `name`?") in told
+    assert (2, "`workflow.nmae` is not a known key", "Did you mean `name`?") in told
     assert (1, "`workflow.name` is missing", "Add `name:`.") in told
     assert any(line == 6 and "timeout" in message for line, message, _ in told)
 
@@ -103,7 +103,7 @@ stages:
         ),
         ("workflow: [", 1, "not valid YAML"),
         ("", 1, "the file is empty"),
-        ("- a", 1, "holds no mapping"),
+        ("- a", 1, "is not a mapping"),
     ],
 )
 def test_each_mistake_names_its_line(project, config, line, words):

@@ -139,7 +139,7 @@ def test_the_name_of_a_workflow_that_was_imported_is_not_that_of_an_installed_pa
 @pytest.mark.parametrize(
     ("decorator", "message"),
     [
-        ("@job(config=config_mapping(lambda _: {}))", "makes its configuration with a function"),
+        ("@job(config=config_mapping(lambda _: {}))", "computes its configuration with a function"),
         ('@job(partitions_def=DailyPartitionsDefinition("2024-01-01"))', "has partitions"),
     ],
 )
