@@ -50,8 +50,8 @@ class StagedPages:
     Args:
         served: the folder of the pages that are served.
         seconds: how long it took, waiting for another build included.
-        folder: the new pages; None when those that are served are the ones.
-        warnings: what is wrong with pages of others, and what became of it.
+        folder: the new pages; None when the served ones are up to date.
+        warnings: what is wrong with other workflows' pages, and how it was handled.
     """
 
     served: Path
@@ -244,7 +244,7 @@ def _built_pages_of(project: Project, slug: str) -> dict[Path, Path]:
 
 
 def _is_built(project: Project, workflow_id: str) -> bool:
-    """Whether the served pages have the workflow's as they are now; it may have none."""
+    """Whether the served pages include the workflow's current ones; it may have none."""
     slug = slug_of(workflow_id)
     last, now = _built_pages_of(project, slug), _pages_of(project, slug)
     return built_hash(project) is not None and _hash_of(last) == _hash_of(now)

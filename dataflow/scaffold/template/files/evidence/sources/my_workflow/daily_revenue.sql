@@ -1,4 +1,4 @@
--- What the page counts and draws: my_workflow.daily_revenue, as dbt made it.
+-- The data of the page: my_workflow.daily_revenue, built by dbt.
 select
     day,
     country,

@@ -1,4 +1,4 @@
--- What the page counts and draws: my_workflow.daily, as dbt made it.
+-- The data of the page: my_workflow.daily, built by dbt.
 select
     day,
     sensor,
