@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dataflow.cli.output import Json, console, new_table, print_json
 from dataflow.errors import EXIT_FAILED, ConfigurationError, DataflowError
 from dataflow.project import Project
+
+if TYPE_CHECKING:
+    from dataflow.warehouse.store import Access
 
 app = typer.Typer(help="The warehouse: tables, queries, publish, backup.", no_args_is_help=True)
 
@@ -32,6 +35,13 @@ DatabaseOption = Annotated[
         "-d",
         help="published: what readers see. working: what runs write. development: your own copy.",
     ),
+]
+WriteOption = Annotated[
+    bool,
+    typer.Option("--write", help="Allow changes, in the working warehouse or your own copy."),
+]
+YesOption = Annotated[
+    bool, typer.Option("--yes", "-y", help="Do not ask before something is dropped.")
 ]
 
 
@@ -64,11 +74,15 @@ def tables(database: DatabaseOption = DatabaseName.published, as_json: Json = Fa
 
 
 @app.command()
-def shell(database: DatabaseOption = DatabaseName.published) -> None:
-    """Open an SQL prompt; on the published version, which blocks nobody."""
+def shell(
+    database: DatabaseOption = DatabaseName.published,
+    write: WriteOption = False,
+    yes: YesOption = False,
+) -> None:
+    """Open an SQL prompt, or run SQL from a pipe; only queries, without `--write`."""
     from dataflow.warehouse.store import run_shell
 
-    run_shell(Project.find(), database.value)
+    run_shell(_access(database, write, yes))
 
 
 @app.command()
@@ -77,8 +91,10 @@ def query(
     database: DatabaseOption = DatabaseName.published,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with a header.")] = False,
+    write: WriteOption = False,
+    yes: YesOption = False,
 ) -> None:
-    """Run one SQL statement and print its rows."""
+    """Run one SQL statement and print its rows; only a query, without `--write`."""
     import shutil
     import sys
     import tempfile
@@ -87,19 +103,19 @@ def query(
 
     if as_json and as_csv:
         raise ConfigurationError("--json and --csv exclude each other", hint="Choose one.")
-    write = write_json if as_json else write_csv if as_csv else None
+    write_rows = write_json if as_json else write_csv if as_csv else None
     rows: list[tuple[str, ...]] = []
     with tempfile.TemporaryFile("w+", encoding="utf-8", newline="") as aside:
         # A slow reader of our output must not keep writers waiting.
         out = sys.stdout if database is DatabaseName.published else aside
-        with running(Project.find(), sql, database.value) as result:
-            if write is not None:
-                write(result, out)
+        with running(_access(database, write, yes), sql) as result:
+            if write_rows is not None:
+                write_rows(result, out)
             else:
                 rows += (tuple("" if c is None else str(c) for c in row) for row in result.rows)
         aside.seek(0)
         shutil.copyfileobj(aside, sys.stdout)
-    if write is None:
+    if write_rows is None:
         _print_table(result.columns, rows, right=result.numeric)
         _say(f"{len(rows)} rows")
 
@@ -217,6 +233,24 @@ def reset_dev(
         if version is None
         else f"Your development copy is published version {version} again."
     )
+
+
+def _access(database: DatabaseName, write: bool, yes: bool) -> Access:
+    import sys
+
+    from dataflow.warehouse.store import Access
+
+    def confirm(what: str) -> None:
+        if yes:
+            return
+        if not sys.stdin.isatty():
+            raise ConfigurationError(
+                f"not confirmed: {what}", hint="Add --yes to run it without being asked."
+            )
+        if not typer.confirm(f"{what}\nRun it? What it removes is gone.", err=True):
+            raise DataflowError("nothing was changed")
+
+    return Access(Project.find(), database.value, write, confirm)
 
 
 def _say(text: str) -> None:

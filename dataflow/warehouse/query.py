@@ -7,18 +7,22 @@ import contextlib
 import csv
 import datetime
 import decimal
+import itertools
 import json
 import sys
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from dataflow.base.lock import DEFAULT_TIMEOUT
 from dataflow.base.sql import literal
 from dataflow.errors import ConfigurationError, DataflowError
 from dataflow.warehouse import failures
 from dataflow.warehouse.connect import Connection, Database
 from dataflow.warehouse.provenance import SCHEMA
+from dataflow.warehouse.statements import Statement, parse
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -57,42 +61,125 @@ class Result:
         )
 
 
-@contextlib.contextmanager
-def running(
-    project: Project, sql: str, database: Database = "published", *, timeout: float = 60
-) -> Iterator[Result]:
-    """Run one statement as a transaction of its own, and read its rows in the block.
+@dataclass(frozen=True)
+class Access:
+    """What a person's statements are run on, and what they may do there.
 
     Args:
         project: whose warehouse.
-        sql: the statement.
         database: which of its databases.
+        write: whether they may change something.
+        confirm: asks a person before data is destroyed; raises where the answer is no.
+
+    Raises:
+        ConfigurationError: published data is to be changed.
+    """
+
+    project: Project
+    database: Database
+    write: bool
+    confirm: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        if self.write and self.database == "published":
+            raise ConfigurationError(
+                "published data cannot be changed",
+                hint="Add --database development for your own copy, or --database working; what "
+                "readers see comes from runs, and from dataflow db publish.",
+            )
+
+    def connect(self, timeout: float = DEFAULT_TIMEOUT) -> Connection:
+        """A connection that can do no more than that; it opens when first used."""
+        return Connection(self.project, self.database, read_only=not self.write, timeout=timeout)
+
+    def check(self, statement: Statement) -> None:
+        """Whether a statement may run; asks before it destroys something.
+
+        Raises:
+            ConfigurationError: it would change something, and may not.
+            DataflowError: the answer was no.
+        """
+        if statement.only_reads:
+            return
+        if not self.write:
+            raise ConfigurationError(
+                f"{statement.verb} is refused: without --write only queries run",
+                hint="Write rows to a file with: dataflow db query --csv SQL > FILE."
+                if statement.verb == "COPY" and self.database == "published"
+                else _HOW_TO_WRITE,
+            )
+        if statement.destroys or (statement.replaces and self._has(statement.replaces)):
+            short = textwrap.shorten(statement.text or statement.verb, 100, placeholder=" …")
+            self.confirm(f"{_IN_WORDS[self.database]}: {short}")
+
+    def _has(self, table: str) -> bool:
+        import duckdb
+
+        # Closed again before anybody is asked: a question must not hold the lock.
+        with contextlib.closing(Connection(self.project, self.database, read_only=True)) as conn:
+            try:
+                conn.execute(f"DESCRIBE {table}")
+            except duckdb.Error:
+                return False
+            return True
+
+
+_HOW_TO_WRITE = (
+    "Change your own copy with --write --database development, or what runs write with "
+    "--write --database working."
+)
+_IN_WORDS = {
+    "published": "published version",
+    "working": "working warehouse",
+    "development": "your development copy",
+}
+
+
+@contextlib.contextmanager
+def running(access: Access, sql: str, *, timeout: float = 60) -> Iterator[Result]:
+    """Run one statement as a transaction of its own, and read its rows in the block.
+
+    Args:
+        access: on which database, and what it may do there.
+        sql: the statement.
         timeout: seconds to wait for other writers.
 
     Raises:
-        ConfigurationError: the statement has a mistake.
+        ConfigurationError: the statement has a mistake, or changes something and may not.
         WarehouseError: the database cannot be opened or written.
     """
-    with Connection(project, database, timeout=timeout) as conn:
-        yield execute(conn.raw, sql)
+    statements = _parsed(sql)
+    if len(statements) != 1:
+        raise ConfigurationError(
+            f"expected one statement, found {len(statements)}",
+            hint="Run them one by one, or use dataflow db shell.",
+        )
+    access.check(statements[0])
+    with access.connect(timeout) as conn:
+        yield _execute(conn.raw, statements[0])
 
 
-def execute(connection: DuckDBPyConnection, sql: str) -> Result:
-    """Run one statement on an open connection.
-
-    Raises:
-        ConfigurationError: the statement has a mistake, or there are several.
-    """
+def _parsed(sql: str) -> list[Statement]:
     import duckdb
 
     try:
-        statements = connection.extract_statements(sql)
-        if len(statements) != 1:
-            raise ConfigurationError(
-                f"expected one statement, found {len(statements)}",
-                hint="Run them one by one, or use dataflow db shell.",
-            )
-        cursor = connection.execute(statements[0])
+        return parse(sql)
+    except duckdb.Error as error:
+        raise ConfigurationError(_text(error), hint="Correct the SQL.") from error
+
+
+def _execute(connection: DuckDBPyConnection, statement: Statement) -> Result:
+    """Run one statement on an open connection.
+
+    Raises:
+        ConfigurationError: the statement has a mistake.
+    """
+    import duckdb
+
+    cursor = connection
+    try:
+        for part in statement.parts:
+            cursor = connection.execute(part)
     except duckdb.Error as error:
         raise _explained(error, connection) from error
     description = cursor.description or []
@@ -115,16 +202,20 @@ def _rows(cursor: DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
 
 
 def _explained(error: Exception, connection: DuckDBPyConnection) -> DataflowError:
-    if "attached in read-only mode" in str(error):
+    if "read-only mode" in str(error):
+        # What looks like a query, such as `SELECT nextval('numbers')`.
         return ConfigurationError(
-            "published data cannot be changed",
-            hint="To try something use --database development; published data comes from runs.",
+            "this statement changes something: without --write only queries run",
+            hint=_HOW_TO_WRITE,
         )
-    # An error after the first rows is wrapped in another one.
-    text = str(error).rpartition("\nError: ")[2].strip()
     return failures.explain(error, _path(connection)) or ConfigurationError(
-        text, hint="Correct the SQL."
+        _text(error), hint="Correct the SQL."
     )
+
+
+def _text(error: Exception) -> str:
+    # An error after the first rows is wrapped in another one.
+    return str(error).rpartition("\nError: ")[2].strip()
 
 
 def write_json(result: Result, file: TextIO) -> None:
@@ -168,56 +259,73 @@ def _path(connection: DuckDBPyConnection) -> Path:
     return Path(row[0]) if row and row[0] else Path("dataflow.duckdb")
 
 
-def run_shell(project: Project, database: Database) -> None:
+def run_shell(access: Access) -> None:
     """Read statements from the terminal (or standard input) and show their rows.
 
     The published version stays open as long as the prompt. The working warehouse and the
     development copy are opened for each statement, so that an idle prompt blocks nobody.
+    At a prompt a mistake is printed and the next statement read; in a pipe it ends the shell.
 
     Args:
-        project: whose warehouse.
-        database: which of its databases.
+        access: on which database, and what the statements may do there.
 
     Raises:
+        ConfigurationError: a statement from a pipe has a mistake, or changes something and may not.
         WarehouseError: the database cannot be opened.
     """
-    shell = _Shell(project, database)
+    shell = _Shell(access)
     is_terminal = sys.stdin.isatty()
     if is_terminal:
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401 - gives input() editing and history
         print(f"{shell.connection!r}\nType .help for help.", file=sys.stderr)
     try:
-        for statement in _statements(is_terminal):
+        for number, (line, statement) in enumerate(_statements(is_terminal), start=1):
             if statement in (".quit", ".exit"):
                 break
-            shell.run(statement)
+            try:
+                shell.run(statement)
+            except DataflowError as error:
+                if not is_terminal:
+                    error.where = f"standard input, line {line} (statement {number})"
+                    raise
+                print(error, file=sys.stderr)
     finally:
         shell.connection.close()
 
 
 class _Shell:
-    def __init__(self, project: Project, database: Database) -> None:
-        self.connection = Connection(project, database)
-        self._stays_open = database == "published"
+    def __init__(self, access: Access) -> None:
+        self.connection = access.connect()
+        self._access = access
+        self._stays_open = access.database == "published"
         if self._stays_open:
             _ = self.connection.raw  # fails now rather than at the first statement
 
-    def run(self, statement: str) -> None:
-        """Run one statement or command; a mistake is printed, not raised."""
+    def run(self, text: str) -> None:
+        """Run what was entered: a command, or statements.
+
+        Raises:
+            ConfigurationError: a statement has a mistake, or changes something and may not.
+            DataflowError: it was not confirmed, or failed.
+        """
         import duckdb
 
-        if statement == ".help":
+        if text == ".help":
             print(_HELP)
             return
+        statements = _parsed(_as_sql(text))
+        for statement in statements:
+            self._access.check(statement)
+        relation = None
         try:
-            relation = self.connection.sql(_as_sql(statement))
-            if relation is not None:
-                relation.show(max_rows=40)
+            for statement in statements:
+                for part in statement.parts:
+                    relation = self.connection.sql(part)
+                if relation is not None:
+                    relation.show(max_rows=40)
         except duckdb.Error as error:
-            print(str(error).strip(), file=sys.stderr)
-        except DataflowError as error:
-            print(error, file=sys.stderr)
+            raise _explained(error, self.connection.raw) from error
         finally:
             relation = None
             if not self._stays_open:
@@ -236,16 +344,16 @@ def _as_sql(statement: str) -> str:
     return statement
 
 
-def _statements(is_terminal: bool) -> Iterator[str]:
-    """The statements typed, each as soon as it is complete."""
+def _statements(is_terminal: bool) -> Iterator[tuple[int, str]]:
+    """The statements typed, each as soon as it is complete, with the line it begins in."""
     waiting: list[str] = []
-    while True:
+    for number in itertools.count(1):
         try:
             prompt = ("   ... " if waiting else "dataflow> ") if is_terminal else ""
             line = input(prompt)
         except EOFError:
             if waiting:
-                yield "\n".join(waiting)
+                yield number - len(waiting), "\n".join(waiting)
             return
         except KeyboardInterrupt:
             waiting = []
@@ -253,9 +361,9 @@ def _statements(is_terminal: bool) -> Iterator[str]:
             continue
         if not waiting and (not line.strip() or line.lstrip().startswith(".")):
             if line.strip():
-                yield line.strip()
+                yield number, line.strip()
             continue
         waiting.append(line)
         if line.rstrip().endswith(";"):
-            yield "\n".join(waiting)
+            yield number + 1 - len(waiting), "\n".join(waiting)
             waiting = []

@@ -1,13 +1,19 @@
-"""Which table a SQL statement changes, judged from its words.
+"""What SQL statements do, judged before they run: only read, change something, destroy data.
 
-Only for the rows of tables: tables that are created, replaced, renamed or dropped show in the
-catalog.
+DuckDB's own parser tells the kind of a statement, its words tell the rest.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dataflow.base.sql import quote
+
+if TYPE_CHECKING:
+    import duckdb
 
 _WORD = re.compile(
     r"""--[^\n]*|/\*.*?\*/             # comments
@@ -30,9 +36,95 @@ _BEFORE_NAME = {
 }
 _DEFAULT_SCHEMA = "main"
 
+# Settings and DuckDB's own functions last as long as the connection. What is not listed here
+# writes: tables, files (COPY … TO, EXPORT), other databases (ATTACH), the machine (INSTALL), or it
+# runs what was prepared before.
+_READING = {"SELECT", "EXPLAIN", "PRAGMA", "CALL", "SET", "VARIABLE_SET"}
+# What EXPLAIN ANALYZE, which runs its statement, may run.
+_READING_VERBS = {"EXPLAIN", "SELECT", "FROM", "VALUES", "TABLE", "PIVOT", "UNPIVOT", "DESCRIBE",
+                  "SUMMARIZE", "SHOW", "("}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement as it was written.
+
+    Args:
+        parts: what DuckDB runs for it, in this order; of a PIVOT it makes two statements.
+        text: its SQL; empty where DuckDB does not give it, of a PIVOT among several statements, say.
+    """
+
+    parts: tuple[duckdb.Statement, ...]
+    text: str
+
+    @property
+    def verb(self) -> str:
+        """What it does, in SQL's word: `DELETE`."""
+        return next(iter(self._words), self.parts[-1].type.name)
+
+    @property
+    def only_reads(self) -> bool:
+        """Whether it changes nothing: no database and no file."""
+        kinds = [part.type.name for part in self.parts]
+        if kinds[0] == "EXPLAIN":
+            return self.verb in _READING_VERBS
+        if kinds[-1] == "SELECT":  # the first part of a PIVOT makes a type for the second
+            kinds = [
+                k for k, part in zip(kinds, self.parts, strict=True) if part.query or k != "CREATE"
+            ]
+        return _READING.issuperset(kinds)
+
+    @property
+    def destroys(self) -> bool:
+        """Whether it drops something or deletes all rows of a table, or may do so."""
+        words = _without_parentheses(self._words)
+        return (
+            not self.text
+            or self.verb in ("DROP", "TRUNCATE")
+            or (self.verb == "DELETE" and "WHERE" not in words)
+            or (self.verb == "ALTER" and "DROP" in words)
+        )
+
+    @property
+    def replaces(self) -> str | None:
+        """The table whose place a CREATE OR REPLACE TABLE takes, if there is one, as SQL."""
+        if self._words[:4] != ["CREATE", "OR", "REPLACE", "TABLE"]:
+            return None
+        parts, _ = _name(self._words, 4)
+        return ".".join(map(quote, parts))
+
+    @property
+    def _words(self) -> list[str]:
+        return _main_statement(list(_words(self.text)))
+
+
+def parse(sql: str) -> list[Statement]:
+    """The statements of some SQL; nothing is run, and no database opened.
+
+    Raises:
+        duckdb.Error: a mistake in it.
+    """
+    import duckdb
+
+    statements: list[Statement] = []
+    waiting: list[duckdb.Statement] = []
+    with duckdb.connect() as connection:
+        for part in connection.extract_statements(sql):
+            waiting.append(part)
+            if part.query:  # parts that DuckDB adds have no text
+                statements.append(Statement(tuple(waiting), part.query))
+                waiting = []
+    if waiting:
+        statements.append(Statement(tuple(waiting), ""))
+    if len(statements) == 1:
+        return [Statement(statements[0].parts, sql)]
+    return statements
+
 
 def changed_tables(statements: Iterable[str], catalog: str) -> set[tuple[str, str]]:
     """The tables whose rows or columns the statements change, as (schema, table) in lower case.
+
+    What is made, replaced, renamed or dropped is not among them: it shows in the catalog.
 
     Args:
         statements: those of one connection, in their order.
@@ -85,6 +177,8 @@ def _main_statement(words: list[str]) -> list[str]:
     """The words without leading EXPLAIN ANALYZE, PREPARE … AS, common table expressions."""
     if words[:2] == ["EXPLAIN", "ANALYZE"]:
         return _main_statement(words[2:])
+    if words[:2] == ["EXPLAIN", "("] and "ANALYZE" in words[: (end := _closing(words, 1))]:
+        return _main_statement(words[end + 1 :])
     if words[:1] == ["PREPARE"] and "AS" in words:
         return _main_statement(words[words.index("AS") + 1 :])
     if words[:1] == ["WITH"]:
@@ -125,6 +219,16 @@ def _name(words: list[str], start: int) -> tuple[list[str], int]:
             break
         start += 1
     return parts, start
+
+
+def _without_parentheses(words: list[str]) -> list[str]:
+    kept = []
+    position = 0
+    while position < len(words):
+        position = _closing(words, position) if words[position] == "(" else position
+        kept += words[position : position + 1]
+        position += 1
+    return kept
 
 
 def _closing(words: list[str], opening: int) -> int:

@@ -28,12 +28,13 @@ from dataflow.warehouse.inspect import (
 )
 from dataflow.warehouse.provenance import by_hand
 from dataflow.warehouse.publish import Published, publish, published_path
-from dataflow.warehouse.query import run_shell, running, write_csv, write_json
+from dataflow.warehouse.query import Access, run_shell, running, write_csv, write_json
 from dataflow.warehouse.versions import published_runs
 from dataflow.warehouse.write import write_table
 
 __all__ = [
     "DEFAULT_TIMEOUT",
+    "Access",
     "Connection",
     "Database",
     "Published",

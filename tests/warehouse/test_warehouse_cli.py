@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -98,7 +99,7 @@ def test_query_prints_a_table_json_or_csv(published):
         (["SELECT nothing FROM quakes.v"], "nothing"),
         (["SELECT 1; SELECT 2"], "expected one statement, found 2"),
         (["SELECT if(i < 9, i, error('late')) FROM range(10) t(i)", "--csv"], "Error: late"),
-        (["DELETE FROM quakes_raw.events"], "published data cannot be changed"),
+        (["DELETE FROM quakes_raw.events", "--write"], "published data cannot be changed"),
         (["SELECT 1", "--json", "--csv"], "exclude each other"),
     ],
 )
@@ -108,12 +109,62 @@ def test_a_wrong_query_ends_with_exit_code_2(published, arguments, says):
     assert says in str(result.exception)
 
 
-def test_query_on_the_development_copy_may_change_it(published, rows):
-    assert run("query", "DELETE FROM quakes_raw.events", "-d", "development").exit_code == 0
+@pytest.mark.parametrize("database", ["published", "working", "development"])
+def test_without_write_nothing_is_changed_and_the_refusal_names_it(published, database):
+    """Statements that change a database or a file are refused on every database."""
+    with get_duckdb_connection(database="working", project=published) as conn:
+        conn.execute("CREATE SEQUENCE quakes.numbers")
+    before = sorted(Path.cwd().iterdir())
+    for sql in (
+        "INSERT INTO quakes_raw.events VALUES (3, NULL)",
+        "WITH a AS (SELECT 3) DELETE FROM quakes_raw.events USING a",
+        "EXPLAIN (ANALYZE) COPY quakes_raw.events TO 'events.csv'",
+        "COPY quakes_raw.events TO 'events.csv'",
+        "ATTACH 'other.duckdb'",
+        "CREATE TABLE quakes.t AS PIVOT quakes_raw.events ON id USING count(*)",
+        *(["SELECT nextval('quakes.numbers')"] if database == "working" else []),
+    ):
+        result = run("query", sql, "-d", database)
+        assert result.exit_code == 2
+        assert "without --write only queries run" in str(result.exception)
+    assert sorted(Path.cwd().iterdir()) == before
+
+
+def test_a_pivot_is_a_query(published):
+    """DuckDB runs a PIVOT as two statements, the first a CREATE; that is no change."""
+    result = run("query", "PIVOT quakes_raw.events ON id USING count(*)", "--csv", "-d", "working")
+    assert result.stdout.splitlines()[0] == "tags,1,2"
+
+
+def test_with_write_the_development_copy_changes_and_nothing_else(published, rows):
+    """`--write` runs a DELETE with its WHERE at once, on the database that is named."""
+    command = ["query", "DELETE FROM quakes_raw.events WHERE id < 9", "-d", "development"]
+    assert run(*command, "--write").exit_code == 0
     assert rows("FROM quakes_raw.events", "development") == []
     assert len(rows("FROM quakes_raw.events", "working")) == 2
     assert run("reset-dev", "--yes").exit_code == 0
     assert len(rows("FROM quakes_raw.events", "development")) == 2
+
+
+def test_what_destroys_data_wants_a_yes(published, rows):
+    """Without a terminal to ask on it is refused, and names the database and `--yes`."""
+    change = ("query", "-d", "working", "--write")
+    assert run(*change, "CREATE OR REPLACE TABLE quakes_raw.other AS SELECT 1").exit_code == 0
+    for sql in (
+        "CREATE OR REPLACE TABLE quakes_raw.other AS SELECT 2",
+        "DROP TABLE quakes_raw.other",
+        "ALTER TABLE quakes_raw.events DROP tags",
+        "TRUNCATE quakes_raw.events",
+        "DELETE FROM quakes_raw.events",
+    ):
+        result = run(*change, sql)
+        assert result.exit_code == 2
+        assert f"not confirmed: working warehouse: {sql}" in str(result.exception)
+        assert "--yes" in str(result.exception)
+    assert len(rows("SELECT tags FROM quakes_raw.events")) == 2
+    assert rows("FROM quakes_raw.other") == [(1,)]
+    assert run(*change, "--yes", "DELETE FROM quakes_raw.events").exit_code == 0
+    assert rows("FROM quakes_raw.events") == []
 
 
 def test_publish_takes_one_workflow_or_all(published, rows):
@@ -153,22 +204,32 @@ def test_check_tells_what_it_looked_at_and_fails_when_something_is_wrong(publish
     assert {f["what"]: f["ok"] for f in findings}["working warehouse"] is False
 
 
-def test_the_shell_reads_statements_and_tells_mistakes_without_leaving(published):
-    result = run("shell", stdin=".tables\nSELECT count(*) AS n\nFROM quakes.v;\nSELEC;\n.quit\n")
-    assert result.exit_code == 0
+def test_the_shell_ends_at_a_mistake_in_a_pipe_and_says_where(published):
+    """What stands before is run, what comes after is not; the error has line and statement."""
+    sql = ".tables\nSELECT count(*) AS n\nFROM quakes.v;\n\nSELEC;\nSELECT 'later';\n"
+    result = run("shell", stdin=sql)
+    assert result.exit_code == 2
     assert "quakes_raw" in result.stdout
     assert "n" in result.stdout.split()
-    assert "syntax error" in result.stderr
-    result = run("shell", stdin="DELETE FROM quakes_raw.events;\n.schema quakes.v")
-    assert "read-only" in result.stderr
-    assert "price" in result.stdout
+    assert "later" not in result.stdout
+    assert "standard input, line 5 (statement 3): Parser Error" in str(result.exception)
+    assert "price" in run("shell", stdin=".schema quakes.v\n.quit\nSELEC;").stdout
 
 
-def test_the_shell_can_work_on_the_development_copy(published, rows):
-    statements = "DELETE FROM quakes_raw.events WHERE id = 1;\nFROM quakes_raw.events;\n"
-    result = run("shell", "--database", "development", stdin=statements)
-    assert result.exit_code == 0
+def test_the_shell_changes_data_with_write_only(published, rows):
+    """From a pipe, too: one refused statement keeps those after it from running."""
+    one = "DELETE FROM quakes_raw.events WHERE id = 1;\nFROM quakes_raw.events;\n"
+    result = run("shell", "--database", "development", stdin=one)
+    assert (result.exit_code, "--write" in str(result.exception)) == (2, True)
+    assert len(rows("FROM quakes_raw.events", "development")) == 2
+    assert run("shell", "--database", "development", "--write", stdin=one).exit_code == 0
     assert rows("SELECT id FROM quakes_raw.events", "development") == [(2,)]
+    everything = "BEGIN; DELETE FROM quakes_raw.events; COMMIT;"
+    result = run("shell", "-d", "development", "--write", stdin=everything)
+    assert (result.exit_code, "--yes" in str(result.exception)) == (2, True)
+    assert rows("SELECT id FROM quakes_raw.events", "development") == [(2,)]
+    assert run("shell", "-d", "development", "--write", "--yes", stdin=everything).exit_code == 0
+    assert rows("FROM quakes_raw.events", "development") == []
 
 
 @pytest.mark.parametrize("form", ["--csv", "--json"])
