@@ -139,14 +139,14 @@ def seconds_from(variable: str, default: float) -> float:
     Raises:
         ConfigurationError: the variable is not a number of seconds.
     """
-    given = os.environ.get(variable)
+    value = os.environ.get(variable)
     try:
-        seconds = float(given) if given else default
+        seconds = float(value) if value else default
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < threading.TIMEOUT_MAX:
         raise ConfigurationError(
-            f"{variable} is not a number of seconds: {given}",
+            f"{variable} is not a number of seconds: {value}",
             hint=f"Unset it for the default of {default:g}.",
         )
     return seconds

@@ -150,7 +150,7 @@ def run(
         )
 
 
-def _parameters(given: list[str], file: Path | None) -> dict[str, Any]:
+def _parameters(assignments: list[str], file: Path | None) -> dict[str, Any]:
     """The values from the file, and over them those from the command line."""
     from dataflow.workflows.yaml_file import read_yaml
 
@@ -166,7 +166,7 @@ def _parameters(given: list[str], file: Path | None) -> dict[str, Any]:
                 hint="Write one `name: value` per line.",
             )
         values.update({str(key): value for key, value in (read.data or {}).items()})
-    for text in given:
+    for text in assignments:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise ConfigurationError(

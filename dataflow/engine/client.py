@@ -154,8 +154,8 @@ class StageClient(KernelClient):
 
     def _refuse_exit(self, *, execute_reply: Any, **_: Any) -> None:
         """Fail a cell that called `exit()`: its kernel ends soon, maybe in a later cell."""
-        for asked in execute_reply["content"].get("payload", []):
-            if asked.get("source") == "ask_exit" and not asked.get("keepkernel"):
+        for payload in execute_reply["content"].get("payload", []):
+            if payload.get("source") == "ask_exit" and not payload.get("keepkernel"):
                 text = "the cell ended its kernel; stage.skip(reason) ends a stage early"
                 raise CellExecutionError(traceback=f"{EXITED}: {text}", ename=EXITED, evalue=text)
 

@@ -132,9 +132,9 @@ class Client(httpx.Client):
             {name: value for name, value in added.items() if value is not None}
         )
         request = super().build_request(method, target, extensions=extensions, **kwargs)
-        given = httpx.Headers(kwargs.get("headers"))
+        headers = httpx.Headers(kwargs.get("headers"))
         # A redirect's request inherits the extensions.
-        request.extensions[OWNERS] = Owners(home, request.url, frozenset(given))
+        request.extensions[OWNERS] = Owners(home, request.url, frozenset(headers))
         return request
 
     def send(self, request: httpx.Request, **kwargs: Any) -> httpx.Response:

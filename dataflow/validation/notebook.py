@@ -163,11 +163,11 @@ def _parameter_problems(
     declaration = read_declaration(path, cells)
     problems = list(declaration.problems) if declaration.cell is not None else []
     # Unset variables are named with their line in config.yaml.
-    given = {name: value for name, value in values.items() if not unset_variables(value)}
+    resolvable = {name: value for name, value in values.items() if not unset_variables(value)}
     try:
-        check_values(declaration, given, stage=stage)
+        check_values(declaration, resolvable, stage=stage)
     except ParameterError as error:
-        hidden = values.keys() - given.keys()
+        hidden = values.keys() - resolvable.keys()
         problems += [p for p in error.problems if not any(f"`{n}`" in p.message for n in hidden)]
     return problems
 

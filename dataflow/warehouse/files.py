@@ -95,13 +95,13 @@ def memory_limit() -> str:
     Raises:
         ConfigurationError: the environment variable is not an amount of memory.
     """
-    said = os.environ.get(MEMORY_VARIABLE)
-    if said and not re.fullmatch(r"\d+(\.\d+)? ?[KMGT]i?B", said, re.IGNORECASE):
+    limit = os.environ.get(MEMORY_VARIABLE)
+    if limit and not re.fullmatch(r"\d+(\.\d+)? ?[KMGT]i?B", limit, re.IGNORECASE):
         raise ConfigurationError(
-            f"{MEMORY_VARIABLE} is {said!r}, which is not an amount of memory",
+            f"{MEMORY_VARIABLE} is {limit!r}, which is not an amount of memory",
             hint=f"Write a number and its unit: {MEMORY_VARIABLE}=8GB.",
         )
-    return said or _quarter()
+    return limit or _quarter()
 
 
 @functools.cache

@@ -172,9 +172,9 @@ def _in_order(incoming: Incoming, there: dict[str, str] | None) -> str:
     """The data with the table's types and order of columns, absent ones being NULL."""
     if there is None:
         return _select(incoming)
-    given = {column.lower() for column in incoming.columns}
+    present = {column.lower() for column in incoming.columns}
     columns = ", ".join(
-        f"{quote(name) if name.lower() in given else f'CAST(NULL AS {kind})'} AS {quote(name)}"
+        f"{quote(name) if name.lower() in present else f'CAST(NULL AS {kind})'} AS {quote(name)}"
         for name, kind in there.items()
     )
     return f"SELECT {columns} FROM ({_select(incoming, there)})"

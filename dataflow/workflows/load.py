@@ -88,10 +88,10 @@ def _in_words(file: YamlFile, detail: Any) -> Problem:
     if kind == "missing":
         hint = f"Add `{location[-1]}:`."
         return file.problem(f"`{shown}` is missing", location[:-1] or location, hint)
-    given = detail["input"]
-    if isinstance(given, (dict, list, BaseModel)):
-        given = type(given).__name__
-    return file.problem(f"`{shown}`: {detail['msg']}, not {given!r}", location, _fix(kind))
+    value = detail["input"]
+    if isinstance(value, (dict, list, BaseModel)):
+        value = type(value).__name__
+    return file.problem(f"`{shown}`: {detail['msg']}, not {value!r}", location, _fix(kind))
 
 
 def _fix(kind: str) -> str:

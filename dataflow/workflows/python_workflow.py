@@ -142,10 +142,10 @@ def _import(project: Project, workflow: Workflow, folder: Path) -> Registration:
             where=_place(project, folder, error),
             hint=_import_hint(error, workflow),
         ) from error
-    return _the_one(workflow, where)
+    return _own_registration(workflow, where)
 
 
-def _the_one(workflow: Workflow, where: str) -> Registration:
+def _own_registration(workflow: Workflow, where: str) -> Registration:
     found = registrations()
     if workflow.id in found:
         return found[workflow.id]

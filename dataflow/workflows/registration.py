@@ -89,13 +89,13 @@ def register_workflow(
         ConfigurationError: no name was given, or `job` is not something that Dagster runs, or
             has partitions or a function as configuration.
     """
-    given = workflow_id or name
-    if not given:
+    wanted = workflow_id or name
+    if not wanted:
         raise ConfigurationError(
             "register_workflow needs the workflow's name",
             hint='Give the folder\'s: register_workflow(workflow_id="my_workflow", job=…).',
         )
-    identifier = _as_id(given)
+    identifier = _as_id(wanted)
 
     def register(target: Any) -> Registration:
         about = description or str((metadata or {}).get("description", ""))

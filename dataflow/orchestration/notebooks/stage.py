@@ -108,8 +108,8 @@ def _run(
     project, workflow = steps.project, steps.workflow
     values = {**stage.parameters, **chosen}
     attempt = context.retry_number + 1
-    given = {name: plain(value) for name, value in values.items()}
-    with recorded_step(context, steps, stage.name, attempt=attempt, values=given) as step:
+    recorded = {name: plain(value) for name, value in values.items()}
+    with recorded_step(context, steps, stage.name, attempt=attempt, values=recorded) as step:
         forget_writes(project, context.run_id, stage.name)  # of an earlier try
         try:
             outcome = _execute(context, project, stage, values, step, attempt)

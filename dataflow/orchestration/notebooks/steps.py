@@ -45,10 +45,10 @@ class NotebookSteps(WorkflowSteps):
 
     def check(self, parameters: Mapping[str, Any]) -> Values:
         known = {name: declared.parameters for name, declared in self._declarations.items()}
-        given, problems = self.route(known, parameters)
+        routed, problems = self.route(known, parameters)
         values: Values = {}
         for stage in self.workflow.stages:
-            declared, chosen = self._declarations[stage.name], given.get(stage.name, {})
+            declared, chosen = self._declarations[stage.name], routed.get(stage.name, {})
             try:
                 checked = check_values(declared, {**stage.parameters, **chosen}, stage=stage.name)
             except ParameterError as error:

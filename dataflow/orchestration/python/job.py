@@ -126,11 +126,15 @@ def _renamed(ops: _Ops, graph: Any) -> dict[Any, Any]:
 
     Dagster wants one definition per name in the whole project; the ops keep their own names.
     """
-    given = {node.alias or node.name: (node, inputs) for node, inputs in graph.dependencies.items()}
+    dependencies = {
+        node.alias or node.name: (node, inputs) for node, inputs in graph.dependencies.items()
+    }
     renamed = {}
     for node in graph.nodes:
         # A node without dependencies, as in a graph of one op, is not listed there.
-        invocation, inputs = given.get(node.name, (dg.NodeInvocation(node.definition.name), {}))
+        invocation, inputs = dependencies.get(
+            node.name, (dg.NodeInvocation(node.definition.name), {})
+        )
         new = dg.NodeInvocation(
             ops.name(node.definition.name),
             node.name,
