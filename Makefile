@@ -1,4 +1,4 @@
-# `make` alone lists what there is. Everything sets up what it needs, and is quick the second time.
+# `make` alone lists the targets. Each one sets up what it needs, and is quick the second time.
 SHELL := bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory --no-builtin-rules
@@ -8,14 +8,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PAGES := evidence/node_modules/.dataflow-installed
-# Where the environment was made; commands in it have that path, and fail when it is another.
+# Where the environment was created; its commands contain that path, and fail in another place.
 MADE_AT := $(shell sed -n 's/^command = .* -m venv //p' $(VENV)/pyvenv.cfg 2>/dev/null)
 MOVED := $(if $(MADE_AT),$(if $(findstring |$(MADE_AT)|,|$(CURDIR)/$(VENV)|),,moved))
 # The tests look at the dashboard in chromium: the machine's, or one from the npm registry.
 HAS_BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 BROWSER := .browser/bin/chromium
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
-# The Python that the environment is made of; found when not given: make setup PYTHON=/path/to/python
+# The Python for the environment; found if not given: make setup PYTHON=/path/to/python
 PYTHON ?=
 UV ?= uv
 FITS := 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))'
@@ -29,7 +29,7 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 .DEFAULT_GOAL := help
 .PHONY: help moved setup demo dashboard test lint format lock clean
 
-help: ## List what there is
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(INSTALLED) $(PAGES) ## Make .venv and install the dashboard's packages
@@ -54,7 +54,7 @@ demo: ## Set up, run the workflow `earthquakes`, and say where to look
 dashboard: setup ## Build the dashboard's pages, if they changed
 	@$(BIN)/python -c $(BUILD_PAGES)
 
-test: setup $(if $(HAS_BROWSER),,$(BROWSER)) ## Run the tests; make test ARGS="-k words" runs some
+test: setup $(if $(HAS_BROWSER),,$(BROWSER)) ## Run the tests; make test ARGS="-k words" runs a selection
 	PATH="$(CURDIR)/.browser/bin:$$PATH" $(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS)
 
 lint: $(INSTALLED) ## Check style and types
@@ -75,7 +75,7 @@ lock: ## Choose the newest versions that pyproject.toml allows (needs uv)
 	sed -n 's/^node = \["\(.*\)"\]$$/\1/p' pyproject.toml | $(COMPILE) - --output-file requirements-node.lock
 	cd evidence && npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund
 
-clean: ## Remove what can be made again; the warehouse and the runs stay
+clean: ## Remove what can be recreated; the warehouse and the runs stay
 	@[ ! -x $(BIN)/dataflow ] || $(BIN)/dataflow service stop all 2>/dev/null || true
 	rm -rf $(VENV) .node .browser evidence/node_modules evidence/build evidence/.evidence dbt/target dbt/logs dist
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .dataflow

@@ -132,7 +132,7 @@ def quick_check(project: Project) -> Iterator[Finding]:
     """Whether this DuckDB can open the working warehouse and the published version."""
     layout = Layout.of(project)
     if not layout.working.exists():
-        yield finding.ok("warehouse", "not made yet: no workflow has run")
+        yield finding.ok("warehouse", "not created yet: no workflow has run")
     elif holder := lock.read_holder(layout.working):
         yield finding.ok("warehouse", f"in use by {holder}")
     else:
@@ -196,7 +196,7 @@ def check(project: Project) -> list[Finding]:
     if layout.working.exists():
         findings.append(_check_file("working warehouse", layout.working, under_lock=True))
     else:
-        findings.append(finding.ok("working warehouse", "not made yet: no workflow has run"))
+        findings.append(finding.ok("working warehouse", "not created yet: no workflow has run"))
     findings.append(_check_published(layout))
     if layout.development.exists():
         findings.append(_check_file("development copy", layout.development, under_lock=True))
