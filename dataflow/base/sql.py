@@ -1,6 +1,8 @@
-"""SQL text and the names of a workflow's schemas, written in one place."""
+"""SQL text, and the names of tables and of a workflow's schemas."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 
 def quote(identifier: str) -> str:
@@ -13,6 +15,21 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+class TableName(NamedTuple):
+    """A table, by schema and name; `str()` gives it as people write it."""
+
+    schema: str
+    name: str
+
+    @property
+    def quoted(self) -> str:
+        """The name as SQL."""
+        return f"{quote(self.schema)}.{quote(self.name)}"
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
 def raw_schema(workflow_id: str) -> str:
     """The schema that a workflow's stages write to unless they name another."""
     return f"{workflow_id}_raw"
@@ -23,7 +40,7 @@ def schemas_of(workflow_id: str) -> tuple[str, str, str]:
     return (raw_schema(workflow_id), f"{workflow_id}_staging", workflow_id)
 
 
-def split_table(text: str, workflow_id: str) -> tuple[str, str]:
-    """`table` or `schema.table` as (schema, table); a bare one is in the workflow's raw schema."""
+def split_table(text: str, workflow_id: str) -> TableName:
+    """The table that `table` or `schema.table` names; a bare one is in the workflow's raw schema."""
     schema, _, table = text.rpartition(".")
-    return schema or raw_schema(workflow_id), table
+    return TableName(schema or raw_schema(workflow_id), table)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from dataflow.base.sql import TableName
 from dataflow.base.words import nearest
 from dataflow.errors import ConfigurationError
 from dataflow.orchestration import dagster_names as names
@@ -97,7 +98,7 @@ def stale_steps(steps: WorkflowSteps, values: Mapping[str, Mapping[str, Any]]) -
 
 def _made_since(
     steps: WorkflowSteps, last: Mapping[str, Mapping[str, Any]]
-) -> dict[tuple[str, str], datetime | None]:
+) -> dict[TableName, datetime | None]:
     """When the newest attempt to make each declared table began."""
     begun = {step.name: last[step.name]["started_at"] for step in steps.all if step.name in last}
     # The ops of a job make its tables together.
@@ -129,15 +130,14 @@ def newest_attempts(steps: WorkflowSteps) -> dict[str, dict[str, Any]]:
     return found
 
 
-def refuse_unpassed(steps: WorkflowSteps) -> dict[tuple[str, str], datetime | None]:
+def refuse_unpassed(steps: WorkflowSteps) -> dict[TableName, datetime | None]:
     """Refuse to publish what did not pass: every earlier step has to, on current upstream results.
 
     Publish asks this itself, since it can be run alone: from the command line, and by a click on
     Dagster's pages.
 
     Returns:
-        The tables that passed, as (schema, table), and since when none may have been written by
-        hand.
+        The tables that passed, and since when none may have been written by hand.
 
     Raises:
         ConfigurationError: names each step that prevents it, why, and in which run.

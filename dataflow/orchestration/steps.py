@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from dataflow.base.sql import TableName
 from dataflow.base.words import nearest
 from dataflow.dashboard.paths import has_sources
 from dataflow.dbt.project import has_models, model_keys
@@ -142,13 +143,13 @@ class WorkflowSteps(ABC):
             return [names.dashboard_key(self.workflow)]
         return self.own_keys(step)
 
-    def tables(self, step: str) -> set[tuple[str, str]]:
-        """The tables and views that `step` is declared to make, as (schema, table)."""
+    def tables(self, step: str) -> set[TableName]:
+        """The tables and views that `step` is declared to make."""
         if step in (names.PUBLISH, names.DASHBOARD):
             return set()
         # A stage or a job without tables has an asset that stands for itself.
         own = ["jobs", self.workflow.id]
-        return {(key[0], key[1]) for key in self.keys(step) if len(key) == 2 and key != own}
+        return {TableName(*key) for key in self.keys(step) if len(key) == 2 and key != own}
 
     def version(self, step: str, values: Any = None) -> str:
         """The version of a step's code: it changes when the step's result may change.

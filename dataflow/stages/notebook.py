@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dataflow.base.sql import TableName
 from dataflow.errors import ConfigurationError
 from dataflow.settings import variables_in, without_escapes
 from dataflow.stages.parameters import INJECTED_TAG, Declaration, Parameter, read_declaration
@@ -35,7 +36,7 @@ class Stage:
         notebook: the notebook.
         parameters: values from config.yaml, which override the notebook's defaults;
             `${VAR}` not yet resolved.
-        writes: the tables it writes, as (schema, table).
+        writes: the tables it writes.
         after: names of the stages that must have succeeded before.
         timeout: seconds for the whole notebook; None for no limit.
         retries: how often a failed execution is tried again.
@@ -45,7 +46,7 @@ class Stage:
     name: str
     notebook: Path
     parameters: dict[str, Any] = field(default_factory=dict)
-    writes: tuple[tuple[str, str], ...] = ()
+    writes: tuple[TableName, ...] = ()
     after: tuple[str, ...] = ()
     timeout: float | None = None
     retries: int = 0

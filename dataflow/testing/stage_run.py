@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dataflow import errors
-from dataflow.base.sql import quote, split_table
+from dataflow.base.sql import split_table
 from dataflow.base.words import indented, nearest, numbered_lines
 
 if TYPE_CHECKING:
@@ -67,12 +67,11 @@ class Tables(Mapping[str, "pd.DataFrame"]):
         self._query = query
 
     def __getitem__(self, name: str) -> pd.DataFrame:
-        schema, table = split_table(name, self._workflow_id)
-        wanted = f"{schema}.{table}"
+        table = split_table(name, self._workflow_id)
         names = list(self)
-        if wanted not in names:
-            raise UnknownName("table", wanted, dict.fromkeys(names))
-        return self._query(f"SELECT * FROM {quote(schema)}.{quote(table)}")
+        if str(table) not in names:
+            raise UnknownName("table", str(table), dict.fromkeys(names))
+        return self._query(f"SELECT * FROM {table.quoted}")
 
     def __iter__(self) -> Iterator[str]:
         found = self._query(

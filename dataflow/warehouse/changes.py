@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dataflow.base.sql import literal, quote
+from dataflow.base.sql import TableName, literal
 from dataflow.warehouse import provenance
 from dataflow.warehouse.layout import Layout
-from dataflow.warehouse.names import TableName
+from dataflow.warehouse.names import parse_table
 from dataflow.warehouse.statements import changed_tables
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def compare_writes(
         stage: the stage.
         declared: the tables it declares.
     """
-    wanted = {str(TableName.parse(name, workflow_id)) for name in declared}
+    wanted = {str(parse_table(name, workflow_id)) for name in declared}
     written = {
         table
         for line in _read(project, run_id)
@@ -87,17 +87,17 @@ class Watch:
         if not keep_log:
             connection.execute("CALL truncate_duckdb_logs()")
         self._before = _catalog(connection)
-        self._noted: set[tuple[str, str]] = set()
+        self._noted: set[TableName] = set()
 
-    def note(self, connection: DuckDBPyConnection) -> set[tuple[str, str]]:
+    def note(self, connection: DuckDBPyConnection) -> set[TableName]:
         """Keep in the database who wrote the tables written so far; returns them all."""
         tables = self.written(connection)
         provenance.note(connection, tables - self._noted)
         self._noted |= tables
         return self._noted
 
-    def written(self, connection: DuckDBPyConnection) -> set[tuple[str, str]]:
-        """The tables written so far, as (schema, table), without what was rolled back."""
+    def written(self, connection: DuckDBPyConnection) -> set[TableName]:
+        """The tables written so far, without what was rolled back."""
         after = _catalog(connection)
         before = self._before
         changed = {name for name in before | after if before.get(name) != after.get(name)}
@@ -110,14 +110,14 @@ class Watch:
         named: set[tuple[str, str]] = set()
         for number in {number for number, _ in log}:
             named |= changed_tables((text for n, text in log if n == number), catalog)
-        changed |= {(s, t) for s, t in before | after if (s.lower(), t.lower()) in named}
+        changed |= {t for t in before | after if (t.schema.lower(), t.name.lower()) in named}
         # Methods of relations (`update`, `insert_into`) are statements without a text.
         if sum(not text for _, text in log) > len(changed):
             changed |= _updated(connection, [t for t, mark in after.items() if mark[0] == "table"])
-        return {table for table in changed if table[0] != provenance.SCHEMA}
+        return {table for table in changed if table.schema != provenance.SCHEMA}
 
 
-def _catalog(connection: DuckDBPyConnection) -> dict[tuple[str, str], tuple[Any, ...]]:
+def _catalog(connection: DuckDBPyConnection) -> dict[TableName, tuple[Any, ...]]:
     """A mark for every table and view that changes when it is recreated or its rows change."""
     rows = connection.execute(
         "SELECT schema_name, table_name, 'table', table_oid, estimated_size, column_count "
@@ -125,26 +125,23 @@ def _catalog(connection: DuckDBPyConnection) -> dict[tuple[str, str], tuple[Any,
         "SELECT schema_name, view_name, 'view', view_oid, 0, 0 FROM duckdb_views() "
         "WHERE database_name = current_catalog() AND NOT temporary AND NOT internal"
     ).fetchall()
-    return {(schema, name): tuple(mark) for schema, name, *mark in rows}
+    return {TableName(schema, name): tuple(mark) for schema, name, *mark in rows}
 
 
-def _updated(
-    connection: DuckDBPyConnection, tables: Sequence[tuple[str, str]]
-) -> set[tuple[str, str]]:
+def _updated(connection: DuckDBPyConnection, tables: Sequence[TableName]) -> set[TableName]:
     """The tables with rows that were updated since the last checkpoint."""
     parts = [
-        f"SELECT {number} FROM pragma_storage_info({literal(f'{quote(schema)}.{quote(name)}')}) "
-        "WHERE has_updates"
-        for number, (schema, name) in enumerate(tables)
+        f"SELECT {number} FROM pragma_storage_info({literal(table.quoted)}) WHERE has_updates"
+        for number, table in enumerate(tables)
     ]
     found = connection.execute(" UNION ".join(parts)).fetchall() if parts else []
     return {tables[number] for (number,) in found}
 
 
-def record(layout: Layout, tables: Iterable[tuple[str, str]]) -> None:
+def record(layout: Layout, tables: Iterable[TableName]) -> None:
     """Note what was written, for the run this process belongs to."""
     run_id = os.environ.get("DATAFLOW_RUN_ID")
-    names = sorted(".".join(table) for table in tables)
+    names = sorted(map(str, tables))
     if run_id and names:
         _append(layout, run_id, {"stage": os.environ.get("DATAFLOW_STAGE"), "tables": names})
 

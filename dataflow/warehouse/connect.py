@@ -11,13 +11,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from dataflow.base.lock import DEFAULT_TIMEOUT, Held
-from dataflow.base.sql import quote, schemas_of
+from dataflow.base.sql import TableName, quote, schemas_of
 from dataflow.errors import WarehouseError
 from dataflow.warehouse import changes, failures, lock, provenance, versions
 from dataflow.warehouse.development import WHAT, ensure
 from dataflow.warehouse.files import give_back_after, open_file, warn_if_still_open
 from dataflow.warehouse.layout import Layout
-from dataflow.warehouse.names import TableName
 from dataflow.warehouse.versions import Reading
 
 if TYPE_CHECKING:

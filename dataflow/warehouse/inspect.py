@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING
 from dataflow.base import finding
 from dataflow.base.files import draft_beside
 from dataflow.base.finding import Finding
-from dataflow.base.sql import quote
+from dataflow.base.sql import TableName
 from dataflow.errors import WarehouseError
 from dataflow.warehouse import failures, lock, provenance, versions
 from dataflow.warehouse.connect import Connection, Database
 from dataflow.warehouse.files import attached, checkpoint, copy_database, open_file
 from dataflow.warehouse.layout import BLOCK_BYTES, Layout
-from dataflow.warehouse.names import TableName
 from dataflow.warehouse.provenance import Origin
 from dataflow.warehouse.snapshot import relations
 
@@ -85,15 +84,16 @@ def tables(project: Project, database: Database = "published", timeout: float = 
             "GROUP BY ALL ORDER BY ALL",
             [provenance.SCHEMA],
         ).fetchall()
-        sizes = _sizes(conn.raw, [(row[0], row[1]) for row in found if row[2] != "VIEW"])
+        sizes = _sizes(conn.raw, [TableName(*row[:2]) for row in found if row[2] != "VIEW"])
         result = []
         for schema, name, kind, columns in found:
-            file = files.get(f"{schema}.{name}") if kind == "VIEW" else None
+            table = TableName(schema, name)
+            file = files.get(str(table)) if kind == "VIEW" else None
             rows = size = None
             if kind != "VIEW" or file is not None:
-                rows = _count(conn.raw, schema, name)
-                size = _size(data / file) if file else sizes[schema, name]
-            origin = origins.get(TableName(schema, name))
+                rows = _count(conn.raw, table)
+                size = _size(data / file) if file else sizes[table]
+            origin = origins.get(table)
             run_id, at = (origin.run, origin.at) if origin else (None, None)
             is_view = kind == "VIEW" and file is None
             result.append(
@@ -212,15 +212,11 @@ def read_everything(connection: DuckDBPyConnection) -> tuple[int, int]:
         duckdb.Error: something cannot be read.
     """
     rows = count = 0
-    found = connection.execute(
-        "SELECT table_schema, table_name FROM information_schema.tables "
-        "WHERE table_catalog = current_catalog()"
-    ).fetchall()
-    for schema, name in found:
+    for table in sorted(relations(connection, None)):
         row = connection.execute(
-            f"SELECT count(*), max(hash(t)) FROM {quote(schema)}.{quote(name)} AS t"
+            f"SELECT count(*), max(hash(t)) FROM {table.quoted} AS t"
         ).fetchone()
-        if schema != provenance.SCHEMA:
+        if table.schema != provenance.SCHEMA:
             rows, count = rows + (row[0] if row else 0), count + 1
     return count, rows
 
@@ -281,24 +277,22 @@ def _check_file(what: str, path: Path, *, under_lock: bool) -> Finding:
     return finding.ok(what, f"{count} tables, {rows:,} rows, {path.stat().st_size:,} bytes")
 
 
-def _count(connection: DuckDBPyConnection, schema: str, name: str) -> int:
-    row = connection.execute(f"SELECT count(*) FROM {quote(schema)}.{quote(name)}").fetchone()
+def _count(connection: DuckDBPyConnection, table: TableName) -> int:
+    row = connection.execute(f"SELECT count(*) FROM {table.quoted}").fetchone()
     return int(row[0]) if row else 0
 
 
-def _sizes(
-    connection: DuckDBPyConnection, names: list[tuple[str, str]]
-) -> dict[tuple[str, str], int]:
+def _sizes(connection: DuckDBPyConnection, tables: list[TableName]) -> dict[TableName, int]:
     """The bytes of the blocks each table takes, and its share of those used by several."""
     blocks = {
-        (schema, name): [
+        table: [
             row[0]
             for row in connection.execute(
                 "SELECT DISTINCT block_id FROM pragma_storage_info(?) WHERE persistent",
-                [f"{quote(schema)}.{quote(name)}"],
+                [table.quoted],
             ).fetchall()
         ]
-        for schema, name in names
+        for table in tables
     }
     users = Counter(block for taken in blocks.values() for block in taken)
     return {

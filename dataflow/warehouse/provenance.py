@@ -11,9 +11,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from dataflow.base.sql import quote
+from dataflow.base.sql import TableName, quote
 from dataflow.warehouse.layout import CATALOG
-from dataflow.warehouse.names import TableName
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -60,8 +59,8 @@ def provenance(connection: DuckDBPyConnection, catalog: str = CATALOG) -> dict[T
 
 
 def by_hand(
-    origins: Mapping[TableName, Origin | None], since: Mapping[tuple[str, str], datetime | None]
-) -> dict[tuple[str, str], datetime]:
+    origins: Mapping[TableName, Origin | None], since: Mapping[TableName, datetime | None]
+) -> dict[TableName, datetime]:
     """The tables that somebody wrote by hand after a moment, and when.
 
     Args:
@@ -72,7 +71,7 @@ def by_hand(
         table: origin.at
         for table, moment in since.items()
         if moment is not None
-        and (origin := origins.get(TableName(*table))) is not None
+        and (origin := origins.get(table)) is not None
         and origin.run is None
         and origin.at > moment
     }
@@ -89,7 +88,7 @@ def prepare(connection: DuckDBPyConnection) -> None:
 
 def note(
     connection: DuckDBPyConnection,
-    tables: Iterable[tuple[str, str]],
+    tables: Iterable[TableName],
     *,
     run_id: str | None = None,
     workflow: str | None = None,
@@ -99,7 +98,7 @@ def note(
 
     Args:
         connection: on the working warehouse.
-        tables: as (schema, table).
+        tables: the tables.
         run_id, workflow, step: who wrote them; by default the step this process belongs to.
     """
     if named := sorted(tables):

@@ -21,13 +21,12 @@ from typing import TYPE_CHECKING
 
 from dataflow.base.files import sync
 from dataflow.base.lock import DEFAULT_TIMEOUT
-from dataflow.base.sql import literal, schemas_of
+from dataflow.base.sql import TableName, literal, schemas_of
 from dataflow.errors import WarehouseError
 from dataflow.warehouse import lock, versions
 from dataflow.warehouse.failures import translated
 from dataflow.warehouse.files import checkpoint, open_file
 from dataflow.warehouse.layout import FILE_NAME, Layout
-from dataflow.warehouse.names import TableName
 from dataflow.warehouse.provenance import by_hand, copy_provenance, provenance
 from dataflow.warehouse.snapshot import (
     BIG_TABLE_BYTES,
@@ -85,8 +84,8 @@ def publish(
     workflow_id: str,
     schemas: Sequence[str] | None = None,
     *,
-    shared: Iterable[tuple[str, str]] = (),
-    declared: Mapping[tuple[str, str], datetime | None] | None = None,
+    shared: Iterable[TableName] = (),
+    declared: Mapping[TableName, datetime | None] | None = None,
     run_id: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
     keep_seconds: float = versions.KEEP_SECONDS,
@@ -98,12 +97,12 @@ def publish(
         project: whose warehouse.
         workflow_id: the workflow.
         schemas: those it owns (`schemas_of` when None); all others stay as last published.
-        shared: its tables in schemas that it shares with others, as (schema, table): of such a
-            schema only these are taken.
-        declared: the tables that it declares, as (schema, table), each with the moment since
-            which nobody may have written it by hand, so that what is published is what the run's
-            checks saw; None where that does not matter. If a table that readers have is gone from
-            the working warehouse, nothing is published either.
+        shared: its tables in schemas that it shares with others: of such a schema only these are
+            taken.
+        declared: the tables that it declares, each with the moment since which nobody may have
+            written it by hand, so that what is published is what the run's checks saw; None where
+            that does not matter. If a table that readers have is gone from the working warehouse,
+            nothing is published either.
         run_id: the run that made them; the environment's when None.
         timeout: seconds to wait for other writers.
         keep_seconds: how long a superseded version stays, for those about to open it.
@@ -116,7 +115,7 @@ def publish(
     """
     layout = Layout.of(project)
     wanted = list(dict.fromkeys(schemas_of(workflow_id) if schemas is None else schemas))
-    single = [TableName(*table) for table in dict.fromkeys(shared) if table[0] not in wanted]
+    single = [table for table in dict.fromkeys(shared) if table.schema not in wanted]
     run_id = run_id or os.environ.get("DATAFLOW_RUN_ID")
     holder = f"publish of {workflow_id}"
     with translated(layout.published), contextlib.ExitStack() as publishing:
@@ -229,7 +228,7 @@ class _Making:
         self,
         schemas: list[str],
         shared: list[TableName],
-        declared: Mapping[tuple[str, str], datetime | None],
+        declared: Mapping[TableName, datetime | None],
     ) -> int:
         """Write it; returns the bytes written."""
         target = self.draft / FILE_NAME
@@ -239,7 +238,7 @@ class _Making:
             written += target.stat().st_size
         with contextlib.closing(open_file(target)) as connection:
             connection.execute(f"ATTACH {literal(str(self.source))} AS {SOURCE} (READ_ONLY)")
-            self._refuse_loss(connection, [TableName(*table) for table in declared])
+            self._refuse_loss(connection, declared)
             self._refuse_by_hand(connection, declared)
             replaced = {str(table) for table in shared}
             kept = {
@@ -266,7 +265,7 @@ class _Making:
         target.chmod(0o444)  # nobody changes a version by mistake
         return written + copying.bytes_written
 
-    def _refuse_loss(self, connection: DuckDBPyConnection, declared: list[TableName]) -> None:
+    def _refuse_loss(self, connection: DuckDBPyConnection, declared: Iterable[TableName]) -> None:
         there = relations(connection, SOURCE)
         shown = relations(connection, None)
         lost = [str(table) for table in declared if (table in shown and table not in there)]
@@ -280,10 +279,10 @@ class _Making:
             )
 
     def _refuse_by_hand(
-        self, connection: DuckDBPyConnection, declared: Mapping[tuple[str, str], datetime | None]
+        self, connection: DuckDBPyConnection, declared: Mapping[TableName, datetime | None]
     ) -> None:
         if found := by_hand(provenance(connection, SOURCE), declared):
-            named = ", ".join(f"{'.'.join(t)} (at {at:%H:%M:%S} UTC)" for t, at in found.items())
+            named = ", ".join(f"{table} (at {at:%H:%M:%S} UTC)" for table, at in found.items())
             raise WarehouseError(
                 f"nothing is published: {named} was written by hand after its step ran, "
                 "and no check has seen that",

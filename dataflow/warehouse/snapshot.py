@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataflow.base.files import sync
-from dataflow.base.sql import literal, quote
+from dataflow.base.sql import TableName, literal, quote
 from dataflow.errors import WarehouseError
 from dataflow.warehouse.failures import first_line
 from dataflow.warehouse.files import attached
 from dataflow.warehouse.layout import BLOCK_BYTES
-from dataflow.warehouse.names import TableName
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

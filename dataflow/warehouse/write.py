@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from dataflow.base.sql import quote
+from dataflow.base.sql import TableName, quote
 from dataflow.errors import ConfigurationError, WarehouseError
 from dataflow.warehouse.connect import Connection
 from dataflow.warehouse.failures import translated
 from dataflow.warehouse.incoming import Incoming, check_key, prepare
-from dataflow.warehouse.names import TableName
+from dataflow.warehouse.names import parse_table
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -58,7 +58,7 @@ def write_table(
         ConfigurationError: an invalid name, mode, key or kind of data.
         WarehouseError: duplicate or missing keys, changed columns, a full disk; nothing was written.
     """
-    target = TableName.parse(table, getattr(conn, "workflow", None))
+    target = parse_table(table, getattr(conn, "workflow", None))
     key = [key] if isinstance(key, str) else list(key)
     _check_call(mode, key, on_schema_change)
     raw = conn.raw if isinstance(conn, Connection) else conn

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from dataflow.base.sql import split_table
+from dataflow.base.sql import TableName, split_table
 from dataflow.base.words import nearest
 from dataflow.errors import Problem
 from dataflow.workflows.ids import STEPS_THAT_FOLLOW, workflow_id_problem
@@ -241,15 +241,14 @@ IDENTIFIER_STEM = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 def _table_problems(file: YamlFile, stages: list[Stage]) -> list[Problem]:
-    owners: dict[tuple[str, str], str] = {}
+    owners: dict[TableName, str] = {}
     problems = []
     for index, stage in enumerate(stages):
         for table in stage.writes:
             if table in owners:
-                shown = ".".join(table)
                 problems.append(
                     file.problem(
-                        f"table `{shown}` is written by `{owners[table]}` and `{stage.name}`",
+                        f"table `{table}` is written by `{owners[table]}` and `{stage.name}`",
                         ("stages", index, "writes"),
                         "Only one stage may write a table.",
                     )

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from dataflow.base.sql import raw_schema, schemas_of
+from dataflow.base.sql import TableName, raw_schema, schemas_of
 from dataflow.errors import Problem
 from dataflow.project import Project
 from dataflow.stages.notebook import Stage
@@ -125,14 +125,14 @@ class Workflow:
         return schemas_of(self.id)
 
     @property
-    def writes(self) -> tuple[tuple[str, str], ...]:
-        """The tables its stages declare, as (schema, table)."""
+    def writes(self) -> tuple[TableName, ...]:
+        """The tables its stages declare."""
         return tuple(dict.fromkeys(table for stage in self.stages for table in stage.writes))
 
     @property
-    def shared_tables(self) -> tuple[tuple[str, str], ...]:
+    def shared_tables(self) -> tuple[TableName, ...]:
         """Its tables in schemas that it does not own, where other workflows have tables, too."""
-        return tuple(table for table in self.writes if table[0] not in self.schemas)
+        return tuple(table for table in self.writes if table.schema not in self.schemas)
 
     @property
     def step_names(self) -> list[str]:

@@ -92,11 +92,11 @@ def table_conflicts(project: Project, workflow: Workflow) -> list[Problem]:
             continue
         schemas = schemas_of(other.id)
         declared = other.workflow.shared_tables if other.workflow is not None else ()
-        for schema, table in workflow.shared_tables:
-            if schema in schemas or (schema, table) in declared:
+        for table in workflow.shared_tables:
+            if table.schema in schemas or table in declared:
                 problems.append(
                     Problem(
-                        f"the table {schema}.{table} also belongs to workflow {other.id}",
+                        f"the table {table} also belongs to workflow {other.id}",
                         workflow.folder / "config.yaml",
                         hint="Only one workflow may write a table: read it, or write another.",
                     )

@@ -14,6 +14,7 @@ from decimal import Decimal
 import duckdb
 import pytest
 
+from dataflow.base.sql import TableName
 from dataflow.errors import WarehouseError
 from dataflow.project import Project
 from dataflow.shared.db import get_duckdb_connection
@@ -369,12 +370,19 @@ def test_of_a_shared_schema_only_the_workflows_own_tables_are_published(project,
         "CREATE SCHEMA shared; CREATE TABLE shared.mine AS SELECT 1 AS a",
         "CREATE TABLE shared.half_done AS SELECT 1 AS a; CREATE VIEW shared.seen AS FROM shared.mine",
     )
-    publish_now(project, "quakes", schemas=[], shared=[("shared", "mine"), ("shared", "seen")])
+    publish_now(
+        project,
+        "quakes",
+        schemas=[],
+        shared=[TableName("shared", "mine"), TableName("shared", "seen")],
+    )
     assert {table.name for table in tables(project)} == {"mine", "seen"}
 
-    publish_now(project, "storms", schemas=[], shared=[("shared", "half_done")])
+    publish_now(project, "storms", schemas=[], shared=[TableName("shared", "half_done")])
     sql("UPDATE shared.half_done SET a = 2; UPDATE shared.mine SET a = 3")
-    publish_now(project, "quakes", schemas=[], shared=[("shared", "mine")], big_table_bytes=1)
+    publish_now(
+        project, "quakes", schemas=[], shared=[TableName("shared", "mine")], big_table_bytes=1
+    )
 
     assert rows("SELECT h.a, s.a FROM shared.half_done h, shared.seen s", "published") == [(1, 3)]
 
@@ -385,7 +393,10 @@ def test_a_declared_table_that_is_gone_is_not_taken_from_readers(project, sql, r
     sql("DROP TABLE quakes.t")
 
     with pytest.raises(WarehouseError, match=r"readers would lose quakes\.t") as caught:
-        publish_now(project, declared={("quakes", "t"): None, ("quakes", "never_made"): None})
+        publish_now(
+            project,
+            declared={TableName("quakes", "t"): None, TableName("quakes", "never_made"): None},
+        )
 
     assert "--changed" in (caught.value.hint or "")
     assert rows("FROM quakes.t", "published") == [(1,)]

@@ -149,10 +149,10 @@ def check_writes(
     """
     if not declared_writes_check(workflow):
         return None
-    declared = [".".join(table) for table in stage.writes]
+    declared = [str(table) for table in stage.writes]
     writes = compare_writes(project, workflow.id, run_id, stage.name, declared)
     missing = [] if outcome.report.skipped is not None else writes.missing
-    own = {workflow.raw_schema, *(schema for schema, _ in stage.writes)}
+    own = {workflow.raw_schema, *(table.schema for table in stage.writes)}
     foreign = [table for table in writes.undeclared if table.partition(".")[0] not in own]
     metadata: dict[str, Any] = {}
     if missing:

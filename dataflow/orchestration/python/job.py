@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from dataflow.base.sql import TableName
 from dataflow.orchestration import dagster_names as names
 from dataflow.orchestration.python.op import op_step, summary
 from dataflow.orchestration.python.steps import PythonSteps, last_nodes, tables_name
@@ -277,7 +278,7 @@ def _row_counts(project: Project, workflow: Workflow) -> dict[tuple[str, ...], i
             "WHERE table_catalog = current_catalog() AND list_contains(?, table_schema)",
             [list(workflow.schemas)],
         ).fetchall()
-        for schema, table in found:
-            row = conn.execute(f'SELECT count(*) FROM "{schema}"."{table}"').fetchone()
-            counts[schema, table] = row[0] if row else 0
+        for table in (TableName(*row) for row in found):
+            row = conn.execute(f"SELECT count(*) FROM {table.quoted}").fetchone()
+            counts[table] = row[0] if row else 0
     return counts
