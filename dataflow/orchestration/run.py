@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dataflow.base.process import signals_as_interrupt, this_process
-from dataflow.errors import ConfigurationError, RunFailed
+from dataflow.errors import ConfigurationError, Problem, RunFailed
 from dataflow.orchestration.dagster_names import step_of
 from dataflow.orchestration.instance import open_instance
 from dataflow.orchestration.kinds import steps_of
@@ -19,6 +19,7 @@ from dataflow.orchestration.selection import select
 from dataflow.orchestration.steps import Values, WorkflowSteps
 from dataflow.project import ROOT_VARIABLE, Project
 from dataflow.runs.record import Run, RunRecord
+from dataflow.validation.workflow import problems_before_run
 from dataflow.workflows.model import Workflow
 from dataflow.workflows.registry import table_conflicts
 
@@ -71,7 +72,7 @@ def plan_run(
     start: str | None = None,
     changed: bool = False,
 ) -> RunPlan:
-    """Check `parameters` against every stage and choose the steps, before anything runs.
+    """Check `parameters`, choose the steps and validate what they do, before anything runs.
 
     Args:
         project: the project.
@@ -84,16 +85,28 @@ def plan_run(
 
     Raises:
         ParameterError: lists everything that is wrong, in all stages.
-        ConfigurationError: a notebook is not valid.
+        ConfigurationError: a notebook, a model or a page of these steps is not valid; lists
+            everything that is wrong.
     """
-    conflicts = table_conflicts(project, workflow)
-    if conflicts:
-        raise ConfigurationError(
-            f"workflow {workflow.id} is not valid", problems=conflicts, root=project.root
-        )
+    _refuse(project, workflow, table_conflicts(project, workflow))
     steps = steps_of(project, workflow)
     values = steps.check(parameters)
-    return RunPlan(steps, values, select(steps, values, only=only, start=start, changed=changed))
+    chosen = select(steps, values, only=only, start=start, changed=changed)
+    kinds: dict[str, list[str]] = {}
+    for step in steps.all:
+        if chosen is None or step.name in chosen:
+            kinds.setdefault(step.kind, []).append(step.name)
+    _refuse(project, workflow, problems_before_run(project, workflow, kinds))
+    return RunPlan(steps, values, chosen)
+
+
+def _refuse(project: Project, workflow: Workflow, problems: list[Problem]) -> None:
+    if problems:
+        raise ConfigurationError(
+            f"workflow {workflow.id} is not valid; nothing was run",
+            problems=problems,
+            root=project.root,
+        )
 
 
 def run_workflow(

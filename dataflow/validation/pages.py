@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 from dataflow.base.words import nearest
@@ -9,8 +10,11 @@ from dataflow.dashboard.catalog import PROJECT_SOURCE
 from dataflow.dashboard.check import check_pages, warnings_of
 from dataflow.dashboard.export import exported_files
 from dataflow.dashboard.pages import read_pages
-from dataflow.errors import Problem
+from dataflow.dashboard.source_query import without_semicolon
+from dataflow.errors import DataflowError, Problem
 from dataflow.project import Project
+from dataflow.validation.columns import columns_to_come
+from dataflow.warehouse.store import running
 from dataflow.workflows.ids import slug_of
 
 DATA = re.compile(r"\bdata=\{\s*([A-Za-z_$][\w$]*)\s*\}")
@@ -18,8 +22,13 @@ DATA = re.compile(r"\bdata=\{\s*([A-Za-z_$][\w$]*)\s*\}")
 LOCAL = re.compile(r"\bas\s+([\w$]+)|\b(?:let|const|var|import|export let)\s+([\w$]+)")
 
 
-def check_workflow_pages(project: Project, workflow_id: str) -> list[Problem]:
-    """Check the workflow's pages: their queries, and that their components name queries."""
+def check_workflow_pages(project: Project, workflow_id: str, *, now: bool = True) -> list[Problem]:
+    """Check the workflow's pages: their queries, and that their components name queries.
+
+    Args:
+        now: take tables whose columns cannot be told from SQL as they are now; without it,
+            queries on those are not judged.
+    """
     folder = project.evidence / "pages"
     slug = slug_of(workflow_id)
     paths = [*sorted((folder / slug).rglob("*.md")), *folder.glob(f"{slug}.md")]
@@ -32,7 +41,10 @@ def check_workflow_pages(project: Project, workflow_id: str) -> list[Problem]:
             problems.append(Problem(f"the page cannot be read: {error}", path, hint=hint))
     if problems or not paths:
         return problems
-    return [*_query_problems(project, workflow_id), *_component_problems(project, workflow_id)]
+    return [
+        *_query_problems(project, workflow_id, now),
+        *_component_problems(project, workflow_id),
+    ]
 
 
 def table_warnings(project: Project, workflow_id: str) -> list[Problem]:
@@ -40,13 +52,34 @@ def table_warnings(project: Project, workflow_id: str) -> list[Problem]:
     return warnings_of(project, workflow_id, exported_files(project).get(workflow_id, {}))
 
 
-def _query_problems(project: Project, workflow_id: str) -> list[Problem]:
-    problems = check_pages(project, [workflow_id])
-    if PROJECT_SOURCE in exported_files(project):
+def _query_problems(project: Project, workflow_id: str, now: bool) -> list[Problem]:
+    files = exported_files(project)
+    columns = columns_to_come(project, workflow_id)
+    exported = files.get(workflow_id, {})
+    if now:
+        columns = _columns_now(project, workflow_id, {*exported, *columns}) | columns
+    else:
+        files[workflow_id] = {table: path for table, path in exported.items() if table in columns}
+    problems = check_pages(project, [workflow_id], files, {workflow_id: columns})
+    if PROJECT_SOURCE in files:
         return problems
     # Before the first export the project's own tables do not exist, which is no mistake.
     own = f"there is no table {PROJECT_SOURCE}."
     return [problem for problem in problems if own not in problem.message]
+
+
+def _columns_now(project: Project, workflow_id: str, known: set[str]) -> dict[str, list[str]]:
+    """The columns of tables that were not exported yet, as the published tables make them."""
+    found = {}
+    for path in sorted((project.evidence / "sources" / workflow_id).glob("*.sql")):
+        if path.stem in known:
+            continue
+        # What is wrong with the query, or not published yet, is said elsewhere.
+        with contextlib.suppress(DataflowError, UnicodeDecodeError):
+            query = f"DESCRIBE {without_semicolon(path.read_text(encoding='utf-8'))}"
+            with running(project, query, "published") as described:
+                found[path.stem] = [str(row[0]) for row in described.rows]
+    return found
 
 
 def _component_problems(project: Project, workflow_id: str) -> list[Problem]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -97,10 +97,16 @@ def read_names(project: Project) -> DbtNames:
     return names
 
 
-def without_jinja(text: str) -> str | None:
+def without_jinja(
+    text: str, relation: Callable[[str], str] = lambda expression: "stand_in"
+) -> str | None:
     """A model's SQL with stand-ins for `ref` and the like, line by line the same.
 
     None when it holds Jinja that needs dbt itself.
+
+    Args:
+        text: the model.
+        relation: gives the table that stands for `ref(…)`, `source(…)` or `this`.
     """
     text = COMMENT.sub(lambda match: "\n" * match[0].count("\n"), text)
     if "{%" in text:
@@ -114,7 +120,7 @@ def without_jinja(text: str) -> str | None:
         if expression.startswith("config("):
             return lines
         if expression.startswith(("ref(", "source(")) or expression == "this":
-            return f"stand_in{lines}"
+            return f"{relation(expression)}{lines}"
         unknown = True
         return match[0]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from dataflow.dbt.project import HINT, broken_models, ensure_manifest
 from dataflow.errors import ConfigurationError, Problem
 from dataflow.project import Project
 from dataflow.settings import secrets_of
+from dataflow.validation.columns import column_problems
 from dataflow.validation.config import secrets_in_clear, unset_variables
 from dataflow.validation.notebook import examine_notebook
 from dataflow.validation.pages import check_workflow_pages, table_warnings
@@ -60,12 +62,43 @@ def examine_workflow(project: Project, folder: Path, *, execute: bool = True) ->
         found.problems += workflow.code_problems(project)
     found.problems += check_models(project, folder.name)
     found.problems += check_sources(project, folder.name)
+    found.problems += column_problems(project, folder.name, models=True, sources=True)
     found.problems += check_workflow_pages(project, folder.name)
     found.warnings += table_warnings(project, folder.name)
     if workflow is not None:
         found.problems += table_conflicts(project, workflow)
         found.warnings += _unwritten_sources(project, workflow)
     return found
+
+
+def problems_before_run(
+    project: Project, workflow: Workflow, steps: Mapping[str, Iterable[str]]
+) -> list[Problem]:
+    """What is wrong with the steps of a run, as far as that can be told before it begins.
+
+    What a run may still make right is no problem: a page's table whose columns only the data
+    tells. Nor is what only concerns who commits the files.
+
+    Args:
+        project: the project.
+        workflow: the workflow.
+        steps: the names of the run's steps by their kind: stage, op, tables, dbt, dashboard.
+    """
+    problems: list[Problem] = []
+    if own := {*steps.get("stage", ()), *steps.get("op", ())}:
+        problems += unset_variables(workflow.folder, dict(os.environ))
+        for stage in workflow.stages:
+            if stage.name in own:
+                problems += examine_notebook(stage.notebook, stage.name, stage.parameters, {})[0]
+        problems += _module_problems(workflow.folder)
+    if "dbt" in steps:
+        problems += check_models(project, workflow.id)
+    shown = "dashboard" in steps
+    problems += column_problems(project, workflow.id, models="dbt" in steps, sources=shown)
+    if shown:
+        problems += check_sources(project, workflow.id)
+        problems += check_workflow_pages(project, workflow.id, now=False)
+    return problems
 
 
 def examine_dbt(project: Project) -> list[Problem]:

@@ -218,6 +218,8 @@ SQL = [
         "Did you mean `not_null`",
     ),
     Mistake("a source query that is not SQL", whole(QUERY, "selct * from lab.weights"), f"{QUERY}:1", "Fix the SQL"),
+    Mistake("a column that the model does not have", text(QUERY, "id,", "ident,"), f"{QUERY}:1", "The columns are"),
+    Mistake("a column that another model does not have", text(MART, "id,", "weigth,"), f"{MART}:2", "The columns are"),
     Mistake("a source query that creates", whole(QUERY, "create table a as select 1"), f"{QUERY}:1", "One file makes one table"),
     Mistake("two source queries in a file", whole(QUERY, "select 1;\nselect 2"), f"{QUERY}:1", "One file makes one table"),
 ]  # fmt: skip

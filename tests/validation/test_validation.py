@@ -12,8 +12,11 @@ from mistakes import Mistake
 from projects import REPOSITORY, dataflow
 
 from dataflow.cli.main import run
+from dataflow.dashboard.paths import data_folder
 from dataflow.errors import EXIT_OK, EXIT_USAGE
 from dataflow.project import Project
+from dataflow.validation.pages import check_workflow_pages
+from dataflow.warehouse.store import Connection, publish
 
 # What commands keep for themselves: locks, the time of a check.
 OWN = {".dataflow", ".duckdb", ".dagster", "__pycache__"}
@@ -123,6 +126,64 @@ def test_everything_wrong_is_listed_at_once(lab: Project, capsys):
     assert "4 problems found" in error
     for place in (f"{mistakes.CONFIG}:3", "cell 3, line 1", f"{mistakes.MART}:3", "index.md:9"):
         assert place in error
+
+
+RUN_FIRST = {
+    "a cell that is not Python": (mistakes.cell(3, "if"), "cell 3, line 1"),
+    "a variable that is not set": (mistakes.config("${LAB_TOKEN}", "${LAB_KEY}"), "LAB_KEY"),
+    "a model's reference": (mistakes.text(mistakes.MART, "stg_lab__good", "stg_good"), "stg_good"),
+    "a source query that is not SQL": (mistakes.text(mistakes.QUERY, "from", "form"), "not valid"),
+    "a column of the page": (mistakes.text(mistakes.PAGE, "id, weight", "id, wheight"), "wheight"),
+}
+
+
+@pytest.mark.parametrize(("change", "said"), RUN_FIRST.values(), ids=RUN_FIRST)
+def test_a_run_names_mistakes_before_anything_runs(lab: Project, capsys, change, said):
+    change(lab)
+    before = files_of(lab.root)
+
+    assert run(["workflow", "run", "lab"]) == EXIT_USAGE
+
+    error = capsys.readouterr().err
+    assert said in error
+    assert "nothing was run" in error
+    assert files_of(lab.root) == before
+
+
+def problems_of_pages(lab: Project, *, now: bool) -> list[str]:
+    return [one.message for one in check_workflow_pages(lab, "lab", now=now)]
+
+
+def test_columns_of_a_page_are_checked_before_anything_was_exported(lab: Project):
+    shutil.rmtree(data_folder(lab))
+    assert problems_of_pages(lab, now=True) == []
+    mistakes.text(mistakes.PAGE, "id, weight", "id, wheight")(lab)
+
+    missing = 'query heavy: Referenced column "wheight" not found in FROM clause'
+    assert problems_of_pages(lab, now=True) == [missing]
+    assert problems_of_pages(lab, now=False) == [missing]
+
+    # What the data alone can tell is taken as it was published, and no run waits for it.
+    mistakes.text(mistakes.QUERY, "id, weight", "*")(lab)
+    mistakes.text(mistakes.MART, "id, weight", "*")(lab)
+    mistakes.text("dbt/models/lab/staging/stg_lab__good.sql", "id, weight", "*")(lab)
+    assert problems_of_pages(lab, now=True) == []
+    with Connection(lab, "working") as conn:
+        conn.execute("CREATE SCHEMA lab; CREATE TABLE lab.weights AS SELECT 'a' AS id, 2 AS weight")
+    publish(lab, "lab", ["lab"])
+    assert problems_of_pages(lab, now=True) == [missing]
+    assert problems_of_pages(lab, now=False) == []
+
+
+def test_a_column_that_model_query_and_page_get_together_is_no_mistake(lab: Project):
+    for path in ("dbt/models/lab/staging/stg_lab__good.sql", mistakes.MART, mistakes.QUERY):
+        mistakes.text(path, "weight", "weight, height")(lab)
+    mistakes.text(mistakes.PAGE, "weight > 1", "height > '2' and weight > 1")(lab)
+
+    assert problems_of_pages(lab, now=True) == []
+
+    mistakes.text(mistakes.QUERY, "weight, height", "weight")(lab)  # now it comes to no page
+    assert "height" in problems_of_pages(lab, now=False)[0]
 
 
 def test_outside_of_a_project_the_command_says_what_a_project_is(tmp_path, monkeypatch, capsys):
