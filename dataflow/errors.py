@@ -20,9 +20,11 @@ cell) and what to do next (`hint`). Code raises; `dataflow.cli.main` turns it in
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -51,6 +53,27 @@ class DataflowError(Exception):
         if self.hint:
             lines.append(f"  → {self.hint}")
         return "\n".join(lines)
+
+    def _render_traceback_(self) -> list[str]:
+        """IPython's question how to show the error in a notebook: with the author's lines only."""
+        from IPython import get_ipython
+
+        shown = copy.copy(self)  # without the errors that led to it, which are in our own code
+        shell = get_ipython()
+        traceback = _of_author(self.__traceback__)
+        return list(shell.InteractiveTB.structured_traceback(type(self), shown, traceback))
+
+
+def _of_author(traceback: TracebackType | None) -> TracebackType | None:
+    """A traceback without the frames of installed packages, DATAFLOW's among them."""
+    if traceback is None:
+        return None
+    rest = _of_author(traceback.tb_next)
+    file = Path(traceback.tb_frame.f_code.co_filename)
+    installed = "site-packages" in file.parts or file.is_relative_to(Path(__file__).parent)
+    if installed:
+        return rest
+    return TracebackType(rest, traceback.tb_frame, traceback.tb_lasti, traceback.tb_lineno)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,16 @@ from typing import Any, Literal
 from dataflow.stages.result import Result, StageSkipped, show
 
 
+class Passed(int):
+    """Whether a check passed; shows nothing as the last line of a cell, where the box says it."""
+
+    def _ipython_display_(self) -> None:
+        """IPython's question how to show it."""
+
+    def __repr__(self) -> str:
+        return str(bool(self))
+
+
 def record(table: str | None = None, rows: int | None = None, **metadata: Any) -> None:
     """Record figures about the stage, or about a table it wrote.
 
@@ -36,7 +46,7 @@ def check(
     severity: Literal["error", "warn"] = "error",
     table: str | None = None,
     **metadata: Any,
-) -> bool:
+) -> Passed:
     """Check something about the data; it becomes an asset check of the same name.
 
     A failed check of severity "error" stops downstream steps, a warning does not.
@@ -50,7 +60,7 @@ def check(
         metadata: figures that explain the result, by name.
 
     Returns:
-        Whether it passed.
+        Whether it passed, as a condition: true or false.
 
     Raises:
         ValueError: `severity` is neither.
@@ -59,7 +69,7 @@ def check(
         raise ValueError(f'severity is "error" or "warn", not {severity!r}')
     ok = bool(passed)
     show(Result("check", name=name, passed=ok, severity=severity, table=table, metadata=metadata))
-    return ok
+    return Passed(ok)
 
 
 def skip(reason: str) -> None:

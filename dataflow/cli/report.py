@@ -46,24 +46,41 @@ def _counts(step: dict[str, Any]) -> tuple[str, str]:
 
 
 def failure(project: Project, run: Run) -> DataflowError | None:
-    """The error a run ended with, None when it has none of its own."""
-    for name, step in run.steps.items():
-        if step.get("status") not in ("failed", "cancelled") or not step.get("error"):
-            continue
-        error = step["error"]
-        if "cell" not in error:
-            what = name if step["kind"] == name else f"{step['kind']} {name}"
-            hint = error.get("hint") or f"`dataflow runs show {run.run_id[:8]}` has the details."
-            if step.get("log") and not error.get("hint"):
-                hint = f"Log: {project.relative(run.folder / step['log'])}"
-            return StageFailed(f"{what} failed: {error['message']}", hint=hint)
-        notebook = project.relative(run.folder / step["notebook"])
-        text = [
-            f"stage {name} failed in {error['message']}",
-            "",
-            numbered_lines(error["source"], 20),
+    """The error a run ended with, None when it has none of its own.
+
+    The first failed step's in full, the others' in a line each.
+    """
+    failed = {
+        name: step
+        for name, step in run.steps.items()
+        if step.get("status") in ("failed", "cancelled") and step.get("error")
+    }
+    if not failed:
+        return None
+    (name, step), *others = failed.items()
+    error = step["error"]
+    text = [_headline(name, step)]
+    if "cell" in error:
+        text += [
+            indented(more, 30) for more in [error["evalue"].strip().partition("\n")[2]] if more
         ]
+        text += ["", numbered_lines(error["source"], 20)]
         if error.get("last_frame"):
             text += ["", indented(error["last_frame"])]
-        return StageFailed("\n".join(text), hint=f"Executed notebook: {notebook}")
-    return None
+        hint = f"Executed notebook: {project.relative(run.folder / step['notebook'])}"
+    elif step.get("log") and not error.get("hint"):
+        hint = f"Log: {project.relative(run.folder / step['log'])}"
+    else:
+        hint = error.get("hint") or f"`dataflow runs show {run.run_id[:8]}` has the details."
+    if others:
+        text += ["", *(f"Also: {_headline(name, step)}" for name, step in others)]
+    return StageFailed("\n".join(text), hint=hint)
+
+
+def _headline(name: str, step: dict[str, Any]) -> str:
+    """What failed, in one line."""
+    error = step["error"]
+    if "cell" in error:
+        return f"stage {name} failed in {error['message']}"
+    what = name if step["kind"] == name else f"{step['kind']} {name}"
+    return f"{what} failed: {error['message']}"

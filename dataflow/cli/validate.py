@@ -23,7 +23,12 @@ def validate(
     as_json: Json = False,
 ) -> None:
     """Check configuration, notebooks, models and pages; lists everything wrong at once."""
-    from dataflow.validation.workflow import Examination, examine_dbt, examine_workflow
+    from dataflow.validation.workflow import (
+        Examination,
+        examine_dbt,
+        examine_workflow,
+        saved_outputs,
+    )
     from dataflow.validation.workflow import stray_folders as stray
     from dataflow.workflows.registry import find_workflow_folder, workflow_folders
 
@@ -31,8 +36,12 @@ def validate(
     project.load_environment()
     folders = [find_workflow_folder(project, name)] if name else workflow_folders(project)
     found = {folder.name: examine_workflow(project, folder) for folder in folders}
-    if name is None and (strays := stray(project)):
-        found["notebooks"] = Examination(warnings=strays)
+    warnings = stray(project) if name is None else []
+    warnings += saved_outputs(
+        project, [path for one in found.values() for path in one.with_outputs]
+    )
+    if warnings:
+        found["notebooks"] = Examination(warnings=warnings)
     # dbt's messages concern all workflows, and would repeat what was found in its files.
     if dbt and not any(e.problems for e in found.values()):
         found["dbt"] = Examination(examine_dbt(project))

@@ -180,7 +180,7 @@ def _is_leftover(path: Path) -> bool:
 
 def _existing(scaffold: Scaffold) -> list[Problem]:
     """What already exists under the new workflow's name."""
-    from dataflow.validation.sql import read_names
+    from dataflow.dbt.names import read_names
 
     project = scaffold.project
     page = (project.evidence / "pages" / scaffold.slug).with_suffix(".md")

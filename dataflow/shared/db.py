@@ -11,6 +11,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from dataflow.project import Project
@@ -58,7 +60,16 @@ def get_duckdb_connection(
         read_only=read_only,
         timeout=timeout,
         workflow=current_workflow(project),
+        readers=partial(_columns_used, project),
     )
+
+
+def _columns_used(
+    project: Project, table: tuple[str, str], columns: Sequence[str]
+) -> dict[str, list[str]]:
+    from dataflow.dbt.readers import columns_used
+
+    return columns_used(project, table, columns)
 
 
 def current_workflow(project: Project) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from dataflow.stages.parameters import INJECTED_TAG, read_declaration
 from dataflow.stages.result import StageReport, read_report
 from dataflow.stages.values import check_values
 
+# Frames of cells, and of modules beside the notebook.
+AUTHORS = ("Cell In", "Input In", f"File ${{{ROOT_VARIABLE}}}/notebooks/")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -28,7 +30,7 @@ class CellError:
     """Why a stage's notebook did not reach its end.
 
     Args:
-        cell: the cell's number in the executed notebook, from 1.
+        cell: the cell's number in the author's notebook, from 1.
         execution_count: the number JupyterLab shows beside it; None when it never began.
         ename: the exception's name, or KernelDied, Timeout, Cancelled.
         evalue: its message.
@@ -194,15 +196,26 @@ def outcome_of(executed: Any, output: Path) -> StageOutcome:
                 "seconds": cell.metadata.papermill.get("duration"),
                 "status": cell.metadata.papermill.get("status"),
             }
-            for number, cell in enumerate(executed.cells, start=1)
+            for number, cell in author_numbers(executed.cells)
             if cell.cell_type == "code" and INJECTED_TAG not in cell.metadata.get("tags", [])
         ],
     )
 
 
+def author_numbers(cells: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+    """Each cell of an executed notebook with its number in the author's, from 1.
+
+    The cell with a run's parameters has the number of the one it follows, which they are for.
+    """
+    number = 0
+    for cell in cells:
+        number += INJECTED_TAG not in cell.metadata.get("tags", [])
+        yield number, cell
+
+
 def find_error(cells: Any) -> CellError | None:
     """The error that ended an executed notebook, None when no cell has one."""
-    for number, cell in enumerate(cells, start=1):
+    for number, cell in author_numbers(cells):
         if cell.metadata.get("papermill", {}).get("status") not in ("failed", "cancelled"):
             continue
         for output in cell.get("outputs", []):
@@ -219,7 +232,8 @@ def find_error(cells: Any) -> CellError | None:
 
 
 def last_frame(traceback: list[str]) -> str:
-    """The last frame of an IPython traceback in plain text: where it was raised."""
+    """The author's last frame of an IPython traceback in plain text; without one, the last."""
     frames = [ANSI.sub("", frame).strip("\n") for frame in traceback]
     inner = [frame for frame in frames if frame.startswith(("File ", "Cell In", "Input In"))]
-    return inner[-1] if inner else ""
+    own = [frame for frame in inner if frame.startswith(AUTHORS)]
+    return (own or inner or [""])[-1]

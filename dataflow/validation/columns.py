@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataflow.base.sql import quote
 from dataflow.dashboard.source_query import explain, without_semicolon
+from dataflow.dbt.names import table_of
 from dataflow.errors import Problem
 from dataflow.project import Project
 from dataflow.validation.sql import without_jinja
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 MISSING = re.compile(r"not found in FROM clause|does not have a column named")
-ALIAS = re.compile(r"\balias\s*=\s*['\"](\w+)['\"]")
-SCHEMA = re.compile(r"\bschema\s*=")
 REF = re.compile(r"ref\(\s*['\"](\w+)['\"]\s*\)")
 
 
@@ -84,7 +83,7 @@ class _Models:
 
     def __init__(self, project: Project) -> None:
         files = list(_sql_files(project.dbt / "models"))
-        self._tables = {path.stem: _table_of(project, path) for path in files}
+        self._tables = {path.stem: _lower(table_of(project, path)) for path in files}
         self._paths = {self._tables[path.stem]: path for path in files}
         self._known: dict[tuple[str, str], list[str] | None] = {}
 
@@ -97,7 +96,7 @@ class _Models:
         """Make an empty view of each table whose columns are known."""
         for schema, table in self._paths:
             columns = self._columns_of_table((schema, table))
-            if schema and columns:
+            if columns:
                 empty = ", ".join(f"NULL AS {quote(column)}" for column in columns)
                 connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(schema)}")
                 connection.execute(
@@ -116,7 +115,7 @@ class _Models:
             tree = sqlglot.parse_one(sql, dialect="duckdb")
             schema: dict[str, Any] = {}
             for table in tree.find_all(exp.Table):
-                columns = self._columns_of_table((table.db.lower(), table.name.lower()))
+                columns = self._columns_of_table(_lower((table.db, table.name)))
                 if table.db and columns:
                     types = dict.fromkeys(columns, "unknown")
                     schema.setdefault(table.db.lower(), {})[table.name.lower()] = types
@@ -154,15 +153,8 @@ def _sql_files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.sql"))
 
 
-def _table_of(project: Project, path: Path) -> tuple[str, str]:
-    """The schema and table of a model, by the rule of `dbt/macros/generate_schema_name.sql`."""
-    folders = path.relative_to(project.dbt / "models").parts[:-1]
-    text = _read(path) or ""
-    if SCHEMA.search(text) or not folders:
-        return "", path.stem  # nobody selects from that
-    alias = ALIAS.search(text)
-    schema = f"{folders[0]}_staging" if "staging" in folders[1:] else folders[0]
-    return schema.lower(), (alias[1] if alias else path.stem).lower()
+def _lower(table: tuple[str, str]) -> tuple[str, str]:
+    return table[0].lower(), table[1].lower()
 
 
 def _read(path: Path) -> str | None:

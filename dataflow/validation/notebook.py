@@ -17,7 +17,9 @@ from dataflow.stages.parameters import read_declaration
 from dataflow.stages.result import code_of
 from dataflow.stages.values import check_values
 
-STRIP = "nbstripout --keep-id {path}, or `pre-commit install` once for every commit."
+STRIP = "nbstripout --keep-id {path}"
+STRIP = "nbstripout --keep-id {path}"
+>>>>>>> 44ebb88 (Errors keep their point: the whole message and the author's lines; a replaced table takes new columns unless somebody uses the old; outputs and scratch notebooks are no mistakes)
 
 
 def examine_notebook(
@@ -43,23 +45,23 @@ def examine_notebook(
     scrubbers = {name: Scrubber({name: value}) for name, value in secrets.items()}
     problems = _kernel_problems(path, notebook.metadata)
     warnings: list[Problem] = []
-    with_output = []
     for number, cell in enumerate(notebook.cells, start=1):
         problems += _merge_problems(path, number, cell.source)
         if cell.cell_type == "code":
             problems += _syntax_problems(path, number, cell)
-            if cell.outputs:
-                with_output.append(number)
         problems += _secret_problems(path, number, cell, scrubbers)
         if "injected-parameters" in cell.metadata.get("tags", []):
             warnings.append(_injected(path, number))
     problems += _parameter_problems(path, notebook.cells, stage, values)
-    if with_output:
-        cells = f"cell{'s' if len(with_output) > 1 else ''} {_shortened(with_output)}"
-        warnings.append(
-            Problem(f"{cells}: outputs are saved", path, hint=f"Strip: {STRIP.format(path=path.name)}")
-        )  # fmt: skip
     return list(dict.fromkeys(problems)), warnings
+
+
+def has_outputs(path: Path) -> bool:
+    """Whether a notebook was saved with outputs; not where it cannot be read."""
+    try:
+        return any(cell.get("outputs") for cell in read_notebook(path).cells)
+    except ConfigurationError:
+        return False
 
 
 def _kernel_problems(path: Path, metadata: Any) -> list[Problem]:
@@ -147,7 +149,7 @@ def _secret_problems(
                 hint = (
                     f'Read it: resolve("${{{name}}}") from dataflow.shared.config, or load_config.'
                     if where == "source"
-                    else f"Strip it before it is committed: {STRIP.format(path=path.name)}"
+                    else f"Strip it before it is committed: {STRIP.format(path=path.relative_to(path.parents[2]))}"
                 )
                 problems.append(
                     Problem(
@@ -178,8 +180,3 @@ def _injected(path: Path, number: int) -> Problem:
         path,
         hint="Delete the cell; a run injects its own.",
     )
-
-
-def _shortened(numbers: list[int], most: int = 5) -> str:
-    shown = ", ".join(map(str, numbers[:most]))
-    return shown if len(numbers) <= most else f"{shown} and {len(numbers) - most} more"

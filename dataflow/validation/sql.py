@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dataflow.base.words import nearest
 from dataflow.dashboard.source_query import explain, without_semicolon
+from dataflow.dbt.names import DbtNames, read_names, yaml_files
 from dataflow.errors import Problem
 from dataflow.project import Project
 from dataflow.workflows.yaml_file import Location, YamlFile, read_yaml
@@ -17,26 +17,6 @@ EXPRESSION = re.compile(r"\{\{-?(.*?)-?\}\}", re.DOTALL)
 COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
 REF = re.compile(r"\bref\(\s*['\"](\w+)['\"]\s*\)")
 SOURCE = re.compile(r"\bsource\(\s*['\"](\w+)['\"]\s*,\s*['\"](\w+)['\"]\s*\)")
-TEST = re.compile(r"\{%-?\s*(?:data_)?test\s+(\w+)")
-DBTS_OWN_TESTS = {"unique", "not_null", "accepted_values", "relationships"}
-SNAPSHOT = re.compile(r"\{%-?\s*snapshot\s+(\w+)")
-
-
-@dataclass
-class DbtNames:
-    """What models may refer to.
-
-    Args:
-        models: names for `ref`.
-        sources: tables by the source's name, for `source`.
-        schemas: the schema of each source's tables.
-        tests: names of generic tests.
-    """
-
-    models: set[str] = field(default_factory=set)
-    sources: dict[str, set[str]] = field(default_factory=dict)
-    schemas: dict[str, str] = field(default_factory=dict)
-    tests: set[str] = field(default_factory=set)
 
 
 def check_models(project: Project, workflow_id: str) -> list[Problem]:
@@ -46,7 +26,7 @@ def check_models(project: Project, workflow_id: str) -> list[Problem]:
         return []
     names = read_names(project)
     problems: list[Problem] = []
-    for path in _yaml_files(folder):
+    for path in yaml_files(folder):
         file = read_yaml(path)
         problems += file.problems
         problems += _data_test_problems(file, file.data, (), names)
@@ -70,31 +50,6 @@ def check_sources(project: Project, workflow_id: str) -> list[Problem]:
         if text is not None:
             problems += _statement_problems(path, text, "the source query", semicolon=True)
     return problems
-
-
-def read_names(project: Project) -> DbtNames:
-    """Every model, seed, snapshot and source of the dbt project, read from its files."""
-    names = DbtNames(tests=set(DBTS_OWN_TESTS))
-    for folder in ("tests", "macros"):
-        for path in (project.dbt / folder).rglob("*.sql"):
-            names.tests |= set(TEST.findall(path.read_text("utf-8", errors="replace")))
-    for folder, pattern in (("models", "*.sql"), ("models", "*.py"), ("seeds", "*.csv")):
-        names.models |= {path.stem for path in (project.dbt / folder).rglob(pattern)}
-    for path in (project.dbt / "snapshots").rglob("*.sql"):
-        names.models |= {path.stem, *SNAPSHOT.findall(path.read_text("utf-8", errors="replace"))}
-    for path in _yaml_files(project.dbt / "models"):
-        data = read_yaml(path).data
-        for source in _dicts(data, "sources"):
-            name = str(source.get("name"))
-            tables = {str(table.get("name")) for table in _dicts(source, "tables")}
-            names.sources.setdefault(name, set()).update(tables)
-            names.schemas[name] = str(source.get("schema", name))
-        for model in _dicts(data, "models"):
-            names.models |= {
-                f"{model.get('name')}_v{version.get('v')}" for version in _dicts(model, "versions")
-            } | ({str(model.get("name"))} if model.get("versions") else set())
-        names.models |= {str(snapshot.get("name")) for snapshot in _dicts(data, "snapshots")}
-    return names
 
 
 def without_jinja(
@@ -203,16 +158,6 @@ def _text(path: Path, problems: list[Problem]) -> str | None:
             Problem(f"the file cannot be read: {error}", path, hint="Save it as UTF-8.")
         )
         return None
-
-
-def _yaml_files(folder: Path) -> Iterable[Path]:
-    return sorted([*folder.rglob("*.yml"), *folder.rglob("*.yaml")])
-
-
-def _dicts(data: object, key: str) -> list[dict[str, object]]:
-    """The mappings listed below `key`; none when the YAML has another shape."""
-    found = data.get(key) if isinstance(data, dict) else None
-    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 
 def _line(text: str, match: re.Match[str]) -> int:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dataflow.dbt.names import read_names
 from dataflow.dbt.project import HINT, broken_models, ensure_manifest
 from dataflow.errors import ConfigurationError, Problem
 from dataflow.project import Project
 from dataflow.settings import secrets_of
 from dataflow.validation.columns import column_problems
 from dataflow.validation.config import secrets_in_clear, unset_variables
-from dataflow.validation.notebook import examine_notebook
+from dataflow.validation.notebook import examine_notebook, has_outputs
 from dataflow.validation.pages import check_workflow_pages, table_warnings
-from dataflow.validation.sql import check_models, check_sources, read_names
-from dataflow.workflows.load import load_workflow
+from dataflow.validation.sql import check_models, check_sources
+from dataflow.workflows.load import load_workflow, stage_notebooks
 from dataflow.workflows.model import Workflow
 from dataflow.workflows.registry import table_conflicts
 
@@ -30,10 +32,12 @@ class Examination:
     Args:
         problems: what keeps the workflow from running, or its files from being committed.
         warnings: what works, but not as it should.
+        with_outputs: notebooks that were saved with outputs.
     """
 
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
+    with_outputs: list[Path] = field(default_factory=list)
 
 
 def examine_workflow(project: Project, folder: Path, *, execute: bool = True) -> Examination:
@@ -56,6 +60,8 @@ def examine_workflow(project: Project, folder: Path, *, execute: bool = True) ->
         wrong, doubtful = examine_notebook(path, stage, values, secrets)
         found.problems += wrong
         found.warnings += doubtful
+        if has_outputs(path):
+            found.with_outputs.append(path)
     modules = _module_problems(folder)
     found.problems += modules
     if execute and workflow is not None and not modules:
@@ -114,6 +120,36 @@ def examine_dbt(project: Project) -> list[Problem]:
     return [Problem(_without_noise(text), *_place(project, text), hint) for text in messages]
 
 
+def saved_outputs(project: Project, notebooks: list[Path]) -> list[Problem]:
+    """One warning for all notebooks with outputs; none where a hook of git strips those."""
+    if not notebooks or not _would_be_committed(project):
+        return []
+    names = [project.relative(path) for path in notebooks]
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return [
+        Problem(
+            f"outputs are saved in {shown}",
+            hint="`pre-commit install`, once, has git strip them at each commit; by hand: "
+            f"nbstripout --keep-id {' '.join(names[:3])}",
+        )
+    ]
+
+
+def _would_be_committed(project: Project) -> bool:
+    """Whether git keeps the project, and has no hook or filter that strips outputs."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(project.root), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+    try:
+        hook = git("rev-parse", "--git-path", "hooks/pre-commit")
+        stripped = not hook or git("config", "filter.nbstripout.clean")
+        return not stripped and not (project.root / hook).is_file()
+    except OSError:  # no git
+        return False
+
+
 def stray_folders(project: Project) -> list[Problem]:
     """Folders that look like workflows but are not: without a config.yaml, or unreadable."""
     if not project.notebooks.is_dir():
@@ -147,7 +183,7 @@ def _notebooks(folder: Path, workflow: Workflow | None) -> list[tuple[Path, str,
     if workflow is not None:
         return [(stage.notebook, stage.name, stage.parameters) for stage in workflow.stages]
     # The configuration is wrong; the notebooks are checked nevertheless.
-    return [(path, path.stem, {}) for path in sorted(folder.glob("*.ipynb"))]
+    return [(path, path.stem, {}) for path in stage_notebooks(folder)]
 
 
 def _module_problems(folder: Path) -> list[Problem]:

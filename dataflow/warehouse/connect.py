@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from dataflow.project import Project
 
 Database = Literal["working", "development", "published"]
+# Given a table and columns of it: those that others use, with the files that do.
+Readers = Callable[[TableName, Sequence[str]], Mapping[str, Sequence[str]]]
 
 
 class _Opened:
@@ -80,6 +82,7 @@ class Connection:
         read_only: refuse to write.
         timeout: seconds to wait for other writers.
         workflow: the workflow whose schema a bare table name means; None when unknown.
+        readers: says which files use columns that are about to change; None when nobody knows.
     """
 
     def __init__(
@@ -90,11 +93,13 @@ class Connection:
         read_only: bool = False,
         timeout: float = DEFAULT_TIMEOUT,
         workflow: str | None = None,
+        readers: Readers | None = None,
     ) -> None:
         self.project = project
         self.database = database
         self.read_only = read_only or database == "published"
         self.workflow = workflow
+        self.readers = readers
         self._timeout = timeout
         self._layout = Layout.of(project)
         self._zone = project.timezone

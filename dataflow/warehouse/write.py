@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from dataflow.base.sql import TableName, quote
 from dataflow.errors import ConfigurationError, WarehouseError
-from dataflow.warehouse.connect import Connection
+from dataflow.warehouse.connect import Connection, Readers
 from dataflow.warehouse.failures import translated
 from dataflow.warehouse.incoming import Incoming, check_key, prepare
 from dataflow.warehouse.names import parse_table
@@ -32,7 +32,7 @@ def write_table(
     *,
     mode: Mode = "replace",
     key: Sequence[str] | str = (),
-    on_schema_change: OnSchemaChange = "fail",
+    on_schema_change: OnSchemaChange | None = None,
 ) -> int:
     """Write data as a table, all or nothing; creates a missing table or schema.
 
@@ -49,7 +49,9 @@ def write_table(
             `replace` and `append` it is checked to be unique in the data.
         on_schema_change: what to do when the data has other columns or types than the table:
             `fail`; `add_columns`: new ones are added, missing ones are left NULL; `replace`
-            the table (with mode `replace` only). A narrower type is no change.
+            the table (with mode `replace` only). A narrower type is no change. When not given,
+            `replace` replaces the table, unless a model or a dashboard uses a column that would
+            go or get another type; other modes fail.
 
     Returns:
         the number of rows written.
@@ -71,7 +73,8 @@ def write_table(
     with translated(path), prepare(raw, data) as incoming, _transaction(raw):
         if key:
             check_key(raw, incoming, key, unique=mode != "delete+insert")
-        return _write(raw, target, incoming, mode, key, on_schema_change)
+        readers = conn.readers if isinstance(conn, Connection) else None
+        return _write(raw, target, incoming, mode, key, on_schema_change, readers)
 
 
 def _write(
@@ -80,14 +83,20 @@ def _write(
     incoming: Incoming,
     mode: Mode,
     key: Sequence[str],
-    on_schema_change: OnSchemaChange,
+    on_schema_change: OnSchemaChange | None,
+    readers: Readers | None,
 ) -> int:
     there = _existing(raw, target)
     if there is None:
         raw.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(target.schema)}")
         return _count(raw, f"CREATE TABLE {target.quoted} AS {_select(incoming)}")
-    there = _adapt(raw, target, incoming, there, on_schema_change)
-    if there is None or (mode == "replace" and not _has_constraints(raw, target)):
+    can_be_replaced = mode == "replace" and not _has_constraints(raw, target)
+    if difference := _compare(raw, incoming, there):
+        if on_schema_change is None and can_be_replaced and readers is not None:
+            _refuse_used(target, difference, readers)
+            on_schema_change = "replace"
+        there = _adapt(raw, target, difference, there, on_schema_change or "fail")
+    if there is None or can_be_replaced:
         query = _in_order(incoming, there)
         return _count(raw, f"CREATE OR REPLACE TABLE {target.quoted} AS {query}")
     if mode == "upsert":
@@ -103,10 +112,28 @@ def _write(
     return _count(raw, f"INSERT INTO {target.quoted} BY NAME {_select(incoming, there)}")
 
 
-def _check_call(mode: str, key: Sequence[str], on_schema_change: str) -> None:
+def _refuse_used(table: TableName, difference: _Difference, readers: Readers) -> None:
+    """Keep a table whose columns would go, or get other types, where others use those.
+
+    Raises:
+        WarehouseError: names each such column and the files that use it.
+    """
+    going = [*difference.missing, *(name for name, _, _ in difference.changed)]
+    if going and (used := readers(table, going)):
+        listed = "".join(f"\n  {line}" for line in difference.lines())
+        users = "".join(f"\n  {name} is used in {', '.join(used[name])}" for name in used)
+        raise WarehouseError(
+            f"the data's columns are not those of {table}, and others use these; nothing was "
+            f"written:{listed}{users}",
+            hint="Convert the columns, change those files first, or replace the table all the "
+            'same: on_schema_change="replace".',
+        )
+
+
+def _check_call(mode: str, key: Sequence[str], on_schema_change: str | None) -> None:
     for name, value, allowed in (
         ("mode", mode, get_args(Mode)),
-        ("on_schema_change", on_schema_change, get_args(OnSchemaChange)),
+        ("on_schema_change", on_schema_change or "fail", get_args(OnSchemaChange)),
     ):
         if value not in allowed:
             raise ConfigurationError(
@@ -146,14 +173,11 @@ def _existing(raw: DuckDBPyConnection, table: TableName) -> dict[str, str] | Non
 def _adapt(
     raw: DuckDBPyConnection,
     table: TableName,
-    incoming: Incoming,
+    difference: _Difference,
     there: dict[str, str],
     on_schema_change: OnSchemaChange,
 ) -> dict[str, str] | None:
     """Handle changed columns; returns the table's columns afterwards, None to recreate it."""
-    difference = _compare(raw, incoming, there)
-    if not difference:
-        return there
     if on_schema_change == "replace":
         return None
     if on_schema_change == "fail" or difference.changed:

@@ -23,6 +23,7 @@ from dataflow.workflows.model import (
 from dataflow.workflows.python_workflow import JOB_FILE, PythonWorkflow
 from dataflow.workflows.yaml_file import Location, YamlFile, read_yaml
 
+SCRATCH = re.compile(r"Untitled\d*|.*-Copy\d+")  # as JupyterLab calls new notebooks and copies
 TABLE = re.compile(r"(?:[a-z_][a-z0-9_]*\.)?[a-z_][a-z0-9_]*\Z")
 
 
@@ -145,6 +146,14 @@ def _cron_problem(schedule: str) -> str | None:
     return None
 
 
+def stage_notebooks(folder: Path) -> list[Path]:
+    """The notebooks of a folder that are stages where `stages:` names none, in name order.
+
+    Those that JupyterLab has just made or copied are scratch paper until they have a name.
+    """
+    return [path for path in sorted(folder.glob("*.ipynb")) if not SCRATCH.fullmatch(path.stem)]
+
+
 def _stages(
     folder: Path, file: YamlFile, config: WorkflowConfig, problems: list[Problem]
 ) -> list[Stage]:
@@ -161,8 +170,7 @@ def _stages(
             )
         return []  # notebooks beside it are for exploring
     if sections is None:
-        found = sorted(folder.glob("*.ipynb"))
-        sections = [StageSection(notebook=path.name) for path in found]
+        sections = [StageSection(notebook=path.name) for path in stage_notebooks(folder)]
     names = [Path(section.notebook).stem for section in sections]
     stages: list[Stage] = []
     for index, section in enumerate(sections):

@@ -184,7 +184,7 @@ NOTEBOOKS = [
     Mistake("a kernel that is not installed", metadata(kernelspec={"name": "python4", "display_name": "x", "language": "python"}), "`python4`", "Did you mean `python3`"),
     Mistake("a notebook in R", metadata(kernelspec={"name": "ir", "display_name": "R", "language": "R"}), INGEST, "Choose a Python kernel"),
     Mistake("a notebook without a kernel", notebook(lambda nb: nb.metadata.pop("kernelspec")), INGEST, "choose the kernel"),
-    Mistake("a secret in a saved output", saved_output(f"token is {SECRET}\n"), "cell 4", "nbstripout --keep-id ingest.ipynb"),
+    Mistake("a secret in a saved output", saved_output(f"token is {SECRET}\n"), "cell 4", "nbstripout --keep-id notebooks/lab/ingest.ipynb"),
     Mistake("a secret in the code", cell(4, f"token = {SECRET!r}"), "cell 4", 'resolve("${LAB_TOKEN}")'),
     Mistake("a module with a syntax error", whole("notebooks/lab/scales.py", "a = 1\nb = = 2\n"), "notebooks/lab/scales.py:2", "Fix the file"),
 ]  # fmt: skip

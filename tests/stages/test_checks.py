@@ -82,6 +82,8 @@ def test_a_failed_check_stops_what_follows_and_a_warning_or_a_skip_does_not(
     assert statuses(executed(project, "demo", "wrong")) == ["completed"] * 3
     assert statuses(executed(project, "demo", "idle")) == ["completed", "completed", "pending"]
     assert steps["idle"]["skipped"] == "no new file"
+    boxes = executed(project, "demo", "doubtful").cells[1].outputs
+    assert [output.output_type for output in boxes] == ["display_data"]  # and no `True` below it
     made = {c["name"]: (c["passed"], c["severity"]) for c in steps["wrong"]["checks"]}
     assert made["no negative depths"] == (False, "error")
     assert made["rows there"] == made["part 1 is whole"] == (True, "error")

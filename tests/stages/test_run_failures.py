@@ -17,6 +17,7 @@ from projects import (
     executed,
     kernels_of,
     make_project,
+    parameters,
     processes_of,
     run_data,
     run_folder,
@@ -51,6 +52,15 @@ QUERY = (
     + BEGAN
     + "conn.execute('select sum(a.i * b.i) from range(3000000) a(i), range(3000000) b(i)')"
 )
+
+
+REFUSED = """\
+from dataflow.shared.db import get_duckdb_connection, write_table
+
+def save(conn):
+    write_table(conn, [{'n': 1}], table)
+
+save(get_duckdb_connection())"""
 
 
 def demo(tmp_path: Path, cells: list[Any], **stage: Any) -> Project:
@@ -92,11 +102,13 @@ def the_run(project: Project) -> Any:
 
 def test_independent_stages_fail_each_in_its_own_way(tmp_path: Path) -> None:
     failing = {
+        "refused": [parameters("table: str = 'x'"), REFUSED, "b = 2"],
         "raises": ["a = 1", "rows = {}\nrows['mag']", "b = 2"],
         "exits": ["a = 1", "import os; os._exit(5)", "b = 2"],
         "killed": ["a = 1", "import os; os.kill(os.getpid(), 9)", "b = 2"],
         "slow": ["a = 1", "import time; time.sleep(300)", "b = 2"],
     }
+    more = {"slow": {"timeout": 3}, "refused": {"parameters": {"table": "main.numbers"}}}
     project = make_project(
         tmp_path / "project",
         {
@@ -105,9 +117,12 @@ def test_independent_stages_fail_each_in_its_own_way(tmp_path: Path) -> None:
                 stages=[
                     {"notebook": "write.ipynb", "writes": ["numbers"]},
                     *(
-                        {"notebook": f"{name}.ipynb", "after": [], "timeout": 20}
-                        if name != "slow"
-                        else {"notebook": "slow.ipynb", "after": [], "timeout": 3}
+                        {
+                            "notebook": f"{name}.ipynb",
+                            "after": [],
+                            "timeout": 20,
+                            **more.get(name, {}),
+                        }
                         for name in failing
                     ),
                     {"notebook": "never.ipynb", "after": ["raises"]},
@@ -118,6 +133,7 @@ def test_independent_stages_fail_each_in_its_own_way(tmp_path: Path) -> None:
     done = dataflow(project, "workflow", "run", "demo")
     assert done.returncode == 1
     reasons = {
+        "refused": "ConfigurationError: the schema 'main' is reserved",
         "raises": "KeyError: 'mag'",
         "exits": "KernelDied: the kernel ended itself with exit code 5",
         "killed": "KernelDied: the kernel was killed by signal 9 (SIGKILL)",
@@ -126,7 +142,7 @@ def test_independent_stages_fail_each_in_its_own_way(tmp_path: Path) -> None:
     data = run_data(project, "demo")
     for stage, reason in reasons.items():
         nb = executed(project, "demo", stage)
-        assert statuses(nb) == ["completed", "failed", "pending"], stage
+        assert statuses(nb)[-3:] == ["completed", "failed", "pending"], stage
         assert f"{error_of(nb).ename}: {error_of(nb).evalue}".startswith(reason)
         assert data["steps"][stage]["status"] == "failed"
         assert data["steps"][stage]["error"]["message"].startswith(f"cell 2: {reason}")
@@ -134,9 +150,14 @@ def test_independent_stages_fail_each_in_its_own_way(tmp_path: Path) -> None:
     assert data["steps"]["never"]["status"] == "not run"
     assert the_run(project).status == "failed"
     assert "stage raises failed in cell 2: KeyError: 'mag'" in done.stderr
-    assert "rows['mag']" in done.stderr  # the failing cell's source
-    assert "papermill" not in done.stderr
-    assert f"runs/demo/{run_folder(project, 'demo').name}/raises.ipynb" in done.stderr
+    # The first one in full: the whole message, the cell, and the author's own line.
+    assert "→ Write to the workflow's own schema" in done.stderr
+    assert "save(get_duckdb_connection())" in done.stderr
+    assert "----> 4     write_table(conn, [{'n': 1}], table)" in done.stderr
+    shown = "".join(error_of(executed(project, "demo", "refused")).traceback)
+    for ours in ("warehouse/names.py", "papermill"):
+        assert ours not in done.stderr + shown
+    assert f"runs/demo/{run_folder(project, 'demo').name}/refused.ipynb" in done.stderr
     assert_nothing_is_left(project)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import subprocess
 from pathlib import Path
 
 import mistakes
@@ -197,7 +198,6 @@ def test_outside_of_a_project_the_command_says_what_a_project_is(tmp_path, monke
 @pytest.mark.parametrize(
     ("change", "where", "fix"),
     [
-        (mistakes.saved_output("1 row\n"), "cell 4: outputs are saved", "nbstripout --keep-id"),
         (mistakes.cell(3, "least = 1", tags=["injected-parameters"]), "cell 3", "Delete the cell"),
         (mistakes.config("${LAB_TOKEN}", "abc"), f"{mistakes.CONFIG}:10", "Write ${TOKEN} here"),
         (mistakes.config("writes: [good]", "writes: [fine]"), "lab_raw.good", "`writes:`"),
@@ -219,7 +219,7 @@ def test_json_has_every_problem_with_place_and_hint(lab: Project, capsys):
     import json
 
     mistakes.config("0 6 * * *", "daily")(lab)
-    mistakes.saved_output("1 row\n")(lab)
+    mistakes.cell(3, "least = 1", tags=["injected-parameters"])(lab)
 
     assert run(["workflow", "validate", "--json"]) == EXIT_USAGE
 
@@ -229,6 +229,39 @@ def test_json_has_every_problem_with_place_and_hint(lab: Project, capsys):
         ("warning", mistakes.INGEST),
     ]
     assert all(one["hint"] for one in found)
+
+
+def test_saved_outputs_are_named_once_and_only_where_git_would_keep_them(lab: Project, capsys):
+    mistakes.saved_output("1 row\n")(lab)
+    shutil.copy(lab.root / mistakes.INGEST, lab.root / "notebooks/lab/clean.ipynb")
+
+    def said() -> str:
+        assert run(["workflow", "validate"]) == EXIT_OK
+        return capsys.readouterr().err
+
+    assert said() == ""
+    subprocess.run(["git", "init", "-q", str(lab.root)], check=True)
+    both = "notebooks/lab/ingest.ipynb, notebooks/lab/clean.ipynb"
+    warned = said()
+    assert warned.count("warning:") == 1
+    assert f"outputs are saved in {both}" in warned
+    assert f"nbstripout --keep-id {both.replace(',', '')}" in warned
+    (lab.root / ".git/hooks/pre-commit").write_text("#!/bin/sh\n")
+    assert said() == ""
+
+
+def test_scratch_notebooks_beside_the_stages_are_not_the_workflows(lab: Project, capsys):
+    config = lab.root / mistakes.CONFIG
+    config.write_text(config.read_text().partition("stages:")[0])
+    for name in ("Untitled", "Untitled3", "ingest-Copy1"):
+        (lab.root / f"notebooks/lab/{name}.ipynb").write_text("{")
+
+    assert run(["workflow", "validate"]) == EXIT_OK
+    assert run(["workflow", "list", "--json"]) == EXIT_OK
+
+    out, err = capsys.readouterr()
+    assert "Untitled" not in out + err
+    assert "ingest-Copy1" not in out + err
 
 
 def test_the_command_itself_ends_with_code_2_and_no_traceback(lab: Project):

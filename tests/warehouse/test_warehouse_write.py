@@ -208,7 +208,7 @@ def test_changed_columns_are_refused_and_listed_one_by_one(conn):
     write_table(conn, pd.DataFrame({"id": [1], "mag": [4.5], "place": ["x"]}), "events")
     changed = pd.DataFrame({"id": ["one"], "mag": [4.5], "depth": [10.0]})
     with pytest.raises(WarehouseError) as caught:
-        write_table(conn, changed, "events")
+        write_table(conn, changed, "events", mode="append")
     text = str(caught.value)
     assert "+ depth DOUBLE" in text
     assert "- place VARCHAR" in text
@@ -229,8 +229,9 @@ def test_columns_in_another_order_or_of_a_narrower_type_are_no_change(conn):
 def test_a_timestamp_that_gains_a_zone_is_a_change(conn):
     zoned = pd.DataFrame({"at": pd.to_datetime(["2024-01-01"], utc=True)})
     write_table(conn, zoned, "events")
+    unzoned = pd.DataFrame({"at": pd.to_datetime(["2024-01-01"])})
     with pytest.raises(WarehouseError, match="TIMESTAMP WITH TIME ZONE → TIMESTAMP"):
-        write_table(conn, pd.DataFrame({"at": pd.to_datetime(["2024-01-01"])}), "events")
+        write_table(conn, unzoned, "events", mode="append")
 
 
 def test_new_columns_can_be_allowed_and_missing_ones_stay(conn):
@@ -259,6 +260,35 @@ def test_replacing_the_table_with_its_columns_can_be_allowed(conn):
     assert types(conn) == {"x": "VARCHAR"}
     with pytest.raises(ConfigurationError, match="would lose the rows"):
         write_table(conn, frame(1), "events", mode="append", on_schema_change="replace")
+
+
+def test_replacing_gives_the_table_new_columns_unless_a_model_or_a_page_uses_the_old(conn):
+    files = {
+        "dbt/models/quakes/_sources.yml": "sources:\n- {name: q, schema: quakes_raw, tables: []}\n",
+        "dbt/models/quakes/staging/stg_events.sql": "select * from {{ source('q', 'events') }}",
+        "dbt/models/quakes/events.sql": "select * from {{ ref('stg_events') }}",
+        "evidence/sources/quakes/shown.sql": "select * from quakes.events",
+        "evidence/pages/quakes.md": "```sql a\nselect max(Mag) from quakes.shown\n```",
+    }
+    for name, text in files.items():
+        path = conn.project.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    write_table(conn, pd.DataFrame({"id": [1], "mag": [4.5], "place": ["x"]}), "events")
+
+    write_table(conn, pd.DataFrame({"id": ["one"], "mag": [4.5], "depth": [10.0]}), "events")
+    assert types(conn) == {"id": "VARCHAR", "mag": "DOUBLE", "depth": "DOUBLE"}
+
+    changed = pd.DataFrame({"id": ["two"], "mag": ["4.5"]})
+    with pytest.raises(WarehouseError) as caught:
+        write_table(conn, changed, "events")
+    text = str(caught.value)
+    assert "~ mag DOUBLE → VARCHAR" in text
+    assert "mag is used in evidence/pages/quakes.md" in text
+    assert "id is used" not in text
+    assert content(conn) == [("one", 4.5, 10.0)]
+    write_table(conn, changed, "events", on_schema_change="replace")
+    assert types(conn) == {"id": "VARCHAR", "mag": "VARCHAR"}
 
 
 def test_a_table_with_constraints_keeps_them_when_replaced(conn):
