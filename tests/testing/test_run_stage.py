@@ -88,7 +88,7 @@ def test_a_failing_stage_fails_the_test_with_the_cell_and_the_frame(run):
         run("small", "count", parameters={"fail": True}, tables=given(2))
 
     text = str(caught.value)
-    assert "stage count of small failed in cell 5: KeyError: 'mag'" in text
+    assert "stage count of small failed in cell 4: KeyError: 'mag'" in text
     assert "1 │ if fail:" in text
     assert "----> 2     raise KeyError('mag')" in text
     assert "papermill" not in text
