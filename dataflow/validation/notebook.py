@@ -18,8 +18,6 @@ from dataflow.stages.result import code_of
 from dataflow.stages.values import check_values
 
 STRIP = "nbstripout --keep-id {path}"
-STRIP = "nbstripout --keep-id {path}"
->>>>>>> 44ebb88 (Errors keep their point: the whole message and the author's lines; a replaced table takes new columns unless somebody uses the old; outputs and scratch notebooks are no mistakes)
 
 
 def examine_notebook(
