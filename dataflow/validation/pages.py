@@ -14,7 +14,7 @@ from dataflow.dashboard.source_query import without_semicolon
 from dataflow.errors import DataflowError, Problem
 from dataflow.project import Project
 from dataflow.validation.columns import columns_to_come
-from dataflow.warehouse.store import running
+from dataflow.warehouse.store import Connection
 from dataflow.workflows.ids import slug_of
 
 DATA = re.compile(r"\bdata=\{\s*([A-Za-z_$][\w$]*)\s*\}")
@@ -70,15 +70,17 @@ def _query_problems(project: Project, workflow_id: str, now: bool) -> list[Probl
 
 def _columns_now(project: Project, workflow_id: str, known: set[str]) -> dict[str, list[str]]:
     """The columns of tables that were not exported yet, as the published tables make them."""
+    import duckdb
+
     found = {}
     for path in sorted((project.evidence / "sources" / workflow_id).glob("*.sql")):
         if path.stem in known:
             continue
         # What is wrong with the query, or not published yet, is said elsewhere.
-        with contextlib.suppress(DataflowError, UnicodeDecodeError):
+        with contextlib.suppress(DataflowError, duckdb.Error, UnicodeDecodeError):
             query = f"DESCRIBE {without_semicolon(path.read_text(encoding='utf-8'))}"
-            with running(project, query, "published") as described:
-                found[path.stem] = [str(row[0]) for row in described.rows]
+            with Connection(project, "published") as conn:
+                found[path.stem] = [str(row[0]) for row in conn.execute(query).fetchall()]
     return found
 
 
