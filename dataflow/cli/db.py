@@ -132,6 +132,7 @@ def publish(
     from dataflow.dashboard.refresh import refresh_dashboard
     from dataflow.orchestration.dashboard import publish_workflow
     from dataflow.orchestration.kinds import steps_of
+    from dataflow.scaffold.inventory import tables_of_nobody
     from dataflow.warehouse.store import tables as published_tables
     from dataflow.workflows.registry import get_workflow, read_workflows
 
@@ -153,6 +154,12 @@ def publish(
         )
     if not chosen:
         _say("There is no workflow to publish.")
+    left = tables_of_nobody(project, "published") if not workflow else {}
+    for name, made in left.items():
+        _say(
+            f"Readers still have {', '.join(made)}, which no workflow makes. To remove "
+            f"{'it' if len(made) == 1 else 'them'}: dataflow workflow remove {name}"
+        )
     failures: list[DataflowError] = []
     there = {table.schema for table in published_tables(project)} if chosen else set()
     for each in chosen:

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dataflow.cli import config, db, dbt, doctor, init, runs, service, test, validate, workflow
+from dataflow.cli import (
+    config,
+    db,
+    dbt,
+    doctor,
+    init,
+    remove,
+    runs,
+    service,
+    test,
+    validate,
+    workflow,
+)
 from dataflow.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, DataflowError
 
 if TYPE_CHECKING:
@@ -25,6 +37,7 @@ app = typer.Typer(
 workflow.app.command("init")(init.init)
 workflow.app.command("validate")(validate.validate)
 workflow.app.command("test")(test.run_tests)
+workflow.app.command("remove")(remove.remove)
 app.add_typer(workflow.app, name="workflow")
 app.add_typer(runs.app, name="runs")
 app.add_typer(service.app, name="service")

@@ -23,6 +23,7 @@ def validate(
     as_json: Json = False,
 ) -> None:
     """Check configuration, notebooks, models and pages; lists everything wrong at once."""
+    from dataflow.scaffold.inventory import leftovers
     from dataflow.validation.workflow import (
         Examination,
         examine_dbt,
@@ -42,6 +43,8 @@ def validate(
     )
     if warnings:
         found["notebooks"] = Examination(warnings=warnings)
+    if name is None and (left := leftovers(project)):
+        found["leftovers"] = Examination(warnings=left)
     # dbt's messages concern all workflows, and would repeat what was found in its files.
     if dbt and not any(e.problems for e in found.values()):
         found["dbt"] = Examination(examine_dbt(project))
@@ -61,7 +64,7 @@ def _print(project: Project, found: dict[str, Examination]) -> None:
     from rich.markup import escape
 
     for workflow, one in found.items():
-        if not one.problems and workflow != "notebooks":
+        if not one.problems and workflow not in ("notebooks", "leftovers"):
             console().print(f"[green]✓[/] {workflow}")
     err = messages()
     for warning in (warning for one in found.values() for warning in one.warnings):

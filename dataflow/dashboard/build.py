@@ -243,6 +243,16 @@ def _built_pages_of(project: Project, slug: str) -> dict[Path, Path]:
     return _pages_of(project, slug, build_folder(project) / _BUILT_FROM)
 
 
+def built_slugs(project: Project) -> set[str]:
+    """What the pages that are served are called: the first part of their addresses."""
+    folder = build_folder(project) / _BUILT_FROM / "pages"
+    return {path.name.removesuffix(".md") for path in folder.glob("*") if _is_page(path)}
+
+
+def _is_page(path: Path) -> bool:
+    return path.is_dir() or (path.suffix == ".md" and path.name != "index.md")
+
+
 def _is_built(project: Project, workflow_id: str) -> bool:
     """Whether the served pages include the workflow's current ones; it may have none."""
     slug = slug_of(workflow_id)

@@ -70,11 +70,17 @@ class StagedExport:
         }
         return exported_files(self.project) | staged
 
-    def show(self, pages: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
+    def show(
+        self,
+        pages: Callable[[], AbstractContextManager[None]] = nullcontext,
+        *,
+        without: str | None = None,
+    ) -> None:
         """Put this export in front of the dashboards, by one rename.
 
         Args:
             pages: swaps new pages in on entering; swaps them back when the body fails.
+            without: a source that goes, with its data.
         """
         project, data = self.project, data_folder(self.project)
         with FileLock(lock_file(project, "manifest")):
@@ -84,6 +90,9 @@ class StagedExport:
             if self.everything:
                 known = {*_sources(project, None), PROJECT_SOURCE}
                 shown = {source: urls for source, urls in shown.items() if source in known}
+            if without is not None:
+                shown.pop(without, None)
+                origins.pop(without, None)
             if PROJECT_SOURCE in self._written:
                 # Rewritten under the lock: another workflow may have been shown meanwhile.
                 rows = with_origins(project, self.workflows or [], origins)
@@ -105,6 +114,8 @@ class StagedExport:
                 # A page opened before the swap may still read the generation before this one.
                 before = old["renderedFiles"].get(source, [])
                 _clean(data / source, {folder.name, *(Path(url).parent.name for url in before)})
+            if without is not None:
+                shutil.rmtree(data / without, ignore_errors=True)
 
     def _write(self, names: list[str]) -> None:
         """Run the queries of the sources `names`, each source into a folder of its own."""

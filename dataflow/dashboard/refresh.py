@@ -6,12 +6,13 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from dataflow.dashboard.build import staged_pages
+from dataflow.dashboard.build import built_slugs, staged_pages
 from dataflow.dashboard.catalog import workflows_for_pages
 from dataflow.dashboard.check import check_pages, warnings_of
-from dataflow.dashboard.export import staged_export
+from dataflow.dashboard.export import read_manifest, staged_export
 from dataflow.errors import DashboardError
 from dataflow.project import Project
+from dataflow.workflows.ids import slug_of
 
 NO_BUILD_VARIABLE = "DATAFLOW_NO_BUILD"
 
@@ -72,3 +73,29 @@ def refresh_dashboard(
             if pages.built:
                 facts |= {"built": True, "build_seconds": round(pages.seconds, 3)}
     return facts
+
+
+def withdraw_dashboard(
+    project: Project, workflow_id: str, *, on_line: Callable[[str], None] = lambda line: None
+) -> None:
+    """Take a workflow that is gone out of the dashboards: data, the list of workflows, pages.
+
+    Its data goes first, and at once; the pages of the others are built anew without its own.
+
+    Args:
+        project: the project, in which its page's files are gone already.
+        workflow_id: the workflow.
+        on_line: called with each line that the build of the pages prints.
+
+    Raises:
+        ConfigurationError: the pages have to be built, and there is no Node for that.
+        DashboardError: a page does not compile; its pages are served until the next build.
+    """
+    everyone = [one for one in workflows_for_pages(project) if one["id"] != workflow_id]
+    if read_manifest(project):
+        with staged_export(project, [], workflows=everyone) as export:
+            export.show(without=workflow_id)
+    if os.environ.get(NO_BUILD_VARIABLE) or slug_of(workflow_id) not in built_slugs(project):
+        return
+    with staged_pages(project, workflow_id, on_line=on_line) as pages, pages.shown():
+        return

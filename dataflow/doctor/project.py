@@ -133,6 +133,14 @@ def check_workflows(project: Project) -> Iterator[Finding]:
         yield ok("variables", f"all variables that workflows name are set{env_file}")
 
 
+def check_leftovers(project: Project) -> Iterator[Finding]:
+    """Nothing is there of workflows that are gone: models, sources, tests, tables, dashboards."""
+    from dataflow.scaffold.inventory import leftovers
+
+    for problem in leftovers(project):
+        yield warning("leftovers", problem.message, str(problem.hint))
+
+
 CHECKS: dict[str, Callable[[Project], Iterator[Finding]]] = {
     "Python": check_python,
     "packages": check_packages,
@@ -144,6 +152,7 @@ CHECKS: dict[str, Callable[[Project], Iterator[Finding]]] = {
     "dbt": check_dbt,
     "Evidence": check_evidence,
     "workflows": check_workflows,
+    "leftovers": check_leftovers,
 }
 
 

@@ -10,12 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from dataflow.base.lock import Held, acquire
-from dataflow.errors import DataflowError
+from dataflow.base.lock import Held, StillHeld, acquire
+from dataflow.errors import ConfigurationError, DataflowError
 from dataflow.project import Project
 
 
-def turn(project: Project, workflow_id: str, who: str, on_wait: Callable[[str], None]) -> Held:
+def turn(
+    project: Project,
+    workflow_id: str,
+    who: str,
+    on_wait: Callable[[str], None] | None = None,
+    *,
+    wait: bool = True,
+) -> Held:
     """Take the turn of a workflow, for a `with` block; those who came before go first.
 
     Args:
@@ -23,15 +30,27 @@ def turn(project: Project, workflow_id: str, who: str, on_wait: Callable[[str], 
         workflow_id: the workflow.
         who: the run that wants it, in words for those who wait behind it.
         on_wait: called every few seconds of waiting, with a sentence that names who runs.
+        wait: wait for those who came before; else it has to be free.
 
     Raises:
+        ConfigurationError: it is not free, and was not to be waited for.
         DataflowError: the project's state cannot be written.
     """
     folder = project.state / "turns" / workflow_id
     try:
         return acquire(
-            folder, f"workflow {workflow_id}", holder=who, timeout=math.inf, on_wait=on_wait
+            folder,
+            f"workflow {workflow_id}",
+            holder=who,
+            timeout=math.inf if wait else 0,
+            on_wait=on_wait,
         )
+    except StillHeld as error:
+        raise ConfigurationError(
+            f"workflow {workflow_id} is running: {error.holder or 'another program'}",
+            hint="Wait until it has ended, or cancel it: Ctrl-C where it was started, or "
+            "Terminate on Dagster's page of the run.",
+        ) from None
     except OSError as error:
         raise DataflowError(
             f"the project's state cannot be written: {error.strerror or error}",

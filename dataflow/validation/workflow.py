@@ -19,6 +19,7 @@ from dataflow.validation.columns import column_problems
 from dataflow.validation.config import secrets_in_clear, unset_variables
 from dataflow.validation.notebook import examine_notebook, has_outputs
 from dataflow.validation.pages import check_workflow_pages, table_warnings
+from dataflow.validation.reads import raw_reads
 from dataflow.validation.sql import check_models, check_sources
 from dataflow.workflows.load import load_workflow, stage_notebooks
 from dataflow.workflows.model import Workflow
@@ -71,6 +72,7 @@ def examine_workflow(project: Project, folder: Path, *, execute: bool = True) ->
     found.problems += column_problems(project, folder.name, models=True, sources=True)
     found.problems += check_workflow_pages(project, folder.name)
     found.warnings += table_warnings(project, folder.name)
+    found.warnings += raw_reads(project, folder)
     if workflow is not None:
         found.problems += table_conflicts(project, workflow)
         found.warnings += _unwritten_sources(project, workflow)

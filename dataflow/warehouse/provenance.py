@@ -58,6 +58,20 @@ def provenance(connection: DuckDBPyConnection, catalog: str = CATALOG) -> dict[T
     }
 
 
+def writers(connection: DuckDBPyConnection) -> dict[TableName, str]:
+    """The workflow that wrote each table last, where one did and it is known."""
+    import duckdb
+
+    try:
+        rows = connection.execute(
+            f"FROM (FROM {_TABLE} {_NEWEST}) SELECT schema_name, table_name, workflow "
+            "WHERE workflow IS NOT NULL"
+        ).fetchall()
+    except duckdb.CatalogException:
+        return {}  # of a time when this was not kept
+    return {TableName(schema, table): workflow for schema, table, workflow in rows}
+
+
 def by_hand(
     origins: Mapping[TableName, Origin | None], since: Mapping[TableName, datetime | None]
 ) -> dict[TableName, datetime]:

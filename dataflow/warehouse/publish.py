@@ -87,6 +87,7 @@ def publish(
     shared: Iterable[TableName] = (),
     declared: Mapping[TableName, datetime | None] | None = None,
     run_id: str | None = None,
+    forget: bool = False,
     timeout: float = DEFAULT_TIMEOUT,
     keep_seconds: float = versions.KEEP_SECONDS,
     big_table_bytes: int = BIG_TABLE_BYTES,
@@ -104,6 +105,7 @@ def publish(
             that does not matter. If a table that readers have is gone from the working warehouse,
             nothing is published either.
         run_id: the run that made them; the environment's when None.
+        forget: the workflow is gone and so are its tables: the new version names it no more.
         timeout: seconds to wait for other writers.
         keep_seconds: how long a superseded version stays, for those about to open it.
         big_table_bytes: the size on disk from which a table is kept as a file of its own.
@@ -154,7 +156,12 @@ def publish(
                 "version": number,
                 "published_at": metadata.published_at,
             }
-            metadata.schemas.update(dict.fromkeys([*wanted, *map(str, single)], origin))
+            named = [*wanted, *map(str, single)]
+            if forget:
+                for name in named:
+                    metadata.schemas.pop(name, None)
+            else:
+                metadata.schemas.update(dict.fromkeys(named, origin))
             metadata.write(draft)
             (draft / READERS_LOCK).touch()
             sync(draft)

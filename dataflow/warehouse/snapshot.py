@@ -90,9 +90,12 @@ class Copying:
 
     def tables(self, tables: list[TableName]) -> None:
         """Replace single tables; the rest of their schemas stays."""
+        there = relations(self._connection, SOURCE)
         for table in tables:
+            drop(self._connection, table)
+            if table not in there:
+                continue
             self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(table.schema)}")
-            _drop(self._connection, table)
             if table.name in _tables(self._connection, table.schema):
                 self._table(table)
             else:
@@ -146,7 +149,7 @@ def make_real(
         ).fetchall()
         for name in sorted({name for (name,) in views} & set(files)):
             table = TableName(*name.split(".", 1))
-            _drop(connection, table)
+            drop(connection, table)
             _copy_inside(connection, table, definitions.get(name))
             _copy_comments(connection, table)
 
@@ -299,7 +302,7 @@ def _columns(connection: DuckDBPyConnection, relation: str) -> dict[str, str]:
     return {row[0]: row[1] for row in connection.execute(f"DESCRIBE FROM {relation}").fetchall()}
 
 
-def _drop(connection: DuckDBPyConnection, table: TableName) -> None:
+def drop(connection: DuckDBPyConnection, table: TableName) -> None:
     """Remove a table or view of the open database, if it exists."""
     row = connection.execute(
         "SELECT table_type FROM information_schema.tables WHERE table_catalog = current_catalog() "

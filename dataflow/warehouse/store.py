@@ -29,6 +29,7 @@ from dataflow.warehouse.inspect import (
 from dataflow.warehouse.provenance import by_hand
 from dataflow.warehouse.publish import Published, publish, published_path
 from dataflow.warehouse.query import Access, run_shell, running, write_csv, write_json
+from dataflow.warehouse.schemas import databases, remove_tables, table_makers
 from dataflow.warehouse.versions import published_runs
 from dataflow.warehouse.write import write_table
 
@@ -44,6 +45,7 @@ __all__ = [
     "compare_writes",
     "contents",
     "copy_working_to_development",
+    "databases",
     "dbt_writes",
     "files_of_all",
     "forget_writes",
@@ -53,11 +55,13 @@ __all__ = [
     "published_path",
     "published_runs",
     "quick_check",
+    "remove_tables",
     "reset_development",
     "restore",
     "restored_at",
     "run_shell",
     "running",
+    "table_makers",
     "tables",
     "write_csv",
     "write_json",
