@@ -31,6 +31,7 @@ from dataflow.dashboard.paths import (
 from dataflow.errors import DashboardError
 from dataflow.project import Project
 from dataflow.workflows.ids import slug_of
+from dataflow.workflows.registry import other_workflows
 
 # Raise it when this module builds differently from the same files.
 _FORMAT = 2
@@ -227,8 +228,7 @@ def _files_below(root: Path, folders: Iterable[str | Path]) -> dict[Path, Path]:
 
 def _other_slugs(project: Project, workflow_id: str) -> list[str]:
     """The slugs of the other workflows' pages."""
-    folders = {path.parent.name for path in project.notebooks.glob("*/config.yaml")}
-    return [slug_of(name) for name in sorted(folders - {workflow_id})]
+    return [slug_of(name) for name in sorted(other_workflows(project, workflow_id))]
 
 
 def _pages_of(project: Project, slug: str, root: Path | None = None) -> dict[Path, Path]:

@@ -25,6 +25,7 @@ from dataflow.stages.notebook import Stage, read_notebook
 from dataflow.stages.parameters import INJECTED_TAG
 from dataflow.workflows.ids import slug_of
 from dataflow.workflows.model import Workflow
+from dataflow.workflows.registry import other_workflows
 
 # Keys of the section `workflow` that do not change what a step makes.
 _ABOUT = {"description", "schedule", "timezone", "owner", "tags"}
@@ -71,7 +72,7 @@ def job_version(project: Project, workflow: Workflow, values: Any = None) -> str
 
 def models_version(project: Project, workflow: Workflow) -> str:
     """The version of the dbt step: the dbt project without what belongs to other workflows."""
-    others = _others(project, workflow)
+    others = other_workflows(project, workflow.id)
     digest = _digest(project)
     named: set[str] = set()
     for path in _below(project.dbt):
@@ -98,7 +99,7 @@ def dashboard_version(project: Project, workflow: Workflow) -> str:
     """The version of the dashboard step: the workflow's queries and pages, and shared parts."""
     root = project.evidence
     pages = root / "pages"
-    others = {slug_of(name) for name in _others(project, workflow)}
+    others = {slug_of(name) for name in other_workflows(project, workflow.id)}
     files = [
         path for path in _below(root) if path.relative_to(root).parts[0] not in _MADE_BY_EVIDENCE
     ]
@@ -118,11 +119,6 @@ def _digest(project: Project) -> Any:
     digest = hashlib.sha256()
     _add(digest, "timezone", project.timezone.encode())
     return digest
-
-
-def _others(project: Project, workflow: Workflow) -> set[str]:
-    found = {path.parent.name for path in project.notebooks.glob("*/config.yaml")}
-    return found - {workflow.id}
 
 
 def _below(folder: Path) -> list[Path]:

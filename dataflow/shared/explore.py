@@ -23,12 +23,11 @@ from typing import TYPE_CHECKING, Any
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
 from dataflow.shared.db import get_duckdb_connection
+from dataflow.warehouse.store import Database
 from dataflow.warehouse.store import tables as inspect
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from dataflow.warehouse.store import Database
 
 
 def tables(schema: str | None = None, *, database: Database | None = None) -> pd.DataFrame:

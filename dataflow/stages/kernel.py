@@ -16,12 +16,16 @@ import time
 import uuid
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dataflow.stages.context import VARIABLE, WithoutSecrets
-
-if TYPE_CHECKING:
-    from dataflow.engine.secrets import Scrubber
+from dataflow.engine.secrets import Scrubber
+from dataflow.stages.context import (
+    SECRETS_VARIABLE,
+    VARIABLE,
+    WithoutSecrets,
+    cleaned,
+    cleaned_error,
+)
 
 MANAGER = "dagstermill.manager"
 
@@ -61,9 +65,6 @@ def rebuild(manager: Any) -> None:
 
 
 def _scrubber() -> Scrubber:
-    from dataflow.engine.secrets import Scrubber
-    from dataflow.stages.context import SECRETS_VARIABLE
-
     names = filter(None, os.environ.get(SECRETS_VARIABLE, "").split(","))
     return Scrubber({name: os.environ[name] for name in names if name in os.environ})
 
@@ -108,8 +109,6 @@ def extend(manager_class: Any) -> None:
         finally:
             self.in_job = in_job
         if in_job and self.marshal_dir:
-            from dataflow.stages.context import cleaned, cleaned_error
-
             clean = cleaned_error if isinstance(dagster_event, Exception) else cleaned
             # Not stored in the notebook, as dagstermill does: that writes paths of the machine
             # into it.

@@ -8,18 +8,15 @@ import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dataflow.base.files import sync, whole_file, write_whole
 from dataflow.errors import ConfigurationError, WarehouseError
+from dataflow.project import Project
 from dataflow.warehouse import lock
 from dataflow.warehouse.failures import translated
 from dataflow.warehouse.files import checkpoint, copy_database
 from dataflow.warehouse.inspect import read_file
 from dataflow.warehouse.layout import Layout
-
-if TYPE_CHECKING:
-    from dataflow.project import Project
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dataflow.base.sql import TableName, literal
+from dataflow.project import Project
 from dataflow.warehouse import provenance
 from dataflow.warehouse.layout import Layout
 from dataflow.warehouse.names import parse_table
@@ -20,8 +21,6 @@ from dataflow.warehouse.statements import changed_tables
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
-
-    from dataflow.project import Project
 
 
 @dataclass(frozen=True)

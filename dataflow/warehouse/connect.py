@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from dataflow.base.lock import DEFAULT_TIMEOUT, Held
 from dataflow.base.sql import TableName, quote, schemas_of
 from dataflow.errors import WarehouseError
+from dataflow.project import Project
 from dataflow.warehouse import changes, failures, lock, provenance, versions
 from dataflow.warehouse.development import WHAT, ensure
 from dataflow.warehouse.files import give_back_after, open_file, warn_if_still_open
@@ -21,8 +22,6 @@ from dataflow.warehouse.versions import Reading
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
-
-    from dataflow.project import Project
 
 Database = Literal["working", "development", "published"]
 # Given a table and columns of it: those that others use, with the files that do.

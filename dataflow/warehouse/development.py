@@ -12,19 +12,16 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dataflow.base.files import whole_file
 from dataflow.errors import WarehouseError
+from dataflow.project import Project
 from dataflow.warehouse import lock, versions
 from dataflow.warehouse.failures import translated
 from dataflow.warehouse.files import copy_database
 from dataflow.warehouse.layout import Layout
 from dataflow.warehouse.snapshot import make_real
 from dataflow.warehouse.versions import METADATA, Metadata
-
-if TYPE_CHECKING:
-    from dataflow.project import Project
 
 WHAT = "your development copy"
 

@@ -17,6 +17,7 @@ from dataflow.base.files import draft_beside
 from dataflow.base.finding import Finding
 from dataflow.base.sql import TableName
 from dataflow.errors import WarehouseError
+from dataflow.project import Project
 from dataflow.warehouse import failures, lock, provenance, versions
 from dataflow.warehouse.connect import Connection, Database
 from dataflow.warehouse.files import attached, checkpoint, copy_database, open_file
@@ -26,8 +27,6 @@ from dataflow.warehouse.snapshot import relations
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
-
-    from dataflow.project import Project
 
 # Where a DuckDB file has its magic bytes, and the version that wrote it.
 _MAGIC = slice(8, 12)

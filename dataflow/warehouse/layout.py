@@ -7,12 +7,9 @@ import pwd
 import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dataflow.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from dataflow.project import Project
+from dataflow.project import Project
 
 # The catalog's name comes from the file's stem, and dbt's views name their catalog: it has
 # to be the same in the working warehouse, the development copy and every published version.

@@ -6,14 +6,11 @@ DuckDB itself lets one process write and fails everybody else at once; here they
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dataflow.base import lock
 from dataflow.base.lock import DEFAULT_TIMEOUT, Held, Holder
 from dataflow.errors import WarehouseError, WarehouseLocked
-
-if TYPE_CHECKING:
-    from dataflow.project import Project
+from dataflow.project import Project
 
 
 def write_lock(

@@ -23,6 +23,7 @@ from dataflow.base.files import sync
 from dataflow.base.lock import DEFAULT_TIMEOUT
 from dataflow.base.sql import TableName, literal, schemas_of
 from dataflow.errors import WarehouseError
+from dataflow.project import Project
 from dataflow.warehouse import lock, versions
 from dataflow.warehouse.failures import translated
 from dataflow.warehouse.files import checkpoint, open_file
@@ -41,8 +42,6 @@ from dataflow.warehouse.versions import READERS_LOCK, Metadata, Version
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
-
-    from dataflow.project import Project
 
 COPY = "copy"
 COPY_AT_MOST = 4

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from dataflow.base.lock import DEFAULT_TIMEOUT
 from dataflow.base.sql import literal
 from dataflow.errors import ConfigurationError, DataflowError
+from dataflow.project import Project
 from dataflow.warehouse import failures
 from dataflow.warehouse.connect import Connection, Database
 from dataflow.warehouse.provenance import SCHEMA
@@ -26,8 +27,6 @@ from dataflow.warehouse.statements import Statement, parse
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
-
-    from dataflow.project import Project
 
 _HELP = """\
 End a statement with ;

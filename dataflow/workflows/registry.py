@@ -38,6 +38,11 @@ def workflow_folders(project: Project) -> list[Path]:
     return sorted(path.parent for path in project.notebooks.glob("*/config.yaml"))
 
 
+def other_workflows(project: Project, workflow_id: str) -> set[str]:
+    """The ids of all workflows but one, the broken ones included."""
+    return {folder.name for folder in workflow_folders(project)} - {workflow_id}
+
+
 def read_workflows(project: Project) -> list[Registered]:
     """Every workflow of the project, the broken ones with their problems."""
     registered = []
