@@ -254,7 +254,7 @@ def _access(database: DatabaseName, write: bool, yes: bool) -> Access:
             raise ConfigurationError(
                 f"not confirmed: {what}", hint="Add --yes to run it without being asked."
             )
-        if not typer.confirm(f"{what}\nRun it? What it removes is gone.", err=True):
+        if not typer.confirm(f"{what}\nRun it? This cannot be undone.", err=True):
             raise DataflowError("nothing was changed")
 
     return Access(Project.find(), database.value, write, confirm)

@@ -62,7 +62,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Access:
-    """What a person's statements are run on, and what they may do there.
+    """The database that a person's statements run on, and what they may do there.
 
     Args:
         project: whose warehouse.
@@ -88,7 +88,7 @@ class Access:
             )
 
     def connect(self, timeout: float = DEFAULT_TIMEOUT) -> Connection:
-        """A connection that can do no more than that; it opens when first used."""
+        """A connection with these permissions only; it opens when first used."""
         return Connection(self.project, self.database, read_only=not self.write, timeout=timeout)
 
     def check(self, statement: Statement) -> None:
@@ -114,7 +114,7 @@ class Access:
     def _has(self, table: str) -> bool:
         import duckdb
 
-        # Closed again before anybody is asked: a question must not hold the lock.
+        # Closed again before the question, which must not hold the lock.
         with contextlib.closing(Connection(self.project, self.database, read_only=True)) as conn:
             try:
                 conn.execute(f"DESCRIBE {table}")
@@ -202,7 +202,7 @@ def _rows(cursor: DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
 
 def _explained(error: Exception, connection: DuckDBPyConnection) -> DataflowError:
     if "read-only mode" in str(error):
-        # What looks like a query, such as `SELECT nextval('numbers')`.
+        # A statement that only looks like a query, such as `SELECT nextval('numbers')`.
         return ConfigurationError(
             "this statement changes something: without --write only queries run",
             hint=_HOW_TO_WRITE,
@@ -344,7 +344,7 @@ def _as_sql(statement: str) -> str:
 
 
 def _statements(is_terminal: bool) -> Iterator[tuple[int, str]]:
-    """The statements typed, each as soon as it is complete, with the line it begins in."""
+    """The statements typed, each as soon as it is complete, with its first line's number."""
     waiting: list[str] = []
     for number in itertools.count(1):
         try:

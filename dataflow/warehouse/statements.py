@@ -36,11 +36,11 @@ _BEFORE_NAME = {
 }
 _DEFAULT_SCHEMA = "main"
 
-# Settings and DuckDB's own functions last as long as the connection. What is not listed here
-# writes: tables, files (COPY … TO, EXPORT), other databases (ATTACH), the machine (INSTALL), or it
-# runs what was prepared before.
+# Settings and DuckDB's own functions last as long as the connection. Kinds that are not listed here
+# write to tables, files (COPY … TO, EXPORT), other databases (ATTACH) or the machine (INSTALL), or
+# run a prepared statement.
 _READING = {"SELECT", "EXPLAIN", "PRAGMA", "CALL", "SET", "VARIABLE_SET"}
-# What EXPLAIN ANALYZE, which runs its statement, may run.
+# The statements that EXPLAIN ANALYZE, which runs its statement, may run.
 _READING_VERBS = {"EXPLAIN", "SELECT", "FROM", "VALUES", "TABLE", "PIVOT", "UNPIVOT", "DESCRIBE",
                   "SUMMARIZE", "SHOW", "("}  # fmt: skip
 
@@ -59,7 +59,7 @@ class Statement:
 
     @property
     def verb(self) -> str:
-        """What it does, in SQL's word: `DELETE`."""
+        """Its verb in SQL, such as `DELETE`."""
         return next(iter(self._words), self.parts[-1].type.name)
 
     @property
@@ -87,7 +87,7 @@ class Statement:
 
     @property
     def replaces(self) -> str | None:
-        """The table whose place a CREATE OR REPLACE TABLE takes, if there is one, as SQL."""
+        """The table that a CREATE OR REPLACE TABLE names, if it is one, as SQL."""
         if self._words[:4] != ["CREATE", "OR", "REPLACE", "TABLE"]:
             return None
         parts, _ = _name(self._words, 4)
