@@ -212,16 +212,7 @@ def _source(
 
 @dataclass
 class _Making:
-    """The file of a new version, built in its draft.
-
-    Args:
-        layout: the warehouse's folders.
-        source: the file to read from.
-        last: the version before; None for the first.
-        draft: the new version's folder.
-        metadata: the new version's, to which its files are added.
-        big_table_bytes: the size on disk from which a table is kept as a file of its own.
-    """
+    """Makes the file of a new version in `draft`; `metadata`, the new version's, gets its files."""
 
     layout: Layout
     source: Path

@@ -80,15 +80,10 @@ def _own_resources(job: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Ops:
-    """What all ops of a job have in common.
-
-    Args:
-        steps: the workflow's steps.
-        retry_policy: the job's, for ops that have none of their own.
-    """
+    """What all ops of a job have in common."""
 
     steps: PythonSteps
-    retry_policy: Any
+    retry_policy: Any  # the job's, for ops that have none of their own
 
     def name(self, own: str) -> str:
         """The name in Dagster of one of the author's ops or graphs."""
