@@ -131,12 +131,20 @@ def run(
     values = _parameters(parameter or [], file)
     err = messages()
     err.print(f"[bold]{workflow.name}[/] ({workflow.id})")
+    from dataflow.base.words import seconds_text
+    from dataflow.dashboard.build import last_seconds
     from dataflow.orchestration.run import plan_run, run_workflow
 
     plan = plan_run(project, workflow, values, only=only, start=start, changed=changed)
     if plan.chosen == []:
         err.print("nothing changed since the last success; nothing was run")
         return
+    if plan.builds_pages:
+        took = last_seconds(project)
+        usual = f"{seconds_text(took)} the last time" if took else "about a minute"
+        err.print(
+            f"[dim]the dashboard's pages are new or changed: this run builds them ({usual})[/]"
+        )
     finished = run_workflow(project, plan, on_event=_progress(), live=not quiet and not as_json)
     if as_json:
         print_json({**finished.data, "status": finished.status})

@@ -28,6 +28,7 @@ from dataflow.dashboard.paths import (
     lock_file,
     work_folder,
 )
+from dataflow.dashboard.progress import progress
 from dataflow.errors import DashboardError
 from dataflow.project import Project
 from dataflow.workflows.ids import slug_of
@@ -99,12 +100,14 @@ def staged_pages(
     *,
     force: bool = False,
     on_line: Callable[[str], None] = lambda line: None,
+    on_progress: Callable[[str], None] = lambda text: None,
 ) -> Iterator[StagedPages]:
     """Build the pages aside, unless they are built already; `shown()` has them served.
 
     Arguments and errors are those of `build_pages`, and:
 
     Args:
+        on_progress: told in words what is done, and every few seconds that it goes on.
         workflow_id: build for this workflow: the pages of others are included as they were
             last built, so that an author's mistake affects their own workflow only.
     """
@@ -130,10 +133,11 @@ def staged_pages(
         if own_are_built and (message := _refusal(refused, wanted)):
             yield kept(message)
             return
-        install(project, on_line=on_line)
         try:
             try:
-                left_out = _build(project, workflow_id, files, on_line)
+                with progress("building the dashboard's pages", last_seconds(project), on_progress):
+                    install(project, on_line=on_line)
+                    left_out = _build(project, workflow_id, files, on_line)
             except DashboardError as error:
                 if not own_are_built:
                     raise
@@ -164,6 +168,11 @@ def is_stale(project: Project, workflow_id: str | None = None) -> bool:
         workflow_id: ignore the pages of other workflows than this one.
     """
     return built_hash(project) != _hash(project, _chosen(project, workflow_id))
+
+
+def last_seconds(project: Project) -> float | None:
+    """How long the build of the pages that are served took; None when that is not known."""
+    return _stamp(project).get("seconds")
 
 
 def pages_hash(project: Project) -> str:

@@ -23,6 +23,7 @@ def refresh_dashboard(
     *,
     build: bool = True,
     on_line: Callable[[str], None] = lambda line: None,
+    on_progress: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Show the published tables of a workflow: export, try the pages' queries, build, swap.
 
@@ -35,6 +36,7 @@ def refresh_dashboard(
         workflow_id: whose dashboard it is; one without source queries has nothing to export.
         build: whether pages are built if their files changed; otherwise they stay as they are.
         on_line: called with each line that the build of the pages prints.
+        on_progress: told in words that pages are built, and every few seconds that it goes on.
 
     Returns:
         What was done: `rows` by table, `bytes`, `export_seconds`, `built`, `build_seconds`,
@@ -67,7 +69,7 @@ def refresh_dashboard(
             on_line("the pages were not built")
             export.show()
             return facts
-        with staged_pages(project, workflow_id, on_line=on_line) as pages:
+        with staged_pages(project, workflow_id, on_line=on_line, on_progress=on_progress) as pages:
             export.show(pages.shown)
             facts["warnings"] += list(pages.warnings)
             if pages.built:

@@ -9,6 +9,7 @@ from dataflow.dashboard.refresh import refresh_dashboard
 from dataflow.dbt.project import model_keys
 from dataflow.errors import DataflowError
 from dataflow.orchestration import dagster_names as names
+from dataflow.orchestration.live import tell
 from dataflow.orchestration.selection import refuse_unpassed
 from dataflow.orchestration.step import recorded_step
 from dataflow.orchestration.steps import WorkflowSteps
@@ -101,7 +102,9 @@ def dashboard_asset(steps: WorkflowSteps) -> Any:
     def show(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with recorded_step(context, steps, names.DASHBOARD) as step:
             try:
-                metadata = refresh_dashboard(project, workflow.id, on_line=context.log.debug)
+                metadata = refresh_dashboard(
+                    project, workflow.id, on_line=context.log.debug, on_progress=tell
+                )
             except DataflowError as error:
                 raise dg.Failure(str(error)) from None
             for warning in metadata["warnings"]:

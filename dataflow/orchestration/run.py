@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from dataflow.base.process import signals_as_interrupt, this_process
+from dataflow.dashboard.build import is_stale
+from dataflow.dashboard.refresh import NO_BUILD_VARIABLE
 from dataflow.errors import ConfigurationError, Problem, RunFailed
-from dataflow.orchestration.dagster_names import step_of
+from dataflow.orchestration.dagster_names import DASHBOARD, step_of
 from dataflow.orchestration.instance import open_instance
 from dataflow.orchestration.kinds import steps_of
 from dataflow.orchestration.live import TERMINAL_VARIABLE
@@ -52,6 +54,15 @@ class RunPlan:
     def run_config(self) -> dict[str, Any]:
         """The run's configuration for Dagster."""
         return self.steps.run_config(self.values, self.chosen) or {}
+
+    @property
+    def builds_pages(self) -> bool:
+        """Whether it has to build the dashboard's pages, which takes much longer than the rest."""
+        shown = DASHBOARD in [step.name for step in self.steps.all]
+        if not shown or (self.chosen is not None and DASHBOARD not in self.chosen):
+            return False
+        project, workflow = self.steps.project, self.steps.workflow
+        return NO_BUILD_VARIABLE not in os.environ and is_stale(project, workflow.id)
 
     @property
     def asset_selection(self) -> Any:
