@@ -13,23 +13,20 @@ EVERY = 15.0  # seconds between two messages
 
 
 @contextmanager
-def progress(
-    what: str, last: float | None, say: Callable[[str], None], *, every: float = EVERY
-) -> Iterator[None]:
+def progress(what: str, last: float | None, say: Callable[[str], None]) -> Iterator[None]:
     """Say that `what` begins, and every few seconds that it goes on, until the block ends.
 
     Args:
         what: what is done, as "building the dashboard's pages".
         last: the seconds it took the last time; None when that is not known.
         say: takes a message.
-        every: seconds between two messages.
     """
     begun = time.monotonic()
     usual = f"{seconds_text(last)} the last time" if last else "usually about a minute"
     ended = threading.Event()
 
     def go_on() -> None:
-        while not ended.wait(every):
+        while not ended.wait(EVERY):
             say(f"  … {what}: {time.monotonic() - begun:.0f} s ({usual})")
 
     say(f"  … {what} ({usual})")

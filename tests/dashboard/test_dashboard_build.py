@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -12,6 +13,7 @@ import pytest
 from dashboard_helpers import write
 from projects import REPOSITORY
 
+from dataflow.dashboard import progress
 from dataflow.dashboard.build import build_pages, is_stale, pages_hash, staged_pages
 from dataflow.dashboard.build_errors import build_error
 from dataflow.dashboard.install import (
@@ -384,6 +386,21 @@ def build_for(project: Project, workflow: str) -> list[str]:
 def served(project: Project, workflow: str) -> str | None:
     pages = json.loads((build_folder(project) / "index.html").read_text())
     return pages.get(f"{workflow.replace('_', '-')}/+page.md")
+
+
+def test_a_build_says_that_it_goes_on_and_how_long_it_took_the_last_time(several, monkeypatch):
+    monkeypatch.setattr(progress, "EVERY", 0.02)
+    write(page_of(several, "quakes"), "# quakes, second\n")
+    said: list[str] = []
+    with staged_pages(several, "quakes", on_progress=said.append) as pages, pages.shown():
+        pass
+
+    assert re.fullmatch(r"  … building the dashboard's pages \(\d\.\d s the last time\)", said[0])
+    assert said[1].startswith("  … building the dashboard's pages: 0 s (")
+    del said[:]
+    with staged_pages(several, "quakes", on_progress=said.append):
+        pass
+    assert said == []  # there is nothing to build
 
 
 def test_a_page_that_does_not_compile_fails_only_its_own_workflow(several):
