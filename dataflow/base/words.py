@@ -31,6 +31,22 @@ def seconds_text(seconds: float | None) -> str:
     return f"{int(seconds // 60)} min {int(seconds % 60)} s"
 
 
+def size_text(size: int | None) -> str:
+    """A size on disk as people read it: `1.2 GB`, or `< 1 MB`.
+
+    Smaller ones say nothing of a table: DuckDB gives each at least a block, of 256 KiB.
+    """
+    if size is None:
+        return ""
+    if size < 1_000_000:
+        return "< 1 MB"
+    number, units = size / 1e6, ["TB", "GB", "MB"]
+    while number >= 1000 and len(units) > 1:
+        number /= 1000
+        units.pop()
+    return f"{number:.1f} {units[-1]}"
+
+
 def numbered_lines(source: str, most: int = 40) -> str:
     """The first lines of some code, each with its number."""
     lines = source.split("\n")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dataflow.base.words import counted, size_text
 from dataflow.cli.output import Json, console, new_table, print_json
 from dataflow.errors import EXIT_FAILED, ConfigurationError, DataflowError
 from dataflow.project import Project
@@ -46,31 +47,87 @@ YesOption = Annotated[
 
 
 @app.command()
-def tables(database: DatabaseOption = DatabaseName.published, as_json: Json = False) -> None:
-    """List tables: rows, size, and the last run that wrote each."""
+def tables(
+    name: Annotated[
+        str | None, typer.Argument(help="Describe this one: schema.table, or table.")
+    ] = None,
+    database: DatabaseOption = DatabaseName.published,
+    as_json: Json = False,
+) -> None:
+    """List tables, or describe one: its columns, first rows, who makes and who reads it."""
     from dataflow.warehouse.store import tables as list_tables
 
-    project = Project.find()
-    found = list_tables(project, database.value)
+    if name is not None:
+        _describe(name, database, as_json)
+        return
+    found = list_tables(Project.find(), database.value)
     if as_json:
         print_json([asdict(table) for table in found])
         return
-    from rich.filesize import decimal
-
     rows = [
         (
             f"{table.schema}.{table.name}",
             table.kind,
             "" if table.rows is None else f"{table.rows:,}",
-            "" if table.bytes is None else decimal(table.bytes),
-            table.run_id or "",
+            size_text(table.bytes),
+            (table.run_id or "")[:8],
             table.written_at.strftime("%Y-%m-%d %H:%M") if table.written_at else "",
         )
         for table in found
     ]
     columns = ("Table", "Kind", "Rows", "Size", "Last run", "Written (UTC)")
     _print_table(columns, rows, right=("Rows", "Size"))
-    _say(f"{len(found)} tables and views in the {database.value} database.")
+    views = sum(table.kind == "view" for table in found)
+    _say(
+        f"{counted(len(found) - views, 'table')} and {counted(views, 'view')} in the "
+        f"{database.value} database."
+    )
+
+
+def _describe(name: str, database: DatabaseName, as_json: bool) -> None:
+    from dataflow.shared.explore import describe
+
+    described = describe(name, database=database.value)
+    found = described.found
+    names = [column.name for column in found.columns]
+    if as_json:
+        print_json(
+            asdict(found.table)
+            | {
+                "rows": found.rows,
+                "columns": [asdict(column) for column in found.columns],
+                "first": [dict(zip(names, row, strict=True)) for row in found.first],
+                "made_by": described.made_by,
+                "read_by": described.read_by,
+            }
+        )
+        return
+    for title, text in described.facts():
+        first, *rest = text.split("\n")
+        print(f"{title:<8} {first}", *(f"{'':<8} {line}" for line in rest), sep="\n")
+    print()
+    columns = [
+        (c.name, c.type, f"{c.nulls:,}", f"{c.distinct:,}", _line(c.min), _line(c.max))
+        for c in found.columns
+    ]
+    _print_table(
+        ("Column", "Type", "Nulls", "Different", "Smallest", "Largest"),
+        columns,
+        right=("Nulls", "Different"),
+        cut=("Smallest", "Largest"),
+    )
+    if found.first:
+        print()
+        shown = (
+            [_line("NULL" if value is None else value) for value in row] for row in found.first
+        )
+        by_column = zip(names, *shown, strict=True)
+        titles = [f"Row {number}" for number, _ in enumerate(found.first, start=1)]
+        _print_table(("Column", *titles), list(by_column), cut=titles)
+
+
+def _line(value: str | None) -> str:
+    return "" if value is None else " ".join(value.split())
 
 
 @app.command()
@@ -117,7 +174,7 @@ def query(
         shutil.copyfileobj(aside, sys.stdout)
     if write_rows is None:
         _print_table(result.columns, rows, right=result.numeric)
-        _say(f"{len(rows)} rows")
+        _say(counted(len(rows), "row"))
 
 
 @app.command()
@@ -265,11 +322,19 @@ def _say(text: str) -> None:
 
 
 def _print_table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right: Sequence[str] = (),
+    cut: Sequence[str] = (),
 ) -> None:
+    """Print a table; on a narrow terminal the values of the columns in `cut` keep to one line."""
     from rich.text import Text
 
     table = new_table(*columns, right=right, rule=False)
+    if cut:
+        for column, title in zip(table.columns, columns, strict=True):
+            column.no_wrap = title not in cut
     for row in rows:
-        table.add_row(*map(Text, row))
+        cells = zip(columns, row, strict=True)
+        table.add_row(*(Text(c, no_wrap=title in cut, overflow="ellipsis") for title, c in cells))
     console().print(table)

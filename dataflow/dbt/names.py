@@ -64,9 +64,9 @@ def table_of(project: Project, model: Path) -> tuple[str, str]:
 
     Args:
         project: the project.
-        model: a file below `dbt/models/`.
+        model: a file below `dbt/models/`, `dbt/seeds/` or `dbt/snapshots/`.
     """
-    folders = model.relative_to(project.dbt / "models").parts[:-1]
+    folders = model.relative_to(project.dbt).parts[1:-1]
     text = model.read_text("utf-8", errors="replace")
     alias, schema = _ALIAS.search(text), _SCHEMA.search(text)
     own = folders[0] if folders else "main"

@@ -1,4 +1,4 @@
-"""Who reads a table: models, dashboards, pages and notebooks whose text names it."""
+"""Who makes a table, and who reads it: models, dashboards, pages, notebooks that name it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dataflow.dbt.names import read_names, table_of
 from dataflow.project import Project
+from dataflow.workflows.registry import read_workflows
 
 # What breaks when a column goes; a notebook of the workflow changes together with its tables.
 DEPEND = ("model", "test", "source query", "page")
@@ -49,7 +50,9 @@ def readers_of(project: Project, schema: str, table: str) -> list[Reader]:
     sources = [name for name, within in names.schemas.items() if within.lower() == schema.lower()]
     files = list(_files(project))
     found: dict[Path, Reader] = {}
-    waiting = [_pattern(schema, table, [("source", name, table) for name in sources])]
+    calls: list[tuple[str, ...]] = [("source", name, table) for name in sources]
+    calls += [("ref", path.stem) for path in _models_of(project, schema, table)]
+    waiting = [_pattern(schema, table, calls)]
     direct = True
     while waiting:
         pattern = waiting.pop(0)
@@ -64,6 +67,24 @@ def readers_of(project: Project, schema: str, table: str) -> list[Reader]:
                 waiting.append(_pattern(path.parent.name, path.stem))
         direct = False
     return list(found.values())
+
+
+def makers_of(project: Project, schema: str, table: str) -> list[Path]:
+    """The notebooks whose stages list a table under `writes`, and the model that makes it.
+
+    Args:
+        project: the project.
+        schema: the table's schema.
+        table: its name.
+    """
+    wanted = (schema.lower(), table.lower())
+    stages = [
+        stage.notebook
+        for entry in read_workflows(project)
+        for stage in (entry.workflow.stages if entry.workflow else ())
+        if wanted in (tuple(part.lower() for part in written) for written in stage.writes)
+    ]
+    return stages + _models_of(project, schema, table)
 
 
 def columns_used(
@@ -82,6 +103,18 @@ def columns_used(
         for column in columns
         if (files := [project.relative(r.path) for r in readers if r.names_column(column)])
     }
+
+
+def _models_of(project: Project, schema: str, table: str) -> list[Path]:
+    """The files of the models and seeds that make a table."""
+    wanted = (schema.lower(), table.lower())
+    return [
+        path
+        for folder, suffixes in (("models", {".sql", ".py"}), ("seeds", {".csv"}))
+        for path in sorted((project.dbt / folder).rglob("*"))
+        if path.suffix in suffixes
+        and tuple(part.lower() for part in table_of(project, path)) == wanted
+    ]
 
 
 def _pattern(

@@ -4,26 +4,32 @@
 
     %load_ext dataflow
     tables()
+    describe("earthquakes.events")
     query("select region, count(*) from earthquakes.events group by all")
 
     %%query
     select * from earthquakes.largest_events limit 5
 
-Without the extension: `from dataflow.shared.explore import tables, query`. By hand they read
-your development copy, as `get_duckdb_connection()` does, so that they show what the notebook
+Without the extension: `from dataflow.shared.explore import describe, query, tables`. By hand they
+read your development copy, as `get_duckdb_connection()` does, so that they show what the notebook
 wrote; `database="published"` is what readers of the dashboards see.
 """
 
 from __future__ import annotations
 
+import html
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from dataflow.base.words import size_text
+from dataflow.dbt.readers import makers_of, readers_of
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
 from dataflow.shared.db import get_duckdb_connection
-from dataflow.warehouse.store import Database
+from dataflow.warehouse.store import Database, Description
+from dataflow.warehouse.store import describe as describe_table
 from dataflow.warehouse.store import tables as inspect
 
 if TYPE_CHECKING:
@@ -67,6 +73,91 @@ def tables(schema: str | None = None, *, database: Database | None = None) -> pd
     return frame.astype({"rows": "Int64", "bytes": "Int64"})
 
 
+@dataclass(frozen=True)
+class Described:
+    """A table with its columns and first rows; displays itself in a notebook.
+
+    Args:
+        found: what is in it.
+        made_by: the notebooks and models that make it, below the project's folder.
+        read_by: the models, notebooks, modules and source queries that read it.
+    """
+
+    found: Description
+    made_by: tuple[str, ...]
+    read_by: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The table, as `schema.table`."""
+        return f"{self.found.table.schema}.{self.found.table.name}"
+
+    def facts(self) -> list[tuple[str, str]]:
+        """What there is to say of the table as a whole, each with its title."""
+        table = self.found.table
+        facts = [(table.kind, self.name), ("rows", f"{self.found.rows:,}")]
+        if table.bytes is not None:
+            facts.append(("size", size_text(table.bytes)))
+        if table.written_at:
+            by = f"run {table.run_id[:8]}, step {table.step}" if table.run_id else "hand"
+            facts.append(("written", f"{table.written_at:%Y-%m-%d %H:%M} UTC, by {by}"))
+        for title, paths in (("made by", self.made_by), ("read by", self.read_by)):
+            facts.append((title, "\n".join(paths) or "nothing in this project"))
+        return facts
+
+    def columns(self) -> pd.DataFrame:
+        """The columns: name, type, nulls, different values, smallest and largest."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(column) for column in self.found.columns])
+
+    def first(self) -> pd.DataFrame:
+        """The first rows, as text."""
+        import pandas as pd
+
+        names = [column.name for column in self.found.columns]
+        return pd.DataFrame(list(self.found.first), columns=names)
+
+    def __repr__(self) -> str:
+        facts = "\n".join(
+            f"{title}: {', '.join(text.split(chr(10)))}" for title, text in self.facts()
+        )
+        return f"{facts}\n\n{self.columns().to_string(index=False)}"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th style='text-align:left;vertical-align:top'>{title}</th>"
+            f"<td style='text-align:left'>{html.escape(text).replace(chr(10), '<br>')}</td></tr>"
+            for title, text in self.facts()
+        )
+        shown = [frame.to_html(index=False, na_rep="") for frame in (self.columns(), self.first())]
+        return f"<table>{rows}</table>{''.join(shown)}"
+
+
+def describe(
+    name: str, *, database: Database | None = None, project: Project | None = None
+) -> Described:
+    """A table's columns and first rows, which stage or model makes it, and who reads it.
+
+    Args:
+        name: `schema.table`, or `table` where only one schema has it.
+        database: see `tables`.
+        project: the project; the one the current folder is in when None.
+
+    Raises:
+        ConfigurationError: there is no such table, or several.
+        WarehouseError: the database cannot be opened.
+    """
+    project = project or Project.find()
+    found = describe_table(project, name, database or _here())
+    table = found.table.schema, found.table.name
+    makers = makers_of(project, *table)
+    readers = (reader.path for reader in readers_of(project, *table) if reader.direct)
+    made_by = tuple(map(project.relative, makers))
+    read_by = tuple(project.relative(path) for path in readers if path not in makers)
+    return Described(found, made_by, read_by)
+
+
 def query(
     sql: str,
     parameters: Sequence[Any] | Mapping[str, Any] | None = None,
@@ -103,8 +194,8 @@ def query(
 
 
 def load_extension(ipython: Any) -> None:
-    """Give a notebook `tables`, `query` and the cell magic `%%query`."""
-    ipython.push({"tables": tables, "query": query})
+    """Give a notebook `tables`, `describe`, `query` and the cell magic `%%query`."""
+    ipython.push({"tables": tables, "describe": describe, "query": query})
 
     def query_magic(line: str, cell: str) -> pd.DataFrame | None:
         """%%query [NAME]: the cell's SELECT as a data frame, in variable NAME if given."""

@@ -44,6 +44,7 @@ class Table:
         bytes: its size on disk; None for a view.
         columns: how many.
         run_id: the run that wrote it last; None when it was written by hand or is not known.
+        step: the step of that run.
         written_at: when it was written last.
     """
 
@@ -54,6 +55,7 @@ class Table:
     bytes: int | None
     columns: int
     run_id: str | None
+    step: str | None
     written_at: datetime | None
 
 
@@ -71,33 +73,37 @@ def tables(project: Project, database: Database = "published", timeout: float = 
     with Connection(
         project, database, read_only=database != "development", timeout=timeout
     ) as conn:
-        metadata = versions.Metadata.read(conn.path.parent)
-        files = metadata.files if metadata is not None else {}
-        origins = provenance.provenance(conn.raw)
-        data = Layout.of(project).data
-        found = conn.execute(
-            "SELECT t.table_schema, t.table_name, t.table_type, count(c.column_name) "
-            "FROM information_schema.tables t LEFT JOIN information_schema.columns c "
-            "USING (table_catalog, table_schema, table_name) "
-            "WHERE t.table_catalog = current_catalog() AND t.table_schema <> ? "
-            "GROUP BY ALL ORDER BY ALL",
-            [provenance.SCHEMA],
-        ).fetchall()
-        sizes = _sizes(conn.raw, [TableName(*row[:2]) for row in found if row[2] != "VIEW"])
-        result = []
-        for schema, name, kind, columns in found:
-            table = TableName(schema, name)
-            file = files.get(str(table)) if kind == "VIEW" else None
-            rows = size = None
-            if kind != "VIEW" or file is not None:
-                rows = _count(conn.raw, table)
-                size = _size(data / file) if file else sizes[table]
-            origin = origins.get(table)
-            run_id, at = (origin.run, origin.at) if origin else (None, None)
-            is_view = kind == "VIEW" and file is None
-            result.append(
-                Table(schema, name, "view" if is_view else "table", rows, size, columns, run_id, at)
-            )
+        return tables_of(conn)
+
+
+def tables_of(conn: Connection) -> list[Table]:
+    """Every table and view that an open connection can read, by schema and name."""
+    metadata = versions.Metadata.read(conn.path.parent)
+    files = metadata.files if metadata is not None else {}
+    origins = provenance.provenance(conn.raw)
+    data = Layout.of(conn.project).data
+    found = conn.execute(
+        "SELECT t.table_schema, t.table_name, t.table_type, count(c.column_name) "
+        "FROM information_schema.tables t LEFT JOIN information_schema.columns c "
+        "USING (table_catalog, table_schema, table_name) "
+        "WHERE t.table_catalog = current_catalog() AND t.table_schema <> ? "
+        "GROUP BY ALL ORDER BY ALL",
+        [provenance.SCHEMA],
+    ).fetchall()
+    sizes = _sizes(conn.raw, [TableName(*row[:2]) for row in found if row[2] != "VIEW"])
+    result = []
+    for schema, name, kind, columns in found:
+        table = TableName(schema, name)
+        file = files.get(str(table)) if kind == "VIEW" else None
+        rows = size = None
+        if kind != "VIEW" or file is not None:
+            rows = _count(conn.raw, table)
+            size = _size(data / file) if file else sizes[table]
+        origin = origins.get(table)
+        run_id, step, at = origin if origin else (None, None, None)
+        is_view = kind == "VIEW" and file is None
+        kind = "view" if is_view else "table"
+        result.append(Table(schema, name, kind, rows, size, columns, run_id, step, at))
     return result
 
 

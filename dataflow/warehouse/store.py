@@ -12,6 +12,7 @@ from dataflow.base.lock import DEFAULT_TIMEOUT
 from dataflow.warehouse.backup import back_up, restore
 from dataflow.warehouse.changes import compare_writes, forget_writes
 from dataflow.warehouse.connect import Connection, Database, dbt_writes
+from dataflow.warehouse.describe import Description, describe
 from dataflow.warehouse.development import (
     copy_working_to_development,
     has_development_copy,
@@ -38,6 +39,7 @@ __all__ = [
     "Access",
     "Connection",
     "Database",
+    "Description",
     "Published",
     "back_up",
     "by_hand",
@@ -47,6 +49,7 @@ __all__ = [
     "copy_working_to_development",
     "databases",
     "dbt_writes",
+    "describe",
     "files_of_all",
     "forget_writes",
     "has_development_copy",

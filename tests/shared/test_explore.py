@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from projects import make_project
+from projects import copy_repository, make_project, write_notebook
 
+from dataflow.dbt.project import models_of, read_manifest
+from dataflow.dbt.readers import makers_of, readers_of
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
 from dataflow.shared.db import get_duckdb_connection, write_table
-from dataflow.shared.explore import query, tables
+from dataflow.shared.explore import describe, query, tables
+from dataflow.workflows.registry import get_workflow
 
 
 @pytest.fixture
@@ -36,6 +39,80 @@ def test_tables_lists_what_the_notebook_wrote(lab):
 def test_tables_of_one_schema_only_and_of_an_empty_one(lab):
     assert len(tables("lab_raw")) == 2
     assert tables("lab").empty
+
+
+def test_describe_displays_columns_first_rows_and_who_makes_and_reads_a_table(lab):
+    """What a table holds comes from the data, where it comes from and goes from the files."""
+    (lab.notebooks / "lab" / "config.yaml").write_text(
+        "workflow: {name: Lab}\nstages: [{notebook: ingest.ipynb, writes: [samples]}]\n"
+    )
+    write_notebook(lab.notebooks / "lab" / "look.ipynb", ["query('FROM lab_raw.samples')"])
+    write_notebook(lab.notebooks / "lab" / "other.ipynb", ["query('FROM lab_raw.samples_2')"])
+    for name, text in {
+        "dbt/models/lab/staging/stg.sql": "select * from {{ source('lab', 'samples') }}",
+        "dbt/models/lab/_lab__sources.yml": "sources: [{name: lab, schema: lab_raw, "
+        "tables: [{name: samples}]}]",
+        "evidence/sources/lab/heavy.sql": "select * from lab_raw.heavy",
+    }.items():
+        (lab.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (lab.root / name).write_text(text)
+
+    found = describe("SAMPLES")
+
+    weight = found.columns().iloc[1].to_dict()
+    assert weight == {"name": "weight", "type": "DOUBLE", "nulls": 0, "distinct": 2,
+                      "min": "2.5", "max": "4.0"}  # fmt: skip
+    assert found.first()["id"].tolist() == ["a", "b"]
+    assert found.made_by == ("notebooks/lab/ingest.ipynb",)
+    assert found.read_by == ("dbt/models/lab/staging/stg.sql", "notebooks/lab/look.ipynb")
+    assert "notebooks/lab/look.ipynb" in found._repr_html_()
+    assert describe("lab_raw.heavy").read_by == ("evidence/sources/lab/heavy.sql",)
+    assert describe("heavy").found.rows == 1
+    with pytest.raises(ConfigurationError, match=r"no table lab_raw\.sample") as caught:
+        describe("lab_raw.sample")
+    assert "lab_raw.samples" in caught.value.hint
+
+
+def test_values_of_any_type_can_be_described(lab):
+    """Types without an order have no smallest value, and empty tables no values at all."""
+    with get_duckdb_connection() as conn:
+        conn.execute("CREATE TABLE lab_raw.odd AS SELECT [1] AS l, {'a': 1} AS s, MAP {1: 2} AS m, "
+                     "'x'::BLOB AS b, NULL AS n, 'a'::ENUM('a') AS e, '{}'::JSON AS j, "
+                     "uuid() AS u, INTERVAL 1 DAY AS i, '1'::BIT AS t")  # fmt: skip
+        conn.execute("CREATE TABLE lab_raw.empty AS FROM lab_raw.odd WHERE false")
+
+    odd = {column.name: column for column in describe("odd").found.columns}
+
+    assert [name for name, column in odd.items() if column.min is None] == list("lsmbnt")
+    assert {column.nulls for column in odd.values()} == {0, 1}
+    assert describe("empty").found.rows == 0
+    assert "empty" in describe("empty")._repr_html_()
+
+
+@pytest.mark.slow
+def test_makers_and_readers_of_models_tables_are_those_that_dbt_knows(tmp_path):
+    """The rule for schemas and aliases is dbt's, read from the files without dbt."""
+    project = copy_repository(tmp_path / "project")
+    odd = project.dbt / "models" / "earthquakes" / "marts" / "odd.sql"
+    odd.write_text(
+        "{{ config(schema='Elsewhere', alias='x') }} select * from {{ ref('readings') }}"
+    )
+    (project.dbt / "seeds" / "earthquakes").mkdir(parents=True, exist_ok=True)
+    (project.dbt / "seeds" / "earthquakes" / "readings.csv").write_text("id\n1\n")
+
+    workflow = get_workflow(project, "earthquakes")
+    models = models_of(read_manifest(project, workflow), workflow)
+
+    assert len(models) > 5
+    for name, node in models.items():
+        table = node["schema"], node["alias"]
+        assert makers_of(project, *table) == [project.dbt / node["original_file_path"]]
+        readers = {
+            project.dbt / other["original_file_path"]
+            for other in models.values()
+            if name in other.get("depends_on", {}).get("nodes", [])
+        }
+        assert readers <= {reader.path for reader in readers_of(project, *table) if reader.direct}
 
 
 def test_query_gives_a_data_frame_and_takes_parameters(lab):
@@ -72,6 +149,7 @@ def test_the_extension_gives_a_notebook_tables_query_and_a_cell_magic(lab, tmp_p
     shell.run_line_magic("load_ext", "dataflow")
 
     assert len(shell.user_ns["tables"]()) == 2
+    assert shell.user_ns["describe"]("samples").name == "lab_raw.samples"
     assert len(shell.run_cell_magic("query", "", "from lab_raw.samples")) == 2
     assert shell.run_cell_magic("query", "heavy", "from lab_raw.heavy") is None
     assert list(shell.user_ns["heavy"].id) == ["b"]

@@ -67,6 +67,20 @@ def test_tables_lists_what_is_published_with_the_run_that_wrote_it(project, monk
     assert "_dataflow" not in run("shell", stdin=".tables\n").stdout
 
 
+def test_tables_describes_the_one_that_is_named(published):
+    """By its bare name where only one schema has it; for people, and as JSON."""
+    shown = [line.split() for line in run("tables", "events").stdout.splitlines()]
+    assert shown[0] == ["table", "quakes_raw.events"]
+    assert ["id", "BIGINT", "0", "2", "1", "2"] in shown
+    assert ["tags", "[a]", "NULL"] in shown
+    described = json.loads(run("tables", "quakes.V", "--json").stdout)
+    assert (described["kind"], described["rows"]) == ("view", 2)
+    assert described["first"][0] == {"id": "1", "day": "2024-01-01", "price": "1.5"}
+    result = run("tables", "evnts")
+    assert (result.exit_code, "Did you mean `events`?" in str(result.exception)) == (2, True)
+    assert run("tables", "events", "-d", "development").exit_code == 0
+
+
 def test_tables_of_a_project_without_a_published_version_says_what_to_do(project):
     result = run("tables")
     assert result.exit_code == 1
