@@ -17,9 +17,9 @@ def nearest(wrong: str, right: Iterable[str]) -> str | None:
     return "Use one of: " + ", ".join(f"`{choice}`" for choice in choices) + "."
 
 
-def counted(number: int, thing: str) -> str:
-    """`1 problem`, `3 problems`."""
-    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+def counted(number: int, thing: str, things: str | None = None) -> str:
+    """`1 problem`, `3 problems`; `things` is a plural that does not just end in an s."""
+    return f"{number:,} {thing if number == 1 else things or thing + 's'}"
 
 
 def seconds_text(seconds: float | None) -> str:
@@ -34,7 +34,7 @@ def seconds_text(seconds: float | None) -> str:
 def size_text(size: int | None) -> str:
     """A size on disk as people read it: `1.2 GB`, or `< 1 MB`.
 
-    Smaller ones say nothing of a table: DuckDB gives each at least a block, of 256 KiB.
+    Less says nothing about a table: DuckDB stores each in blocks of 256 KiB.
     """
     if size is None:
         return ""
@@ -52,7 +52,7 @@ def numbered_lines(source: str, most: int = 40) -> str:
     lines = source.split("\n")
     shown = [f"  {number:>3} │ {line}" for number, line in enumerate(lines[:most], start=1)]
     if len(lines) > most:
-        shown.append(f"      │ … {len(lines) - most} more lines")
+        shown.append(f"      │ … {counted(len(lines) - most, 'more line')}")
     return "\n".join(shown)
 
 

@@ -240,7 +240,10 @@ def backup(
     from dataflow.warehouse.store import back_up
 
     made = back_up(Project.find(), file, overwrite=force)
-    _say(f"Backed up {made.tables} tables, {made.rows:,} rows, {made.bytes:,} bytes to {file}")
+    _say(
+        f"Backed up {counted(made.tables, 'table')}, {counted(made.rows, 'row')}, {made.bytes:,} "
+        f"bytes to {file}"
+    )
 
 
 @app.command()
@@ -256,7 +259,7 @@ def restore(
         typer.confirm(f"Replace {project.relative(project.warehouse)} by {file}?", abort=True)
     restored = restore_file(project, file)
     _say(
-        f"Restored {restored.tables} tables, {restored.rows:,} rows. Readers see it after the "
+        f"Restored {counted(restored.tables, 'table')}, {counted(restored.rows, 'row')}. Readers see it after the "
         "next run, or after: dataflow db publish"
     )
     if restored.replaced is not None:

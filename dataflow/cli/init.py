@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from dataflow.base.words import counted
 from dataflow.project import Project
 
 
@@ -38,7 +39,7 @@ def init(
         console().print(project.relative(file), markup=False)
     err = messages()
     if dry_run:
-        err.print(f"{len(files)} files would be created; nothing was written.")
+        err.print(f"{counted(len(files), 'file')} would be created; nothing was written.")
         return
     err.print(f"\n[green]✓[/] workflow {name} created. To see its dashboard:")
     err.print(f"  dataflow workflow run {name}", style="bold")

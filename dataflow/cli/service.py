@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dataflow.addresses import PORTS
+from dataflow.base.words import counted
 from dataflow.cli.output import Json, console, messages, new_table, print_error, print_json
 from dataflow.errors import ConfigurationError, DataflowError, ServiceError
 from dataflow.project import Project
@@ -143,7 +144,9 @@ def status(name: NameOrAll = ServiceName.all, as_json: Json = False) -> None:
                 f"[cyan]dataflow service logs {s.service}[/]"
             )
         if s.status == "killed":
-            left = f" and left {s.processes} processes" if s.processes else ""
+            left = (
+                f" and left {counted(s.processes, 'process', 'processes')}" if s.processes else ""
+            )
             messages().print(
                 f"{s.service} was killed{left}. [cyan]dataflow service stop {s.service}[/] "
                 "cleans up."

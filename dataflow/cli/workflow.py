@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dataflow.base.words import counted
 from dataflow.cli.output import Json, Name, console, messages, new_table, print_json, status_text
 from dataflow.errors import EXIT_FAILED, ConfigurationError, RunFailed
 from dataflow.project import Project
@@ -63,7 +64,7 @@ def list_workflows(as_json: Json = False) -> None:
         if newest is not None:
             status = f"{status_text(newest.status)} {newest.started_at:%Y-%m-%d %H:%M}"
         if entry.workflow is None:
-            table.add_row(entry.id, f"[red]not valid: {len(entry.problems)} problems[/]")
+            table.add_row(entry.id, f"[red]not valid: {counted(len(entry.problems), 'problem')}[/]")
         else:
             schedule = entry.workflow.config.workflow.schedule or ""
             stages = ", ".join(entry.workflow.step_names)

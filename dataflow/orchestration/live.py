@@ -7,6 +7,8 @@ import sys
 import time
 from typing import Any, TextIO
 
+from dataflow.base.words import counted
+
 # Set by the command line for its run: "live" or "quiet". Unset, nobody watches a terminal.
 TERMINAL_VARIABLE = "DATAFLOW_TERMINAL"
 LOG_EVERY = 2.0  # seconds; every line as an event of its own would take longer than the stage
@@ -72,7 +74,9 @@ class LiveOutput:
 
     def _flush(self) -> None:
         if self._left_out:
-            self._waiting.append(f"… {self._left_out:,} more lines in the executed notebook")
+            self._waiting.append(
+                f"… {counted(self._left_out, 'more line')} in the executed notebook"
+            )
         if self._waiting:
             self._log.info("\n".join(self._waiting))
         self._waiting, self._size, self._left_out = [], 0, 0

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from dataflow.base.words import counted
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
 from dataflow.runs.record import current_step
@@ -66,6 +67,6 @@ def run_dbt_models(
     step.facts["checks"] = [*step.facts.get("checks", []), *checks]
     for table, model in models.items():
         print(f"{table}: {model['status']}, {model['seconds']} s")
-    print(f"{len(checks)} tests, {sum(check['passed'] for check in checks)} passed")
+    print(f"{counted(len(checks), 'test')}, {sum(check['passed'] for check in checks)} passed")
     build.require_success()
     return {"models": models, "checks": checks}

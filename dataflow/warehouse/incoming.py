@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dataflow.base.sql import quote
-from dataflow.base.words import nearest
+from dataflow.base.words import counted, nearest
 from dataflow.errors import ConfigurationError, WarehouseError
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def check_key(
     row = raw.execute(f"SELECT count(*) FROM {incoming.name} WHERE {empty}").fetchone()
     if row and row[0]:
         raise WarehouseError(
-            f"{_rows(row[0])} without a key: NULL in {words}; nothing was written",
+            f"{counted(row[0], 'row')} without a key: NULL in {words}; nothing was written",
             hint="Drop or complete these rows before writing.",
         )
     if not unique:
@@ -116,18 +116,14 @@ def check_key(
         examples = raw.execute(f"{doubled} ORDER BY n DESC, {columns} LIMIT 3").fetchall()
         listed = "; ".join(
             ", ".join(f"{k}={v!r}" for k, v in zip(key, example, strict=False))
-            + f" ({example[-1]} rows)"
+            + f" ({counted(example[-1], 'row')})"
             for example in examples
         )
         raise WarehouseError(
-            f"the key {words} is not unique in the data: {row[0]} values occur more than once, "
+            f"the key {words} is not unique in the data, which has {counted(row[0], 'value')} more than once, "
             f"such as {listed}; nothing was written",
             hint="Keep one row per key (drop_duplicates), or name more key columns.",
         )
-
-
-def _rows(count: int) -> str:
-    return f"{count} row" if count == 1 else f"{count} rows"
 
 
 def _copy_relation(raw: DuckDBPyConnection, relation: Any, name: str) -> str:

@@ -16,6 +16,7 @@ from dataflow.base import finding
 from dataflow.base.files import draft_beside
 from dataflow.base.finding import Finding
 from dataflow.base.sql import TableName
+from dataflow.base.words import counted
 from dataflow.errors import WarehouseError
 from dataflow.project import Project
 from dataflow.warehouse import failures, lock, provenance, versions
@@ -279,7 +280,8 @@ def _check_file(what: str, path: Path, *, under_lock: bool) -> Finding:
         explained = failures.explain(error, path)
         hint = explained.hint if explained else "Run the workflows again."
         return finding.broken(what, failures.first_line(error), hint)
-    return finding.ok(what, f"{count} tables, {rows:,} rows, {path.stat().st_size:,} bytes")
+    found = f"{counted(count, 'table')}, {counted(rows, 'row')}, {path.stat().st_size:,} bytes"
+    return finding.ok(what, found)
 
 
 def _count(connection: DuckDBPyConnection, table: TableName) -> int:

@@ -28,6 +28,8 @@ from dataflow.warehouse.statements import Statement, parse
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+_ON_A_TERMINAL = {"max_rows": 40}
+_WHOLE = {"max_rows": 10**9, "max_width": 10**6, "max_col_width": 10**6}
 _HELP = """\
 End a statement with ;
 .tables          the tables and views
@@ -322,7 +324,7 @@ class _Shell:
                 for part in statement.parts:
                     relation = self.connection.sql(part)
                 if relation is not None:
-                    relation.show(max_rows=40)
+                    relation.show(**_ON_A_TERMINAL if sys.stdout.isatty() else _WHOLE)
         except duckdb.Error as error:
             raise _explained(error, self.connection.raw) from error
         finally:

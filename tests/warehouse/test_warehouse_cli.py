@@ -43,7 +43,8 @@ def run(*arguments: str, stdin: str | None = None):
 
 
 def test_tables_lists_what_is_published_with_the_run_that_wrote_it(project, monkeypatch):
-    monkeypatch.setenv("DATAFLOW_RUN_ID", "r1")
+    run_id = "51390686-9519-43b2-8a58-a64780c3d961"
+    monkeypatch.setenv("DATAFLOW_RUN_ID", run_id)
     with get_duckdb_connection(project=project) as conn:
         write_table(conn, [{"id": 1}, {"id": 2}], "quakes_raw.events")
         conn.execute(
@@ -53,14 +54,15 @@ def test_tables_lists_what_is_published_with_the_run_that_wrote_it(project, monk
     monkeypatch.setenv("DATAFLOW_RUN_ID", "not-published")
     with get_duckdb_connection(project=project) as conn:
         conn.execute("INSERT INTO quakes_raw.events VALUES (3)")
-    line = next(x for x in run("tables").stdout.splitlines() if x.startswith("quakes_raw.events"))
-    assert line.split()[:3] == ["quakes_raw.events", "table", "2"]
-    assert "r1" in line
-    assert f"{datetime.now(UTC):%Y-%m-%d}" in line
+    result = run("tables")
+    assert "1 table and 1 view in the published" in result.stderr
+    line = next(x for x in result.stdout.splitlines() if x.startswith("quakes_raw.events"))
+    shown = ["quakes_raw.events", "table", "2", "<", "1", "MB", "51390686"]
+    assert line.split()[:-1] == [*shown, f"{datetime.now(UTC):%Y-%m-%d}"]
     listed = json.loads(run("tables", "--json").stdout)
     assert [(t["schema"], t["name"], t["kind"], t["rows"], t["run_id"]) for t in listed] == [
-        ("quakes", "v", "view", None, "r1"),
-        ("quakes_raw", "events", "table", 2, "r1"),
+        ("quakes", "v", "view", None, run_id),
+        ("quakes_raw", "events", "table", 2, run_id),
     ]
     working = json.loads(run("tables", "--database", "working", "--json").stdout)
     assert [t["run_id"] for t in working if t["name"] == "events"] == ["not-published"]
@@ -228,6 +230,17 @@ def test_the_shell_ends_at_a_mistake_in_a_pipe_and_says_where(published):
     assert "later" not in result.stdout
     assert "standard input, line 5 (statement 3): Parser Error" in str(result.exception)
     assert "price" in run("shell", stdin=".schema quakes.v\n.quit\nSELEC;").stdout
+
+
+def test_nothing_is_cut_in_a_pipe(published):
+    """Neither columns nor rows nor long values, from the shell or a query; one row is `1 row`."""
+    columns = ", ".join(f"repeat('{number % 10}', 50) AS c{number}" for number in range(30))
+    from_shell = run("shell", stdin=f"SELECT {columns} FROM range(100);").stdout
+    from_query = run("query", f"SELECT {columns}")
+    for shown, rows in ((from_shell, 100), (from_query.stdout, 1)):
+        assert all(shown.count(str(number) * 50) == 3 * rows for number in range(10))
+        assert all(f"c{number}" in shown for number in range(30))
+    assert from_query.stderr == "1 row\n"
 
 
 def test_the_shell_changes_data_with_write_only(published, rows):
