@@ -1,4 +1,4 @@
-"""JupyterLab on the project's notebooks, for authors, with tiles for the other services."""
+"""JupyterLab on the project, for authors, with tiles for the other services."""
 
 from __future__ import annotations
 
@@ -44,12 +44,14 @@ TILES = {
     )
 }
 
-# JupyterLab would ask every new user whether it may fetch news.
 LAB_SETTINGS = {
+    # There is one kernel: nobody needs to be asked for it.
+    "@jupyterlab/notebook-extension:tracker": {"autoStartDefaultKernel": True},
+    # JupyterLab would ask every new user whether it may fetch news.
     "@jupyterlab/apputils-extension:notification": {
         "fetchNews": "false",
         "checkForUpdates": False,
-    }
+    },
 }
 
 
@@ -71,7 +73,9 @@ def prepare(project: Project, port: int, dev: bool) -> Plan:
         "ServerApp.port": port,
         "ServerApp.port_retries": 0,
         "ServerApp.open_browser": False,
-        "ServerApp.root_dir": project.notebooks,
+        # Models and pages are edited there, too.
+        "ServerApp.root_dir": project.root,
+        "ServerApp.contents_manager_class": f"{EXTENSION}.ProjectFiles",
         # On this machine and with a token, root in a container is as safe as any user.
         "ServerApp.allow_root": getattr(os, "geteuid", lambda: 1)() == 0,
         # The environment is locked, and nothing is requested from other machines.
@@ -85,7 +89,7 @@ def prepare(project: Project, port: int, dev: bool) -> Plan:
     command = Command(
         "Jupyter server",
         [sys.executable, "-m", "jupyterlab", *options],
-        str(project.notebooks),
+        str(project.notebooks),  # Python imports from here first: nothing of the root's
         {
             "TZ": project.timezone,  # its kernels have it, as those of runs do
             "JUPYTER_TOKEN": None,
@@ -126,7 +130,7 @@ def _write_config(project: Project, folder: Path) -> None:
     }
     config = {
         # Open notebooks are kept per project; by default there is one place per user.
-        "LabApp": {"workspaces_dir": str(project.state / "jupyter" / "workspaces")},
+        "LabApp": {"workspaces_dir": str(project.state / "jupyter" / "lab-workspaces")},
         "ServerApp": {"jpserver_extensions": {EXTENSION: True}},
         "ServerProxy": {"servers": servers},
     }

@@ -1,4 +1,4 @@
-"""Lets Jupyter's server redirect to the other services, and start them when asked.
+"""What Jupyter's server has of ours: the project's files, and doors to the other services.
 
 Jupyter loads this module by its name (see `dataflow.services.jupyter`).
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from jupyter_server.base.handlers import JupyterHandler
+from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
 from jupyter_server.utils import url_path_join
 from tornado import web
 from tornado.ioloop import IOLoop
@@ -21,6 +22,23 @@ from dataflow.services.jupyter import EXTENSION, TILES, Tile
 from dataflow.services.pages import render
 
 _FORWARDED = {"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded"}
+
+
+# What is made by running; names that begin with a dot are not listed anyhow.
+_MADE = {"dist", "evidence/build", "evidence/node_modules", "dbt/target", "dbt/logs"}
+
+
+class ProjectFiles(AsyncLargeFileManager):
+    """The files that JupyterLab lists: the project's, without what is made by running."""
+
+    async def get(self, path: str, content: bool = True, *args: Any, **options: Any) -> Any:
+        """Jupyter's question for a file, or for what is in a folder."""
+        model = await super().get(path, content, *args, **options)
+        if content and model["type"] == "directory":
+            project = Project.find()
+            made = _MADE | {project.relative(project.runs)}
+            model["content"] = [one for one in model["content"] if one["path"] not in made]
+        return model
 
 
 class TileHandler(JupyterHandler):

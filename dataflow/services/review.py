@@ -115,7 +115,7 @@ def lab_url(project: Project, notebook: Path) -> str | None:
     if url is None:
         return None
     base, _, token = url.partition("?")
-    return f"{base}/tree/{notebook.relative_to(project.notebooks).as_posix()}?{token}"
+    return f"{base}/tree/{notebook.relative_to(project.root).as_posix()}?{token}"
 
 
 def _first_cells(run: Run, stage: str) -> list[Any]:

@@ -16,7 +16,7 @@ from dataflow.project import Project
 from dataflow.shared.explore import query, tables
 
 pytestmark = pytest.mark.browser
-NOTEBOOK = "earthquakes/ingest.ipynb"
+NOTEBOOK = "notebooks/earthquakes/ingest.ipynb"
 
 
 @pytest.fixture

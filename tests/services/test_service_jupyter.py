@@ -53,9 +53,23 @@ def test_jupyterlab_opens_the_notebooks_with_this_environments_kernel(
     assert fetch(f"{base}/api/contents")[0] == 403
     assert fetch(url)[0] == 200
     with_token = {"headers": {"Authorization": f"token {token}"}}
-    status, answer = fetch(f"{base}/api/contents/quakes", **with_token)
-    assert status == 200
-    assert [entry["name"] for entry in json.loads(answer)["content"]] == ["ingest.ipynb"]
+    # The project, without what is made by running or hidden.
+    for made in ("runs/quakes", "dbt/target", "evidence/build", ".duckdb"):
+        (project.root / made).mkdir(parents=True, exist_ok=True)
+
+    def listed(folder: str) -> set[str]:
+        status, answer = fetch(f"{base}/api/contents/{folder}", **with_token)
+        assert status == 200
+        return {entry["name"] for entry in json.loads(answer)["content"]}
+
+    assert listed("") == {"dbt", "evidence", "notebooks", "pyproject.toml"}
+    assert listed("notebooks/quakes") == {"ingest.ipynb"}
+    assert listed("dbt") == listed("evidence") == set()
+
+    # Nobody is asked for the one kernel there is.
+    tracker = fetch(f"{base}/lab/api/settings/@jupyterlab/notebook-extension:tracker", **with_token)
+    asked = json.loads(tracker[1])["schema"]["properties"]["autoStartDefaultKernel"]
+    assert asked["default"] is True
 
     status, _ = fetch(f"{base}/api/kernels", data=b"{}", method="POST", **with_token)
     assert status == 201
