@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 
@@ -10,9 +12,23 @@ def quote(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
 
-def literal(text: str) -> str:
-    """A text value as SQL."""
-    return "'" + text.replace("'", "''") + "'"
+def literal(value: str | bool | datetime | Sequence[str] | None) -> str:
+    """A value as SQL: text, a truth value, a time, a list of texts, NULL."""
+    if value is None or isinstance(value, bool):
+        return {None: "NULL", True: "true", False: "false"}[value]
+    if isinstance(value, (str, datetime)):
+        return "'" + str(value).replace("'", "''") + "'"
+    return f"[{', '.join(map(literal, value))}]::VARCHAR[]"
+
+
+def filled(sql: str, *values: str | bool | datetime | Sequence[str] | None) -> str:
+    """SQL with values in the place of its `?`, in order.
+
+    DuckDB imports pandas and pyarrow before it takes a parameter, half a second of CPU.
+    """
+    parts = sql.split("?")
+    ends = [*map(literal, values), ""]
+    return "".join(part + end for part, end in zip(parts, ends, strict=True))
 
 
 class TableName(NamedTuple):

@@ -57,8 +57,8 @@ def write_workflows(
     with duckdb.connect() as connection:
         connection.execute(f"CREATE TABLE workflows ({columns})")
         if rows:
-            marks = ", ".join("?" for _ in _COLUMNS)
-            connection.executemany(f"INSERT INTO workflows VALUES ({marks})", rows)
+            values = (f"({', '.join(map(literal, row))})" for row in rows)
+            connection.execute(f"INSERT INTO workflows VALUES {', '.join(values)}")
         relation = connection.table("workflows")
         schema = [
             {"name": name, "evidenceType": exported(name, kind)[1], "typeFidelity": "precise"}

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataflow.base.sql import literal, quote
+from dataflow.base.sql import filled, literal, quote
 from dataflow.dashboard.export import exported_files
 from dataflow.dashboard.pages import (
     PLACEHOLDER,
@@ -274,7 +274,7 @@ def warnings_of(project: Project, source: str, files: Mapping[str, Path]) -> lis
                 )
             )
         size = path.stat().st_size
-        found = duckdb.execute("SELECT num_rows FROM parquet_file_metadata(?)", [str(path)])
+        found = duckdb.execute(filled("SELECT num_rows FROM parquet_file_metadata(?)", str(path)))
         rows = int((found.fetchone() or (0,))[0])
         if size > MOST_BYTES or rows > MOST_ROWS:
             warnings.append(

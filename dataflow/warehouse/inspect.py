@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from dataflow.base import finding
 from dataflow.base.files import draft_beside
 from dataflow.base.finding import Finding
-from dataflow.base.sql import TableName
+from dataflow.base.sql import TableName, filled
 from dataflow.base.words import counted
 from dataflow.errors import WarehouseError
 from dataflow.project import Project
@@ -84,12 +84,14 @@ def tables_of(conn: Connection) -> list[Table]:
     origins = provenance.provenance(conn.raw)
     data = Layout.of(conn.project).data
     found = conn.execute(
-        "SELECT t.table_schema, t.table_name, t.table_type, count(c.column_name) "
-        "FROM information_schema.tables t LEFT JOIN information_schema.columns c "
-        "USING (table_catalog, table_schema, table_name) "
-        "WHERE t.table_catalog = current_catalog() AND t.table_schema <> ? "
-        "GROUP BY ALL ORDER BY ALL",
-        [provenance.SCHEMA],
+        filled(
+            "SELECT t.table_schema, t.table_name, t.table_type, count(c.column_name) "
+            "FROM information_schema.tables t LEFT JOIN information_schema.columns c "
+            "USING (table_catalog, table_schema, table_name) "
+            "WHERE t.table_catalog = current_catalog() AND t.table_schema <> ? "
+            "GROUP BY ALL ORDER BY ALL",
+            provenance.SCHEMA,
+        ),
     ).fetchall()
     sizes = _sizes(conn.raw, [TableName(*row[:2]) for row in found if row[2] != "VIEW"])
     result = []
@@ -295,8 +297,10 @@ def _sizes(connection: DuckDBPyConnection, tables: list[TableName]) -> dict[Tabl
         table: [
             row[0]
             for row in connection.execute(
-                "SELECT DISTINCT block_id FROM pragma_storage_info(?) WHERE persistent",
-                [table.quoted],
+                filled(
+                    "SELECT DISTINCT block_id FROM pragma_storage_info(?) WHERE persistent",
+                    table.quoted,
+                ),
             ).fetchall()
         ]
         for table in tables

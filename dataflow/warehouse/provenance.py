@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from dataflow.base.sql import TableName, quote
+from dataflow.base.sql import TableName, filled, quote
 from dataflow.warehouse.layout import CATALOG
 
 if TYPE_CHECKING:
@@ -44,11 +44,13 @@ def provenance(connection: DuckDBPyConnection, catalog: str = CATALOG) -> dict[T
 
     try:
         rows = connection.execute(
-            "SELECT schema_name, table_name, run_id, step, epoch_us(written_at) "
-            f"FROM {quote(catalog)}.{_TABLE} WHERE (schema_name, table_name) IN "
-            "(SELECT (table_schema, table_name) FROM information_schema.tables "
-            f"WHERE table_catalog = ?) {_NEWEST}",
-            [catalog],
+            filled(
+                "SELECT schema_name, table_name, run_id, step, epoch_us(written_at) "
+                f"FROM {quote(catalog)}.{_TABLE} WHERE (schema_name, table_name) IN "
+                "(SELECT (table_schema, table_name) FROM information_schema.tables "
+                f"WHERE table_catalog = ?) {_NEWEST}",
+                catalog,
+            ),
         ).fetchall()
     except duckdb.CatalogException:
         return {}  # from before this was recorded
@@ -117,14 +119,14 @@ def note(
     """
     if named := sorted(tables):
         connection.execute(
-            f"INSERT INTO {_TABLE} SELECT unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), "
-            "?, ?, ?, get_current_timestamp()",
-            [
+            filled(
+                f"INSERT INTO {_TABLE} SELECT unnest(?), unnest(?), "
+                "?, ?, ?, get_current_timestamp()",
                 *map(list, zip(*named, strict=True)),
                 run_id or os.environ.get("DATAFLOW_RUN_ID"),
                 workflow or os.environ.get("DATAFLOW_WORKFLOW"),
                 step or os.environ.get("DATAFLOW_STAGE"),
-            ],
+            ),
         )
 
 
@@ -135,16 +137,18 @@ def copy_provenance(
     import duckdb
 
     prepare(connection)
-    taken = (
-        "(list_contains(?::VARCHAR[], schema_name) OR (schema_name, table_name) IN "
-        "(SELECT (unnest(?::VARCHAR[]), unnest(?::VARCHAR[]))))"
-    )
     listed = list(tables)
-    names = [schemas, [table.schema for table in listed], [table.name for table in listed]]
-    connection.execute(f"DELETE FROM {_TABLE} WHERE {taken}", names)
+    taken = filled(
+        "(list_contains(?, schema_name) OR (schema_name, table_name) IN "
+        "(SELECT (unnest(?), unnest(?))))",
+        schemas,
+        [table.schema for table in listed],
+        [table.name for table in listed],
+    )
+    connection.execute(f"DELETE FROM {_TABLE} WHERE {taken}")
     try:
         connection.execute(
-            f"INSERT INTO {_TABLE} FROM {quote(source)}.{_TABLE} WHERE {taken} {_NEWEST}", names
+            f"INSERT INTO {_TABLE} FROM {quote(source)}.{_TABLE} WHERE {taken} {_NEWEST}"
         )
     except duckdb.CatalogException:
         return  # the source is from before this was recorded

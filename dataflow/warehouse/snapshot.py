@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataflow.base.files import sync
-from dataflow.base.sql import TableName, literal, quote
+from dataflow.base.sql import TableName, filled, literal, quote
 from dataflow.errors import WarehouseError
 from dataflow.warehouse.failures import first_line
 from dataflow.warehouse.files import attached
@@ -143,9 +143,11 @@ def make_real(
         connection.execute(f"ATTACH {literal(str(source))} AS {SOURCE} (READ_ONLY)")
         connection.execute("SET TimeZone = 'UTC'")
         views = connection.execute(
-            "SELECT schema_name || '.' || view_name FROM duckdb_views() WHERE database_name = ? "
-            "AND contains(sql, 'read_parquet(')",
-            [SOURCE],
+            filled(
+                "SELECT schema_name || '.' || view_name FROM duckdb_views() WHERE database_name = ? "
+                "AND contains(sql, 'read_parquet(')",
+                SOURCE,
+            ),
         ).fetchall()
         for name in sorted({name for (name,) in views} & set(files)):
             table = TableName(*name.split(".", 1))
@@ -157,9 +159,11 @@ def make_real(
 def relations(connection: DuckDBPyConnection, catalog: str | None) -> set[TableName]:
     """The tables and views of an attached database; of the open one itself when None."""
     rows = connection.execute(
-        "SELECT table_schema, table_name FROM information_schema.tables "
-        "WHERE table_catalog = coalesce(?, current_catalog())",
-        [catalog],
+        filled(
+            "SELECT table_schema, table_name FROM information_schema.tables "
+            "WHERE table_catalog = coalesce(?, current_catalog())",
+            catalog,
+        ),
     ).fetchall()
     return {TableName(*row) for row in rows}
 
@@ -168,9 +172,12 @@ def stored_columns(connection: DuckDBPyConnection, table: TableName) -> dict[str
     """The columns of a table or view with their types, as they were when it was created."""
     return dict(
         connection.execute(
-            "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = "
-            "current_catalog() AND schema_name = ? AND table_name = ? ORDER BY column_index",
-            [table.schema, table.name],
+            filled(
+                "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = "
+                "current_catalog() AND schema_name = ? AND table_name = ? ORDER BY column_index",
+                table.schema,
+                table.name,
+            ),
         ).fetchall()
     )
 
@@ -199,9 +206,11 @@ def _replaced(casts: dict[str, str]) -> str:
 def big_bytes(connection: DuckDBPyConnection, schemas: list[str], big_table_bytes: int) -> int:
     """The bytes of all big tables in `schemas` of the opened database itself."""
     tables = connection.execute(
-        "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = "
-        "current_catalog() AND list_contains(?, schema_name)",
-        [schemas],
+        filled(
+            "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = "
+            "current_catalog() AND list_contains(?, schema_name)",
+            schemas,
+        ),
     ).fetchall()
     sizes = [_bytes_on_disk(connection, TableName(*table).quoted) for table in tables]
     return sum(size for size in sizes if size >= big_table_bytes)
@@ -209,17 +218,23 @@ def big_bytes(connection: DuckDBPyConnection, schemas: list[str], big_table_byte
 
 def _exists(connection: DuckDBPyConnection, schema: str) -> bool:
     found = connection.execute(
-        "SELECT 1 FROM duckdb_schemas() WHERE database_name = ? AND schema_name = ?",
-        [SOURCE, schema],
+        filled(
+            "SELECT 1 FROM duckdb_schemas() WHERE database_name = ? AND schema_name = ?",
+            SOURCE,
+            schema,
+        ),
     )
     return found.fetchone() is not None
 
 
 def _tables(connection: DuckDBPyConnection, schema: str) -> list[str]:
     rows = connection.execute(
-        "SELECT table_name FROM duckdb_tables() "
-        "WHERE database_name = ? AND schema_name = ? AND NOT internal ORDER BY table_oid",
-        [SOURCE, schema],
+        filled(
+            "SELECT table_name FROM duckdb_tables() "
+            "WHERE database_name = ? AND schema_name = ? AND NOT internal ORDER BY table_oid",
+            SOURCE,
+            schema,
+        ),
     ).fetchall()
     return [name for (name,) in rows]
 
@@ -227,7 +242,9 @@ def _tables(connection: DuckDBPyConnection, schema: str) -> list[str]:
 def _bytes_on_disk(connection: DuckDBPyConnection, table: str) -> int:
     """The blocks a table's columns take in the file."""
     row = connection.execute(
-        "SELECT count(DISTINCT block_id) FROM pragma_storage_info(?) WHERE persistent", [table]
+        filled(
+            "SELECT count(DISTINCT block_id) FROM pragma_storage_info(?) WHERE persistent", table
+        )
     ).fetchone()
     return (row[0] if row else 0) * BLOCK_BYTES
 
@@ -305,9 +322,12 @@ def _columns(connection: DuckDBPyConnection, relation: str) -> dict[str, str]:
 def drop(connection: DuckDBPyConnection, table: TableName) -> None:
     """Remove a table or view of the open database, if it exists."""
     row = connection.execute(
-        "SELECT table_type FROM information_schema.tables WHERE table_catalog = current_catalog() "
-        "AND table_schema = ? AND table_name = ?",
-        [table.schema, table.name],
+        filled(
+            "SELECT table_type FROM information_schema.tables WHERE table_catalog = current_catalog() "
+            "AND table_schema = ? AND table_name = ?",
+            table.schema,
+            table.name,
+        ),
     ).fetchone()
     if row is not None:
         connection.execute(f"DROP {'VIEW' if row[0] == 'VIEW' else 'TABLE'} {table.quoted}")
@@ -316,10 +336,14 @@ def drop(connection: DuckDBPyConnection, table: TableName) -> None:
 def _definition(connection: DuckDBPyConnection, table: TableName) -> str | None:
     """The statement that created a table, if it has keys."""
     row = connection.execute(
-        "SELECT t.sql, bool_or(c.constraint_type <> 'NOT NULL') FROM duckdb_tables() t "
-        "LEFT JOIN duckdb_constraints() c USING (table_oid, schema_name, database_name) "
-        "WHERE t.database_name = ? AND t.schema_name = ? AND t.table_name = ? GROUP BY ALL",
-        [SOURCE, table.schema, table.name],
+        filled(
+            "SELECT t.sql, bool_or(c.constraint_type <> 'NOT NULL') FROM duckdb_tables() t "
+            "LEFT JOIN duckdb_constraints() c USING (table_oid, schema_name, database_name) "
+            "WHERE t.database_name = ? AND t.schema_name = ? AND t.table_name = ? GROUP BY ALL",
+            SOURCE,
+            table.schema,
+            table.name,
+        ),
     ).fetchone()
     return row[0] if row is not None and row[1] else None
 
@@ -343,24 +367,30 @@ def _copy_inside(connection: DuckDBPyConnection, table: TableName, definition: s
 def _copy_comments(connection: DuckDBPyConnection, table: TableName) -> None:
     where = [SOURCE, table.schema, table.name]
     of_table = connection.execute(
-        "FROM (SELECT database_name, schema_name, table_name AS name, comment FROM duckdb_tables() "
-        "UNION ALL SELECT database_name, schema_name, view_name, comment FROM duckdb_views()) "
-        "SELECT comment WHERE database_name = ? AND schema_name = ? AND name = ? "
-        "AND comment IS NOT NULL",
-        where,
+        filled(
+            "FROM (SELECT database_name, schema_name, table_name AS name, comment FROM duckdb_tables() "
+            "UNION ALL SELECT database_name, schema_name, view_name, comment FROM duckdb_views()) "
+            "SELECT comment WHERE database_name = ? AND schema_name = ? AND name = ? "
+            "AND comment IS NOT NULL",
+            *where,
+        )
     ).fetchone()
     kind = connection.execute(
-        "SELECT table_type FROM information_schema.tables WHERE table_schema = ? "
-        "AND table_name = ? AND table_catalog = current_catalog()",
-        where[1:],
+        filled(
+            "SELECT table_type FROM information_schema.tables WHERE table_schema = ? "
+            "AND table_name = ? AND table_catalog = current_catalog()",
+            *where[1:],
+        )
     ).fetchone()
     if of_table is not None:
         word = "VIEW" if kind is not None and kind[0] == "VIEW" else "TABLE"
         connection.execute(f"COMMENT ON {word} {table.quoted} IS {literal(of_table[0])}")
     for column, comment in connection.execute(
-        "SELECT column_name, comment FROM duckdb_columns() WHERE database_name = ? "
-        "AND schema_name = ? AND table_name = ? AND comment IS NOT NULL",
-        where,
+        filled(
+            "SELECT column_name, comment FROM duckdb_columns() WHERE database_name = ? "
+            "AND schema_name = ? AND table_name = ? AND comment IS NOT NULL",
+            *where,
+        )
     ).fetchall():
         connection.execute(
             f"COMMENT ON COLUMN {table.quoted}.{quote(column)} IS {literal(comment)}"
@@ -369,9 +399,12 @@ def _copy_comments(connection: DuckDBPyConnection, table: TableName) -> None:
 
 def _copy_enums(connection: DuckDBPyConnection, schema: str) -> None:
     for name, labels in connection.execute(
-        "SELECT type_name, labels FROM duckdb_types() WHERE database_name = ? AND schema_name = ? "
-        "AND logical_type = 'ENUM' AND NOT internal",
-        [SOURCE, schema],
+        filled(
+            "SELECT type_name, labels FROM duckdb_types() WHERE database_name = ? AND schema_name = ? "
+            "AND logical_type = 'ENUM' AND NOT internal",
+            SOURCE,
+            schema,
+        ),
     ).fetchall():
         listed = ", ".join(map(literal, labels))
         connection.execute(f"CREATE TYPE {quote(schema)}.{quote(name)} AS ENUM ({listed})")
@@ -380,10 +413,13 @@ def _copy_enums(connection: DuckDBPyConnection, schema: str) -> None:
 def _copy_macros(connection: DuckDBPyConnection, schema: str) -> None:
     """Create the macros; one with several signatures is created with all of them at once."""
     for name, kind, signatures in connection.execute(
-        "SELECT function_name, function_type, list((parameters, macro_definition)) "
-        "FROM duckdb_functions() WHERE database_name = ? AND schema_name = ? AND NOT internal "
-        "AND function_type IN ('macro', 'table_macro') GROUP BY ALL",
-        [SOURCE, schema],
+        filled(
+            "SELECT function_name, function_type, list((parameters, macro_definition)) "
+            "FROM duckdb_functions() WHERE database_name = ? AND schema_name = ? AND NOT internal "
+            "AND function_type IN ('macro', 'table_macro') GROUP BY ALL",
+            SOURCE,
+            schema,
+        ),
     ).fetchall():
         table = "TABLE " if kind == "table_macro" else ""
         made = ", ".join(
@@ -400,10 +436,14 @@ def _copy_views(
     import duckdb
 
     waiting = connection.execute(
-        "SELECT schema_name, view_name, sql FROM duckdb_views() WHERE database_name = ? "
-        "AND list_contains(?, schema_name) AND NOT internal AND view_name = coalesce(?, view_name) "
-        "ORDER BY view_oid",
-        [SOURCE, schemas, only],
+        filled(
+            "SELECT schema_name, view_name, sql FROM duckdb_views() WHERE database_name = ? "
+            "AND list_contains(?, schema_name) AND NOT internal AND view_name = coalesce(?, view_name) "
+            "ORDER BY view_oid",
+            SOURCE,
+            schemas,
+            only,
+        ),
     ).fetchall()
     while waiting:
         failed: list[tuple[tuple[str, str, str], duckdb.Error]] = []

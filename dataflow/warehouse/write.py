@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from dataflow.base.sql import TableName, quote
+from dataflow.base.sql import TableName, filled, quote
 from dataflow.errors import ConfigurationError, WarehouseError
 from dataflow.warehouse.connect import Connection, Readers
 from dataflow.warehouse.failures import translated
@@ -163,7 +163,7 @@ def _existing(raw: DuckDBPyConnection, table: TableName) -> dict[str, str] | Non
         "SELECT 1 FROM duckdb_tables() WHERE database_name = current_catalog() "
         "AND lower(schema_name) = ? AND lower(table_name) = ?"
     )
-    if not raw.execute(is_table, [table.schema.lower(), table.name.lower()]).fetchone():
+    if not raw.execute(filled(is_table, table.schema.lower(), table.name.lower())).fetchone():
         raise WarehouseError(
             f"{table} is a view", hint="Write to another table, or drop the view first."
         )
@@ -229,11 +229,14 @@ def _merge(
 def _has_constraints(raw: DuckDBPyConnection, table: TableName) -> bool:
     """Whether recreating the table would lose a key or a default."""
     row = raw.execute(
-        "SELECT (SELECT count(*) FROM duckdb_constraints() WHERE database_name = "
-        "current_catalog() AND schema_name = $1 AND table_name = $2) + (SELECT count(*) FROM "
-        "duckdb_columns() WHERE database_name = current_catalog() AND schema_name = $1 "
-        "AND table_name = $2 AND column_default IS NOT NULL)",
-        [table.schema, table.name],
+        filled(
+            "SELECT (SELECT count(*) FROM duckdb_constraints() WHERE database_name = "
+            "current_catalog() AND schema_name = ? AND table_name = ?) + (SELECT count(*) FROM "
+            "duckdb_columns() WHERE database_name = current_catalog() AND schema_name = ? "
+            "AND table_name = ? AND column_default IS NOT NULL)",
+            *table,
+            *table,
+        ),
     ).fetchone()
     return bool(row and row[0])
 
