@@ -83,8 +83,9 @@ clean: ## Remove what can be recreated; the warehouse and the runs stay
 	find . -name .ipynb_checkpoints -type d -prune -exec rm -rf {} +
 
 # Exactly what requirements.lock says, each file checked against its hash; DATAFLOW itself is
-# built with what the lock installed, so that nothing else comes from outside.
-$(INSTALLED): requirements.lock pyproject.toml | $(MOVED)
+# built with what the lock installed, so that nothing else comes from outside; the project's own
+# packages follow, which cannot change those of the lock.
+$(INSTALLED): requirements.lock pyproject.toml $(wildcard requirements-own.txt) | $(MOVED)
 	@if ! $(BIN)/python -c $(FITS) 2>/dev/null; then \
 		found=; \
 		for python in $(or $(PYTHON),python3.11 python3.12 python3.13 python3 python); do \
@@ -103,6 +104,7 @@ $(INSTALLED): requirements.lock pyproject.toml | $(MOVED)
 		"(a minute or two the first time)"
 	@$(PIP) install --require-hashes --no-deps --requirement requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m dataflow.doctor.own_packages
 	@touch $@
 
 moved:

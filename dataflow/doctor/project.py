@@ -16,6 +16,7 @@ from dataflow.doctor.machine import (
     check_ports,
     check_python,
 )
+from dataflow.doctor.own_packages import check_own_packages
 from dataflow.errors import DataflowError
 from dataflow.project import Project
 
@@ -144,6 +145,7 @@ def check_leftovers(project: Project) -> Iterator[Finding]:
 CHECKS: dict[str, Callable[[Project], Iterator[Finding]]] = {
     "Python": check_python,
     "packages": check_packages,
+    "own packages": check_own_packages,
     "kernel": check_kernel,
     "Node": check_node,
     "ports": check_ports,

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import zipfile
 from importlib.metadata import version
 
 import pytest
-from projects import Workflow, dataflow, make_project, parameters
+from projects import REPOSITORY, Workflow, dataflow, make_project, parameters
 
 from dataflow.doctor.machine import check_packages
+from dataflow.doctor.own_packages import check_own_packages
 from dataflow.doctor.project import examine
 from dataflow.project import Project
 
@@ -94,3 +99,81 @@ def test_packages_are_compared_with_the_lock(project):
     assert "pandas" not in finding.detail, "the lock is for every system"
     lock.write_text(f"duckdb=={version('duckdb')}\n", encoding="utf-8")
     assert [one.status for one in check_packages(project)] == ["ok"]
+
+
+def package(name: str, *requires: str) -> dict[str, str]:
+    """The files of a package with one module of its name, as they are installed."""
+    info = f"{name}-1.0.dist-info"
+    lines = ["Metadata-Version: 2.1", f"Name: {name}", "Version: 1.0"]
+    return {
+        f"{name}.py": "",
+        f"{info}/METADATA": "\n".join([*lines, *(f"Requires-Dist: {r}" for r in requires), ""]),
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/RECORD": f"{name}.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n",
+    }
+
+
+def test_the_doctor_names_packages_that_a_colleagues_clone_would_miss(
+    project, tmp_path, monkeypatch
+):
+    """Imported or just installed, and asked for by no file; or asked for and not installed."""
+    for name, text in (package("ownunits", "ownparts") | package("ownparts")).items():
+        path = tmp_path / "site" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    lock, own = (project.root / f"requirements{end}" for end in (".lock", "-own.txt"))
+    lock.write_text("".join(f"{name}=={version(name)}\n" for name in ("pandas", "httpx")))
+    folder = project.notebooks / "sales"
+    (folder / "helper.py").write_text("try:\n    import maybe\nexcept ImportError:\n    pass\n")
+
+    def found(start: str) -> list[tuple[str, str, str]]:
+        findings = [(f.status, f.detail, str(f.hint)) for f in check_own_packages(project)]
+        return [each for each in findings if each[1].startswith(start)]
+
+    ((status, detail, _),) = found("installed here")
+    assert status == "warning"
+    assert "ownunits 1.0" in detail
+    assert "ownparts" not in detail, "it comes with the other"
+    (folder / "more.py").write_text("import json, pandas, helper, ownunits.x, nosuchmodule\n")
+    missing, unasked = found("notebooks/sales/more.py imports")
+    assert (missing[0], "nosuchmodule" in missing[1]) == ("broken", True)
+    assert (unasked[0], unasked[2]) == (
+        "warning",
+        "Add a line to requirements-own.txt: ownunits==1.0",
+    )
+    own.write_text("# ours\nownunits==1.0  # for lengths\n./packages/none\nownparts>=2\n")
+    assert [each[1] for each in found("notebooks/")] == [missing[1]]
+    ((status, detail, hint),) = found("requirements-own.txt asks")
+    assert (status, hint) == ("broken", "make setup")
+    assert detail.endswith("not installed: ./packages/none, ownparts>=2")
+
+
+def test_own_packages_cannot_change_those_of_the_lock(project):
+    """pip is held to the lock's versions, and its reason is shown when that does not work out."""
+    (project.root / "requirements.lock").write_text(f"duckdb=={version('duckdb')}\n")
+    for name, needs in (("ownfine", "duckdb>=1"), ("ownnewer", "duckdb>=99")):
+        with zipfile.ZipFile(project.root / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
+            for path, text in package(name, needs).items():
+                wheel.writestr(path, text)
+    own = project.root / "requirements-own.txt"
+
+    def install() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "dataflow.doctor.own_packages"],
+            cwd=project.root,
+            env=os.environ
+            | {"PIP_DRY_RUN": "1", "PIP_NO_INDEX": "1", "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert (install().returncode, install().stdout) == (0, ""), "there is no such file"
+    own.write_text("./ownfine-1.0-py3-none-any.whl\n")
+    assert install().returncode == 0
+    own.write_text("./ownnewer-1.0-py3-none-any.whl\n")
+    failed = install()
+    assert failed.returncode == 1
+    assert "depends on duckdb>=99" in failed.stderr
+    assert "error: requirements-own.txt could not be installed" in failed.stderr
