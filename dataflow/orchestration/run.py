@@ -107,7 +107,7 @@ def plan_run(
     for step in steps.all:
         if chosen is None or step.name in chosen:
             kinds.setdefault(step.kind, []).append(step.name)
-    _refuse(project, workflow, problems_before_run(project, workflow, kinds))
+    _refuse(project, workflow, problems_before_run(project, workflow, kinds, values))
     return RunPlan(steps, values, chosen)
 
 

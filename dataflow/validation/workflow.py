@@ -80,7 +80,10 @@ def examine_workflow(project: Project, folder: Path, *, execute: bool = True) ->
 
 
 def problems_before_run(
-    project: Project, workflow: Workflow, steps: Mapping[str, Iterable[str]]
+    project: Project,
+    workflow: Workflow,
+    steps: Mapping[str, Iterable[str]],
+    values: Mapping[str, Mapping[str, Any]],
 ) -> list[Problem]:
     """What is wrong with the steps of a run, as far as that can be told before it begins.
 
@@ -91,13 +94,15 @@ def problems_before_run(
         project: the project.
         workflow: the workflow.
         steps: the names of the run's steps by their kind: stage, op, tables, dbt, dashboard.
+        values: what was chosen for the run, by stage.
     """
     problems: list[Problem] = []
     if own := {*steps.get("stage", ()), *steps.get("op", ())}:
         problems += unset_variables(workflow.folder, dict(os.environ))
         for stage in workflow.stages:
             if stage.name in own:
-                problems += examine_notebook(stage.notebook, stage.name, stage.parameters, {})[0]
+                chosen = {**stage.parameters, **values.get(stage.name, {})}
+                problems += examine_notebook(stage.notebook, stage.name, chosen, {})[0]
         problems += _module_problems(workflow.folder)
     if "dbt" in steps:
         problems += check_models(project, workflow.id)
