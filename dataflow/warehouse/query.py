@@ -157,7 +157,7 @@ def running(access: Access, sql: str, *, timeout: float = 60) -> Iterator[Result
         )
     access.check(statements[0])
     with access.connect(timeout) as conn:
-        yield _execute(conn.raw, statements[0])
+        yield _execute(conn, statements[0])
 
 
 def _parsed(sql: str) -> list[Statement]:
@@ -169,7 +169,7 @@ def _parsed(sql: str) -> list[Statement]:
         raise ConfigurationError(_text(error), hint="Correct the SQL.") from error
 
 
-def _execute(connection: DuckDBPyConnection, statement: Statement) -> Result:
+def _execute(connection: Connection, statement: Statement) -> Result:
     """Run one statement on an open connection.
 
     Raises:
@@ -177,21 +177,21 @@ def _execute(connection: DuckDBPyConnection, statement: Statement) -> Result:
     """
     import duckdb
 
-    cursor = connection
+    cursor = connection.raw
     try:
         for part in statement.parts:
-            cursor = connection.execute(part)
+            cursor = cursor.execute(part)
     except duckdb.Error as error:
-        raise _explained(error, connection) from error
+        raise _explained(error, connection.path) from error
     description = cursor.description or []
     return Result(
         tuple(column[0] for column in description),
         tuple(str(column[1]) for column in description),
-        _rows(cursor) if description else iter(()),
+        _rows(cursor, connection.path) if description else iter(()),
     )
 
 
-def _rows(cursor: DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
+def _rows(cursor: DuckDBPyConnection, path: Path) -> Iterator[tuple[Any, ...]]:
     """The rows one after another, since a result may not fit in memory."""
     import duckdb
 
@@ -199,17 +199,17 @@ def _rows(cursor: DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
         while some := cursor.fetchmany(1_000):
             yield from some
     except duckdb.Error as error:
-        raise _explained(error, cursor) from error
+        raise _explained(error, path) from error
 
 
-def _explained(error: Exception, connection: DuckDBPyConnection) -> DataflowError:
+def _explained(error: Exception, path: Path) -> DataflowError:
     if "read-only mode" in str(error):
         # A statement that only looks like a query, such as `SELECT nextval('numbers')`.
         return ConfigurationError(
             "this statement changes something: without --write only queries run",
             hint=_HOW_TO_WRITE,
         )
-    return failures.explain(error, _path(connection)) or ConfigurationError(
+    return failures.explain(error, path) or ConfigurationError(
         _text(error), hint="Correct the SQL."
     )
 
@@ -253,13 +253,6 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _path(connection: DuckDBPyConnection) -> Path:
-    row = connection.execute(
-        "SELECT path FROM duckdb_databases() WHERE database_name = current_catalog()"
-    ).fetchone()
-    return Path(row[0]) if row and row[0] else Path("dataflow.duckdb")
-
-
 def run_shell(access: Access) -> None:
     """Read statements from the terminal (or standard input) and show their rows.
 
@@ -281,14 +274,15 @@ def run_shell(access: Access) -> None:
             import readline  # noqa: F401 - gives input() editing and history
         print(f"{shell.connection!r}\nType .help for help.", file=sys.stderr)
     try:
-        for number, (line, statement) in enumerate(_statements(is_terminal), start=1):
+        for line, statement in _statements(is_terminal):
             if statement in (".quit", ".exit"):
                 break
             try:
                 shell.run(statement)
             except DataflowError as error:
                 if not is_terminal:
-                    error.where = f"standard input, line {line} (statement {number})"
+                    place = f"standard input, line {line} (statement {shell.number})"
+                    error.where = f"{place}: {error.where}" if error.where else place
                     raise
                 print(error, file=sys.stderr)
     finally:
@@ -300,6 +294,7 @@ class _Shell:
         self.connection = access.connect()
         self._access = access
         self._stays_open = access.database == "published"
+        self.number = 0  # of the statement that is checked or run
         if self._stays_open:
             _ = self.connection.raw  # fails now rather than at the first statement
 
@@ -315,18 +310,21 @@ class _Shell:
         if text == ".help":
             print(_HELP)
             return
+        first = self.number + 1
+        self.number = first
         statements = _parsed(_as_sql(text))
-        for statement in statements:
+        self.number = first - 1  # what holds nothing but a comment is no statement
+        for self.number, statement in enumerate(statements, start=first):
             self._access.check(statement)
         relation = None
         try:
-            for statement in statements:
+            for self.number, statement in enumerate(statements, start=first):
                 for part in statement.parts:
                     relation = self.connection.sql(part)
                 if relation is not None:
                     relation.show(**_ON_A_TERMINAL if sys.stdout.isatty() else _WHOLE)
         except duckdb.Error as error:
-            raise _explained(error, self.connection.raw) from error
+            raise _explained(error, self.connection.path) from error
         finally:
             relation = None
             if not self._stays_open:
