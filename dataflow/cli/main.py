@@ -37,6 +37,7 @@ app = typer.Typer(
 workflow.app.command("init")(init.init)
 workflow.app.command("validate")(validate.validate)
 workflow.app.command("test")(test.run_tests)
+workflow.app.command("rename")(remove.rename)
 workflow.app.command("remove")(remove.remove)
 app.add_typer(workflow.app, name="workflow")
 app.add_typer(runs.app, name="runs")

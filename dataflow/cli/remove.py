@@ -1,4 +1,4 @@
-"""`dataflow workflow remove`: a workflow and all that was made of it."""
+"""`dataflow workflow remove` and `rename`: a workflow with all that was made of it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataflow.project import Project
 
 if TYPE_CHECKING:
     from dataflow.scaffold.inventory import Inventory
+    from dataflow.scaffold.rename import Renaming
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="List it all, and change nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -38,7 +39,8 @@ def remove(
     inventory = take_inventory(project, name)
     err = messages()
     print_inventory(inventory)
-    for problem in readers(inventory):
+    used = readers(inventory)
+    for problem in used if dry_run or force else []:
         err.print(f"[yellow]used by:[/] {problem.where(project.root)}: {problem.message}")
     if inventory.runs and not runs:
         where = project.relative(project.runs / inventory.workflow_id)
@@ -52,13 +54,14 @@ def remove(
     if dry_run:
         err.print("Nothing was removed.")
         return
-    if not yes:
+    if not yes and (force or not used):  # what is refused needs no answer
         typer.confirm(f"Remove all this of workflow {inventory.workflow_id}?", abort=True)
     remove_workflow(
         inventory,
         runs=runs,
         force=force,
         on_step=lambda text: err.print(f"[green]✓[/] {text}"),
+        on_progress=lambda text: err.print(text, style="dim"),
     )
     err.print(f"Workflow {inventory.workflow_id} is removed.")
     if any(inventory.tables.values()):
@@ -67,6 +70,69 @@ def remove(
             "them; other users' development copies by their own dataflow db reset-dev."
         )
     err.print("Dagster, if its service runs, forgets it when you reload its code location.")
+
+
+def rename(
+    old: Annotated[str, typer.Argument(help="The workflow: its folder's name.")],
+    new: Annotated[str, typer.Argument(help="Its new name: small letters, digits and _.")],
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Give a workflow another name: folders, models, references in its files, schemas, dashboard."""
+    from dataflow.scaffold.rename import plan_renaming, rename_workflow
+
+    project = Project.find()
+    project.load_environment()
+    plan = plan_renaming(project, old, new)
+    err = messages()
+    if plan.inventory is None:
+        err.print(f"The renaming of {plan.old} to {plan.new} was interrupted; this finishes it.")
+    else:
+        print_renaming(plan, plan.inventory)
+    if dry_run:
+        err.print("Nothing was renamed.")
+        return
+    if not yes:
+        typer.confirm(f"Rename workflow {plan.old} to {plan.new}?", abort=True)
+    rename_workflow(
+        plan,
+        on_step=lambda text: err.print(f"[green]✓[/] {text}"),
+        on_progress=lambda text: err.print(text, style="dim"),
+    )
+    err.print(f"Workflow {plan.old} is {plan.new} now. Nothing of it counts as run yet:")
+    err.print(f"  dataflow workflow run {plan.new}", style="bold")
+    err.print("Dagster, if its service runs, learns of it when you reload its code location.")
+
+
+def print_renaming(plan: Renaming, inventory: Inventory) -> None:
+    """Print what a renaming changes: places, schemas, lines, and what it leaves."""
+    from rich.markup import escape
+    from rich.text import Text
+
+    project, out, err = plan.project, console(), messages()
+    table = new_table("From", "To")
+    for source, target in plan.moves:
+        table.add_row(Text(project.relative(source)), Text(project.relative(target)))
+    for schema, renamed in plan.schemas.items():
+        if any(schema == found for tables in inventory.tables.values() for found, _ in tables):
+            there = [
+                d for d, tables in inventory.tables.items() if any(s == schema for s, _ in tables)
+            ]
+            table.add_row(Text(f"schema {schema}"), Text(f"{renamed} ({', '.join(there)})"))
+    out.print(table)
+    for change in plan.changes:
+        mark = ", " if change.place.startswith("cell") else ":"
+        out.print(f"[bold]{escape(project.relative(change.path))}{mark}{change.place}[/]")
+        out.print(f"  [red]- {escape(change.before.strip())}[/]")
+        out.print(f"  [green]+ {escape(change.after.strip())}[/]")
+    for problem in plan.readers:
+        where = escape(f"{problem.where(project.root)}: {problem.message}")
+        err.print(f"[yellow]change it yourself:[/] {where}")
+    for problem in plan.mentions:
+        err.print(f"[yellow]look at it:[/] {problem.where(project.root)}: {problem.message}")
+    err.print("The name that people see stays: `name:` in config.yaml, the titles of pages.")
+    if inventory.runs:
+        err.print(f"Its runs stay under the old name: dataflow runs list {plan.old}")
 
 
 def print_inventory(inventory: Inventory) -> None:

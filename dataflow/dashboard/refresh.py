@@ -78,7 +78,11 @@ def refresh_dashboard(
 
 
 def withdraw_dashboard(
-    project: Project, workflow_id: str, *, on_line: Callable[[str], None] = lambda line: None
+    project: Project,
+    workflow_id: str,
+    *,
+    build: bool = True,
+    on_progress: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Take a workflow that is gone out of the dashboards: data, the list of workflows, pages.
 
@@ -87,7 +91,8 @@ def withdraw_dashboard(
     Args:
         project: the project, in which its page's files are gone already.
         workflow_id: the workflow.
-        on_line: called with each line that the build of the pages prints.
+        build: whether the pages are built without its own; otherwise the next build does it.
+        on_progress: as `refresh_dashboard` takes it.
 
     Raises:
         ConfigurationError: the pages have to be built, and there is no Node for that.
@@ -97,7 +102,9 @@ def withdraw_dashboard(
     if read_manifest(project):
         with staged_export(project, [], workflows=everyone) as export:
             export.show(without=workflow_id)
-    if os.environ.get(NO_BUILD_VARIABLE) or slug_of(workflow_id) not in built_slugs(project):
+    if not build or os.environ.get(NO_BUILD_VARIABLE):
         return
-    with staged_pages(project, workflow_id, on_line=on_line) as pages, pages.shown():
+    if slug_of(workflow_id) not in built_slugs(project):
+        return
+    with staged_pages(project, workflow_id, on_progress=on_progress) as pages, pages.shown():
         return

@@ -24,6 +24,9 @@ SHARED_TESTS = "generic"
 # Schemas that nobody makes: DuckDB's own, and where dbt puts models of no folder.
 OF_NOBODY = {"main", "information_schema", "pg_catalog"}
 
+# Below the project's state: what a renaming that has begun is to do.
+RENAMING = "renaming.json"
+
 TableId = tuple[str, str]  # schema and table
 
 
@@ -151,11 +154,18 @@ def take_inventory(project: Project, name: str) -> Inventory:
 def leftovers(project: Project) -> list[Problem]:
     """What is there of workflows that are gone, one problem for each: somebody moved folders."""
     problems = []
-    for name, (places, path) in sorted(_leftovers(project).items()):
+    if (project.state / RENAMING).exists():
+        problems.append(
+            Problem(
+                "a renaming was interrupted",
+                project.state / RENAMING,
+                hint="Finish it: dataflow workflow rename OLD NEW, with the names as before.",
+            )
+        )
+    for name, places in sorted(_leftovers(project).items()):
         problems.append(
             Problem(
                 f"{', '.join(places)}: there is no workflow `{name}` (notebooks/{name}/config.yaml)",
-                path,
                 hint=f"Remove what is left of it: dataflow workflow remove {name}; or bring its "
                 "folder back. A workflow gets another name by: dataflow workflow rename OLD NEW",
             )
@@ -181,8 +191,8 @@ def tables_of_nobody(project: Project, database: Database) -> dict[str, list[str
     return found
 
 
-def _leftovers(project: Project) -> dict[str, tuple[list[str], Path | None]]:
-    """For each workflow that is gone, what there is of it in words, and the first folder."""
+def _leftovers(project: Project) -> dict[str, list[str]]:
+    """For each workflow that is gone, what there is of it, in words."""
     workflows = {folder.name for folder in workflow_folders(project)}
     homes = (
         project.dbt / "models",
@@ -197,10 +207,9 @@ def _leftovers(project: Project) -> dict[str, tuple[list[str], Path | None]]:
     names |= {name for made in in_databases.values() for name in made}
     # A page may be the project's own, as long as its file is there.
     names |= {name for name in served if slug_of(name) not in pages}
-    found: dict[str, tuple[list[str], Path | None]] = {}
+    found: dict[str, list[str]] = {}
     for name in names - workflows:
-        folders = [path for path in folders_of(project, name) if path.exists()]
-        places = [project.relative(path) for path in folders]
+        places = [project.relative(p) for p in folders_of(project, name) if p.exists()]
         for database, made in in_databases.items():
             if name in made:
                 places.append(f"{counted(len(made[name]), 'table')} ({', '.join(made[name][:3])}"
@@ -208,7 +217,7 @@ def _leftovers(project: Project) -> dict[str, tuple[list[str], Path | None]]:
         shown = ["data"] * (name in exported) + ["a page"] * (name in served)
         if shown:
             places.append(f"{' and '.join(shown)} of the dashboard /{slug_of(name)}")
-        found[name] = places, next(iter(folders), None)
+        found[name] = places
     return found
 
 

@@ -15,14 +15,14 @@ from dataflow.dashboard.refresh import withdraw_dashboard
 from dataflow.errors import ConfigurationError, DashboardError, DataflowError, Problem
 from dataflow.runs.turn import turn
 from dataflow.scaffold.inventory import Inventory
-from dataflow.validation.reads import Tables, readers_of
+from dataflow.validation.reads import Tables, outside_reads
 from dataflow.warehouse.store import remove_tables
 
 
 def readers(inventory: Inventory) -> list[Problem]:
     """The places in other workflows' files that would not work any more."""
     tables = Tables(inventory.schemas, inventory.shared)
-    return readers_of(inventory.project, inventory.workflow_id, tables)
+    return outside_reads(inventory.project, inventory.workflow_id, tables)
 
 
 def remove_workflow(
@@ -31,7 +31,7 @@ def remove_workflow(
     runs: bool = False,
     force: bool = False,
     on_step: Callable[[str], None] = lambda text: None,
-    on_line: Callable[[str], None] = lambda line: None,
+    on_progress: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Remove all that `inventory` lists.
 
@@ -40,7 +40,7 @@ def remove_workflow(
         runs: remove its runs, too, with their executed notebooks.
         force: also when others read its tables.
         on_step: called with each thing that was removed, in words.
-        on_line: called with each line that the build of the pages prints.
+        on_progress: told that pages are built, and every few seconds that it goes on.
 
     Raises:
         ConfigurationError: it runs, or others read its tables; nothing was removed.
@@ -65,10 +65,8 @@ def remove_workflow(
         if runs and inventory.runs:
             _remove(project.relative(project.runs / workflow_id), project.runs / workflow_id)
             on_step(project.relative(project.runs / workflow_id))
-        if inventory.is_served:
-            on_step("the dashboard; the pages of the others are built anew without it")
         try:
-            withdraw_dashboard(project, workflow_id, on_line=on_line)
+            withdraw_dashboard(project, workflow_id, on_progress=on_progress)
         except DataflowError as error:
             raise DashboardError(
                 f"all is removed but the page {inventory.url}, which is served until the next "
@@ -76,6 +74,8 @@ def remove_workflow(
                 where=error.where,
                 hint=f"{error.hint or ''} Then: dataflow workflow remove {workflow_id}".strip(),
             ) from error
+        if inventory.exported or inventory.is_served:
+            on_step(f"the dashboard {inventory.url}")
 
 
 def _remove(name: str, path: Path) -> None:

@@ -114,6 +114,21 @@ def plan_workflow(project: Project, workflow_id: str, template: str = DEFAULT) -
         raise ConfigurationError(
             f"there is no template `{template}`", hint=nearest(template, template_names())
         )
+    refuse_name(workflow_id)
+    scaffold = Scaffold(project, workflow_id, template)
+    taken = [*_existing(scaffold), *same_schemas(project, workflow_id)]
+    if taken:
+        raise ConfigurationError(
+            f"the name `{workflow_id}` is taken; nothing was created",
+            hint="Choose another name, or remove what is there.",
+            problems=taken,
+            root=project.root,
+        )
+    return scaffold
+
+
+def refuse_name(workflow_id: str) -> None:
+    """Raise `ConfigurationError` when that cannot be a workflow's name."""
     reason = workflow_id_problem(workflow_id) or _name_problem(workflow_id)
     if reason is not None:
         proposal = "".join(c if c.isalnum() and c.isascii() else "_" for c in workflow_id.lower())
@@ -124,16 +139,6 @@ def plan_workflow(project: Project, workflow_id: str, template: str = DEFAULT) -
         raise ConfigurationError(
             reason, hint=f"`{proposal}` would work." if works else "Choose another name."
         )
-    scaffold = Scaffold(project, workflow_id, template)
-    taken = [*_existing(scaffold), *_same_schemas(project, workflow_id)]
-    if taken:
-        raise ConfigurationError(
-            f"the name `{workflow_id}` is taken; nothing was created",
-            hint="Choose another name, or remove what is there.",
-            problems=taken,
-            root=project.root,
-        )
-    return scaffold
 
 
 def make_workflow(scaffold: Scaffold) -> list[Path]:
@@ -195,7 +200,7 @@ def _existing(scaffold: Scaffold) -> list[Problem]:
     return found
 
 
-def _same_schemas(project: Project, workflow_id: str) -> list[Problem]:
+def same_schemas(project: Project, workflow_id: str) -> list[Problem]:
     """Workflows whose schemas would be the new one's: `sales_raw` is the raw schema of `sales`."""
 
     from dataflow.workflows.registry import workflow_folders

@@ -12,12 +12,14 @@ from pathlib import Path
 
 from dataflow.base.sql import raw_schema, schemas_of
 from dataflow.dashboard.pages import read_pages
+from dataflow.dbt.names import read_names
 from dataflow.dbt.project import PARSED
 from dataflow.errors import ConfigurationError, Problem
 from dataflow.project import Project
 from dataflow.stages.notebook import read_notebook
-from dataflow.validation.sql import COMMENT, REF, SOURCE, read_names
+from dataflow.validation.sql import COMMENT, REF, SOURCE
 from dataflow.workflows.ids import slug_of
+from dataflow.workflows.load import stage_notebooks
 from dataflow.workflows.registry import workflow_folders
 from dataflow.workflows.yaml_file import read_yaml
 
@@ -58,13 +60,15 @@ class Tables:
                 yield match.start(1), f"{match[1]}.{match[2]}"
 
 
-def raw_reads(project: Project, folder: Path) -> list[Problem]:
+def raw_reads(project: Project, folder: Path, notebooks: Iterable[Path]) -> list[Problem]:
     """The stages of a workflow, and modules beside them, that read another's raw schema.
 
     Args:
         project: the project.
         folder: the workflow's folder.
+        notebooks: its stages.
     """
+    files = [*notebooks, *sorted(folder.glob("*.py"))]
     problems = []
     for other in workflow_folders(project):
         schema = raw_schema(other.name)
@@ -74,13 +78,13 @@ def raw_reads(project: Project, folder: Path) -> list[Problem]:
             f"Read what {other.name} publishes, a table in the schema {other.name}, or its "
             "model: raw tables change while it runs, before its checks have passed."
         )
-        for path, place, line, table in _code_reads([folder], Tables([schema])):
+        for path, place, line, table in _code_reads(files, Tables([schema])):
             text = f"{place}reads {table}, a raw table of workflow {other.name}"
             problems.append(Problem(text, path, line, hint))
     return problems
 
 
-def readers_of(project: Project, workflow_id: str, tables: Tables) -> list[Problem]:
+def outside_reads(project: Project, workflow_id: str, tables: Tables) -> list[Problem]:
     """The places outside of a workflow's own files that read its tables or build on its models.
 
     Args:
@@ -88,10 +92,15 @@ def readers_of(project: Project, workflow_id: str, tables: Tables) -> list[Probl
         workflow_id: the workflow.
         tables: its tables.
     """
-    folders = [path for path in workflow_folders(project) if path.name != workflow_id]
+    files = [
+        path
+        for folder in workflow_folders(project)
+        if folder.name != workflow_id
+        for path in [*stage_notebooks(folder), *sorted(folder.glob("*.py"))]
+    ]
     found = [
         Problem(f"{place}reads {table}", path, line)
-        for path, place, line, table in _code_reads(folders, tables)
+        for path, place, line, table in _code_reads(files, tables)
     ]
     found += _dbt_readers(project, workflow_id, tables)
     queries = (project.evidence / "sources").glob("*/*.sql")
@@ -129,18 +138,17 @@ def strings(source: str) -> Iterator[tuple[int, str]]:
 
 
 def _code_reads(
-    folders: Iterable[Path], tables: Tables
+    files: Iterable[Path], tables: Tables
 ) -> Iterator[tuple[Path, str, int | None, str]]:
     """Path, cell in words, line (of a module), and table of each read in notebooks and modules."""
-    for folder in folders:
-        for path in sorted([*folder.glob("*.ipynb"), *folder.glob("*.py")]):
-            for number, source in _code_of(path):
-                for offset, text in strings(source):
-                    for at, table in tables.find(text):
-                        if number is None:
-                            yield path, "", source.count("\n", 0, offset + at) + 1, table
-                        else:
-                            yield path, f"cell {number}: ", None, table
+    for path in files:
+        for number, source in _code_of(path):
+            for offset, text in strings(source):
+                for at, table in tables.find(text):
+                    if number is None:
+                        yield path, "", source.count("\n", 0, offset + at) + 1, table
+                    else:
+                        yield path, f"cell {number}: ", None, table
 
 
 def _code_of(path: Path) -> Iterator[tuple[int | None, str]]:

@@ -72,7 +72,8 @@ def examine_workflow(project: Project, folder: Path, *, execute: bool = True) ->
     found.problems += column_problems(project, folder.name, models=True, sources=True)
     found.problems += check_workflow_pages(project, folder.name)
     found.warnings += table_warnings(project, folder.name)
-    found.warnings += raw_reads(project, folder)
+    notebooks = [path for path, *_ in _notebooks(folder, workflow)]
+    found.warnings += raw_reads(project, folder, notebooks)
     if workflow is not None:
         found.problems += table_conflicts(project, workflow)
         found.warnings += _unwritten_sources(project, workflow)

@@ -13,7 +13,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -86,7 +86,6 @@ def publish(
     shared: Iterable[TableName] = (),
     declared: Mapping[TableName, datetime | None] | None = None,
     run_id: str | None = None,
-    forget: bool = False,
     timeout: float = DEFAULT_TIMEOUT,
     keep_seconds: float = versions.KEEP_SECONDS,
     big_table_bytes: int = BIG_TABLE_BYTES,
@@ -104,7 +103,6 @@ def publish(
             that does not matter. If a table that readers have is gone from the working warehouse,
             nothing is published either.
         run_id: the run that made them; the environment's when None.
-        forget: the workflow is gone and so are its tables: the new version names it no more.
         timeout: seconds to wait for other writers.
         keep_seconds: how long a superseded version stays, for those about to open it.
         big_table_bytes: the size on disk from which a table is kept as a file of its own.
@@ -130,55 +128,119 @@ def publish(
         writing = publishing.enter_context(contextlib.ExitStack())
         writing.enter_context(lock.write_lock(project, holder, timeout, run_id=run_id))
         started = time.monotonic()
-        versions.clean(layout, keep_seconds)
-        last = versions.current(layout)
-        numbers = [version.number for version in versions.all_versions(layout)]
-        number = max(numbers, default=0) + 1
-        metadata = _metadata(layout, last, number)
-        draft = layout.published / f".draft-{number}"
-        version = Version(number, layout.published / str(number))
-        try:
-            draft.mkdir(parents=True)
+        with _next_version(layout, keep_seconds) as draft:
             source = _source(
-                layout, draft, wanted + [table.schema for table in single], big_table_bytes, timeout
+                layout,
+                draft.folder,
+                wanted + [table.schema for table in single],
+                big_table_bytes,
+                timeout,
             )
             if source != layout.working:
                 writing.close()
                 locked = time.monotonic() - started
-            made = _Making(layout, source, last, draft, metadata, big_table_bytes)
+            made = _Making(layout, source, draft, big_table_bytes)
             written = made.write(wanted, single, declared or {})
             if source == layout.working:
                 locked = time.monotonic() - started
             origin = {
                 "workflow": workflow_id,
                 "run_id": run_id,
-                "version": number,
-                "published_at": metadata.published_at,
+                "version": draft.version.number,
+                "published_at": draft.metadata.published_at,
             }
-            named = [*wanted, *map(str, single)]
-            if forget:
-                for name in named:
-                    metadata.schemas.pop(name, None)
-            else:
-                metadata.schemas.update(dict.fromkeys(named, origin))
-            metadata.write(draft)
-            (draft / READERS_LOCK).touch()
-            sync(draft)
-            draft.rename(version.folder)
-            sync(layout.published)
-            versions.make_current(layout, version)
-        finally:
-            # After a failure, too: a draft and its data files would keep the disk full.
-            with contextlib.suppress(OSError):
-                versions.clean(layout, keep_seconds)
+            draft.metadata.schemas.update(dict.fromkeys([*wanted, *map(str, single)], origin))
         return Published(
-            version=number,
-            path=version.path,
+            version=draft.version.number,
+            path=draft.version.path,
             schemas=wanted,
             bytes_copied=written,
             seconds=time.monotonic() - started,
             seconds_locked=locked,
         )
+
+
+def revise(
+    project: Project,
+    what: str,
+    change: Callable[[DuckDBPyConnection, Metadata], None],
+    *,
+    timeout: float = DEFAULT_TIMEOUT,
+) -> None:
+    """Make a new version of the last one by `change` alone: nothing else enters it.
+
+    Args:
+        project: whose warehouse; one of which something is published.
+        what: what it is for, in words for those who wait.
+        change: changes the new version's database and metadata.
+        timeout: seconds to wait for other publishers.
+
+    Raises:
+        WarehouseLocked: another publisher was at it all the time.
+        WarehouseError: the version cannot be written.
+    """
+    layout = Layout.of(project)
+    with (
+        translated(layout.published),
+        lock.acquire(layout.published / FILE_NAME, holder=what, timeout=timeout),
+        _next_version(layout, versions.KEEP_SECONDS) as draft,
+    ):
+        target = draft.folder / FILE_NAME
+        if draft.last is not None:
+            shutil.copyfile(draft.last.path, target)
+        with contextlib.closing(open_file(target)) as connection:
+            change(connection, draft.metadata)
+            _point_at_files(connection, layout, draft, draft.metadata.files)
+        sync(target)
+        target.chmod(0o444)
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A version in the making.
+
+    Args:
+        folder: where it is made.
+        version: what it becomes.
+        last: the version before; None for the first.
+        metadata: its metadata, which start from those of the last.
+    """
+
+    folder: Path
+    version: Version
+    last: Version | None
+    metadata: Metadata
+
+
+@contextlib.contextmanager
+def _next_version(layout: Layout, keep_seconds: float) -> Iterator[_Draft]:
+    """Make the next version in the block: at its end it is the current one.
+
+    The caller is the one publisher.
+    """
+    versions.clean(layout, keep_seconds)
+    last = versions.current(layout)
+    numbers = [version.number for version in versions.all_versions(layout)]
+    number = max(numbers, default=0) + 1
+    draft = _Draft(
+        layout.published / f".draft-{number}",
+        Version(number, layout.published / str(number)),
+        last,
+        _metadata(layout, last, number),
+    )
+    try:
+        draft.folder.mkdir(parents=True)
+        yield draft
+        draft.metadata.write(draft.folder)
+        (draft.folder / READERS_LOCK).touch()
+        sync(draft.folder)
+        draft.folder.rename(draft.version.folder)
+        sync(layout.published)
+        versions.make_current(layout, draft.version)
+    finally:
+        # After a failure, too: a draft and its data files would keep the disk full.
+        with contextlib.suppress(OSError):
+            versions.clean(layout, keep_seconds)
 
 
 def _metadata(layout: Layout, last: Version | None, number: int) -> Metadata:
@@ -212,13 +274,11 @@ def _source(
 
 @dataclass
 class _Making:
-    """Makes the file of a new version in `draft`; `metadata`, the new version's, gets its files."""
+    """Makes the file of a new version, `draft`, whose metadata gets its files."""
 
     layout: Layout
     source: Path
-    last: Version | None
-    draft: Path
-    metadata: Metadata
+    draft: _Draft
     big_table_bytes: int
 
     def write(
@@ -228,10 +288,11 @@ class _Making:
         declared: Mapping[TableName, datetime | None],
     ) -> int:
         """Write it; returns the bytes written."""
-        target = self.draft / FILE_NAME
+        draft, metadata = self.draft, self.draft.metadata
+        target = draft.folder / FILE_NAME
         written = 0 if self.source == self.layout.working else self.source.stat().st_size
-        if self.last is not None:
-            shutil.copyfile(self.last.path, target)
+        if draft.last is not None:
+            shutil.copyfile(draft.last.path, target)
             written += target.stat().st_size
         with contextlib.closing(open_file(target)) as connection:
             connection.execute(f"ATTACH {literal(str(self.source))} AS {SOURCE} (READ_ONLY)")
@@ -240,22 +301,20 @@ class _Making:
             replaced = {str(table) for table in shared}
             kept = {
                 table: file
-                for table, file in self.metadata.files.items()
+                for table, file in metadata.files.items()
                 if table.split(".")[0] not in schemas and table not in replaced
             }
-            copying = Copying(
-                connection, self.layout.data, self.metadata.version, self.big_table_bytes
-            )
+            copying = Copying(connection, self.layout.data, metadata.version, self.big_table_bytes)
             copying.schemas(schemas)
             copying.tables(shared)
             copy_provenance(connection, SOURCE, schemas, shared)
-            self.metadata.files = kept | copying.files
-            definitions = self.metadata.definitions | copying.definitions
-            self.metadata.definitions = {
-                table: made for table, made in definitions.items() if table in self.metadata.files
+            metadata.files = kept | copying.files
+            definitions = metadata.definitions | copying.definitions
+            metadata.definitions = {
+                table: made for table, made in definitions.items() if table in metadata.files
             }
             connection.execute(f"DETACH {SOURCE}")
-            self._point_at_files(connection, kept)
+            _point_at_files(connection, self.layout, draft, kept)
         if self.source != self.layout.working:
             shutil.rmtree(self.source.parent)
         sync(target)
@@ -288,12 +347,15 @@ class _Making:
                 "or publish it as it is: dataflow db publish",
             )
 
-    def _point_at_files(self, connection: DuckDBPyConnection, kept: dict[str, str]) -> None:
-        """Update the views if the project was moved: they name their files by absolute paths."""
-        if self.last is None or not (old := self.last.metadata):
-            return
-        if old.folder != self.metadata.folder:
-            for name, file in kept.items():
-                table = TableName(*name.split(".", 1))
-                kinds = stored_columns(connection, table)
-                point_at_file(connection, table, self.layout.data / file, kinds)
+
+def _point_at_files(
+    connection: DuckDBPyConnection, layout: Layout, draft: _Draft, kept: Mapping[str, str]
+) -> None:
+    """Update the views if the project was moved: they name their files by absolute paths."""
+    if draft.last is None or not (old := draft.last.metadata):
+        return
+    if old.folder != draft.metadata.folder:
+        for name, file in kept.items():
+            table = TableName(*name.split(".", 1))
+            kinds = stored_columns(connection, table)
+            point_at_file(connection, table, layout.data / file, kinds)

@@ -30,7 +30,7 @@ from dataflow.warehouse.inspect import (
 from dataflow.warehouse.provenance import by_hand
 from dataflow.warehouse.publish import Published, publish, published_path
 from dataflow.warehouse.query import Access, run_shell, running, write_csv, write_json
-from dataflow.warehouse.schemas import databases, remove_tables, table_makers
+from dataflow.warehouse.schemas import databases, remove_tables, rename_schemas, table_makers
 from dataflow.warehouse.versions import published_runs
 from dataflow.warehouse.write import write_table
 
@@ -59,6 +59,7 @@ __all__ = [
     "published_runs",
     "quick_check",
     "remove_tables",
+    "rename_schemas",
     "reset_development",
     "restore",
     "restored_at",

@@ -8,7 +8,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from projects import CAMPAIGN, copy_repository, dataflow, start_dataflow, write_notebook
+from projects import (
+    CAMPAIGN,
+    copy_repository,
+    dataflow,
+    make_project,
+    start_dataflow,
+    write_notebook,
+)
 
 from dataflow.dashboard.export import exported_files
 from dataflow.doctor.project import check_leftovers
@@ -16,7 +23,16 @@ from dataflow.project import Project
 from dataflow.runs.record import newest_first
 from dataflow.runs.turn import turn
 from dataflow.scaffold.inventory import leftovers, tables_of_nobody
-from dataflow.warehouse.store import table_makers
+from dataflow.scaffold.references import Renames
+from dataflow.validation.workflow import examine_workflow
+from dataflow.warehouse.store import (
+    Connection,
+    Database,
+    publish,
+    remove_tables,
+    rename_schemas,
+    table_makers,
+)
 
 # Pages are built in a minute, and by tests of their own.
 ENV = {"DATAFLOW_NO_BUILD": "1"}
@@ -62,6 +78,14 @@ def write_reader(project: Project) -> None:
     (models / "delta__days.sql").write_text("select *\nfrom {{ ref('rivers__daily') }}\n")
     page = project.evidence / "pages" / "delta.md"
     page.write_text("# Delta\n\n```sql days\nfrom rivers.daily\n```\n")
+
+
+def contents(project: Project, database: Database) -> dict[str, list[tuple[object, ...]]]:
+    """The rows of each table."""
+    with Connection(project, database, read_only=True) as conn:
+        names = conn.execute("SELECT table_schema, table_name FROM information_schema.tables "
+                             "WHERE table_schema <> '_dataflow' ORDER BY ALL").fetchall()  # fmt: skip
+        return {f"{s}.{t}": conn.execute(f"FROM {s}.{t} ORDER BY ALL").fetchall() for s, t in names}
 
 
 def test_remove_lists_everything_first_and_takes_it_from_every_place(project: Project):
@@ -177,3 +201,118 @@ def test_a_stage_that_reads_anothers_raw_tables_is_warned_of_with_its_cell(proje
     assert warning["severity"] == "warning"
     assert warning["where"] == "notebooks/delta/ingest.ipynb"
     assert warning["message"].startswith("cell 2: reads rivers_raw.readings")
+
+
+def test_rename_shows_each_line_and_leaves_a_workflow_that_is_valid_and_runs(project: Project):
+    before = contents(project, "published")
+    page = project.evidence / "pages" / "rivers" / "index.md"
+    with page.open("a") as file:
+        file.write("\nThe rivers of rivers.daily: [runs](/rivers#runs), nothing for riverside.\n")
+    last = len(page.read_text().splitlines())
+
+    shown = dataflow(project, "workflow", "rename", "rivers", "sea_levels", "--dry-run", env=ENV)
+
+    assert shown.returncode == 0, shown.stderr
+    for part in (
+        "dbt/models/rivers/_rivers__sources.yml:2\n  - - name: rivers\n  + - name: sea_levels",
+        f"evidence/pages/rivers/index.md:{last}\n",
+        "+ The rivers of sea_levels.daily: [runs](/sea-levels#runs), nothing for riverside.",
+        "notebooks/rivers/ingest.ipynb, cell 1",
+    ):
+        assert part in shown.stdout
+    assert page.is_file()
+
+    done = dataflow(project, "workflow", "rename", "rivers", "sea_levels", "--yes", env=ENV)
+    assert done.returncode == 0, done.stderr
+    found = examine_workflow(project, project.notebooks / "sea_levels")
+    assert (found.problems, found.warnings, leftovers(project)) == ([], [], [])
+    assert named(project, "rivers") == []
+    renamed = {name.replace("rivers", "sea_levels"): rows for name, rows in before.items()}
+    assert contents(project, "published") == contents(project, "working") == renamed
+    assert list(exported_files(project)) == ["dataflow", "sea_levels"]
+    assert len(list(newest_first(project, "rivers"))) == 1
+
+    run = dataflow(project, "workflow", "run", "sea_levels", "--changed", "-q", env=ENV)
+    assert run.returncode == 0, run.stderr
+    assert run.stderr.count("✓ ") == 4  # after a renaming nothing counts as run
+    tests = dataflow(project, "workflow", "test", "sea_levels", env=ENV)
+    assert tests.returncode == 0, tests.stdout
+
+
+def test_rename_refuses_a_name_that_is_taken_and_names_who_else_reads(project: Project):
+    write_reader(project)
+    (project.dbt / "models" / "lakes").mkdir()
+
+    taken = dataflow(project, "workflow", "rename", "rivers", "lakes", "--yes", env=ENV)
+    wrong = dataflow(project, "workflow", "rename", "rivers", "Lakes!", "--yes", env=ENV)
+
+    assert (taken.returncode, wrong.returncode) == (2, 2)
+    assert "dbt/models/lakes: is there already" in taken.stderr
+    shown = dataflow(project, "workflow", "rename", "rivers", "ponds", "--dry-run", env=ENV)
+    assert "change it yourself: evidence/pages/delta.md:4: reads rivers.daily" in shown.stderr
+
+
+@pytest.mark.slow
+def test_a_renaming_that_is_killed_is_finished_by_the_next(project: Project):
+    before = contents(project, "working")
+    for moment in range(2 + CAMPAIGN):
+        begun = start_dataflow(project, "workflow", "rename", "rivers", "lakes", "--yes", env=ENV)
+        try:
+            begun.wait(timeout=0.8 + 0.1 * moment)
+        except subprocess.TimeoutExpired:
+            begun.kill()
+        begun.communicate()
+
+    dataflow(project, "workflow", "rename", "rivers", "lakes", "--yes", env=ENV)
+
+    renamed = {name.replace("rivers", "lakes"): rows for name, rows in before.items()}
+    assert contents(project, "working") == contents(project, "published") == renamed
+    assert named(project, "rivers") == []
+    assert examine_workflow(project, project.notebooks / "lakes").problems == []
+    assert not [one for one in leftovers(project) if "interrupted" in one.message]
+
+
+def test_renamed_schemas_keep_keys_views_and_big_tables_in_files(tmp_path: Path):
+    project = make_project(tmp_path, {})
+    with Connection(project, "working") as conn:
+        for statement in (
+            "CREATE SCHEMA a_raw", "CREATE SCHEMA b",
+            "CREATE TABLE a_raw.t (id INTEGER PRIMARY KEY, day DATE DEFAULT current_date)",
+            "INSERT INTO a_raw.t VALUES (1, '2024-01-01'), (2, NULL)",
+            "CREATE VIEW a_raw.newest AS SELECT max(id) AS id FROM a_raw.t",
+            "CREATE TABLE b.other AS SELECT 7 AS x",
+        ):  # fmt: skip
+            conn.execute(statement)
+    publish(project, "a", ["a_raw"], big_table_bytes=0)
+    publish(project, "b", ["b"])
+    rules = Renames("a", "c", ())
+
+    left = rename_schemas(project, "c", {"a_raw": "c_raw"}, rules.model, rules.sql)
+
+    assert left == []
+    for database in ("working", "published"):
+        found = contents(project, database)
+        assert sorted(found) == ["b.other", "c_raw.newest", "c_raw.t"]
+        assert found["c_raw.newest"] == [(2,)]
+    with Connection(project, "development") as conn:  # made of the published version
+        conn.execute("INSERT OR REPLACE INTO c_raw.t VALUES (1, NULL)")
+        assert conn.execute("SELECT count(*) FROM c_raw.t").fetchall() == [(2,)]
+    remove_tables(project, "c", ["c_raw"])
+    assert contents(project, "published") == {"b.other": [(7,)]}
+
+
+@pytest.mark.parametrize(
+    ("text", "renamed"),
+    [
+        ('conn.sql("from sales_raw.orders")', 'conn.sql("from eu_raw.orders")'),
+        ("sales_raw = orders.sales  # sales", "sales_raw = orders.sales  # sales"),
+        ('frame["sales"].sum()', 'frame["sales"].sum()'),
+        ('load_config("sales")["a"]', 'load_config("eu")["a"]'),
+        ('Path("notebooks") / "sales" / "x.csv"', 'Path("notebooks") / "eu" / "x.csv"'),
+        ("%%query\nselect sales from sales.daily", "%%query\nselect sales from eu.daily"),
+        ("write_table(conn, x, 'sales_raw.y')", "write_table(conn, x, 'eu_raw.y')"),
+    ],
+)
+def test_code_keeps_the_word_and_changes_what_means_the_workflow(text: str, renamed: str):
+    """Columns, variables and prose stay; SQL, paths and calls that take its name change."""
+    assert Renames("sales", "eu", {"daily"}).python(text) == renamed
