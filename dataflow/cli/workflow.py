@@ -57,7 +57,7 @@ def list_workflows(as_json: Json = False) -> None:
     if as_json:
         print_json([_as_json(entry, last.get(entry.id)) for entry in registered])
         return
-    table = new_table("Workflow", "Name", "Stages", "Schedule", "Last run")
+    table = new_table("Workflow", "Name", "Stages", "Schedule", "Last run (UTC)")
     for entry in registered:
         newest = last.get(entry.id)
         status = "never"
@@ -66,7 +66,7 @@ def list_workflows(as_json: Json = False) -> None:
         if entry.workflow is None:
             table.add_row(entry.id, f"[red]not valid: {counted(len(entry.problems), 'problem')}[/]")
         else:
-            schedule = entry.workflow.config.workflow.schedule or ""
+            schedule = entry.workflow.config.workflow.schedule_in_words or ""
             stages = ", ".join(entry.workflow.step_names)
             table.add_row(entry.id, entry.workflow.name, stages, schedule, status)
     console().print(table)

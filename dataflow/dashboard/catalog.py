@@ -24,6 +24,7 @@ _COLUMNS = {
     "description": "VARCHAR",
     "owner": "VARCHAR",
     "schedule": "VARCHAR",
+    "schedule_in_words": "VARCHAR",
     "url": "VARCHAR",
     "has_dashboard": "BOOLEAN",
     "run_id": "VARCHAR",
@@ -40,15 +41,17 @@ def write_workflows(
 
     Args:
         workflows: dicts with `id` and, where known, `name`, `description`, `owner`,
-            `schedule`, `problem` (why it cannot run), and of the run whose data is shown
-            `run_id` and `finished_at` (a datetime or ISO text; without a zone it is UTC).
+            `schedule`, `schedule_in_words`, `problem` (why it cannot run), and of the run whose
+            data is shown `run_id` and `finished_at` (a datetime or ISO text; without a zone it is
+            UTC).
         folder: where `workflows.parquet` and its schema go.
 
     Returns:
         The number of workflows.
 
-    The table's columns: id, name, description, owner, schedule (cron), url (of the dashboard),
-    has_dashboard, run_id, run_url (the executed notebooks), published_at (UTC), problem.
+    The table's columns: id, name, description, owner, schedule (cron), schedule_in_words (with the
+    time zone), url (of the dashboard), has_dashboard, run_id, run_url (the executed notebooks),
+    published_at (UTC), problem.
     """
     import duckdb
 
@@ -86,6 +89,7 @@ def workflows_for_pages(project: Project) -> list[dict[str, Any]]:
                 "description": about.description,
                 "owner": about.owner,
                 "schedule": about.schedule,
+                "schedule_in_words": about.schedule_in_words,
             }
         )
     return listed
@@ -121,6 +125,7 @@ def _row(project: Project, workflow: Mapping[str, Any]) -> list[Any]:
         "description": workflow.get("description"),
         "owner": workflow.get("owner"),
         "schedule": workflow.get("schedule"),
+        "schedule_in_words": workflow.get("schedule_in_words"),
         "url": f"/{slug_of(identity)}",
         "has_dashboard": has_dashboard(project, identity),
         "run_id": run,

@@ -158,7 +158,7 @@ def _schedules(workflow: Workflow, job: Any) -> list[Any]:
             execution_timezone=section.timezone,
             # A schedule in config.yaml is on at once: nobody has to switch it on in Dagster.
             default_status=dg.DefaultScheduleStatus.RUNNING,
-            description=f"{workflow.name}: {section.schedule}",
+            description=f"{workflow.name}: {section.schedule_in_words}",
         )
     ]
 

@@ -144,7 +144,7 @@ def take_inventory(project: Project, name: str) -> Inventory:
         sorted(exported_files(project).get(workflow_id, {})),
         slug in built_slugs(project) and not is_others,
         sum(1 for _ in newest_first(project, workflow_id)),
-        entry.workflow.config.workflow.schedule if entry and entry.workflow else None,
+        entry.workflow.config.workflow.schedule_in_words if entry and entry.workflow else None,
     )
     if workflow_id not in workflows and not _is_known(inventory):
         raise _not_found(project, name)

@@ -21,6 +21,7 @@ from dataflow.workflows.model import (
     WorkflowSection,
 )
 from dataflow.workflows.python_workflow import JOB_FILE, PythonWorkflow
+from dataflow.workflows.schedule import cron_problem
 from dataflow.workflows.yaml_file import Location, YamlFile, read_yaml
 
 SCRATCH = re.compile(r"Untitled\d*|.*-Copy\d+")  # as JupyterLab calls new notebooks and copies
@@ -108,7 +109,7 @@ def _fix(kind: str) -> str:
 
 def _schedule_problems(file: YamlFile, workflow: WorkflowSection) -> list[Problem]:
     problems = []
-    if workflow.schedule is not None and (reason := _cron_problem(workflow.schedule)):
+    if workflow.schedule is not None and (reason := cron_problem(workflow.schedule)):
         problems.append(
             file.problem(
                 f"`{workflow.schedule}` is not a cron schedule: {reason}",
@@ -129,21 +130,6 @@ def _schedule_problems(file: YamlFile, workflow: WorkflowSection) -> list[Proble
             )
         )
     return problems
-
-
-def _cron_problem(schedule: str) -> str | None:
-    """Why Dagster would reject `schedule`, without the seconds that importing Dagster takes."""
-    from croniter import CroniterError, croniter
-
-    fields = schedule.split()
-    if len(fields) != 5 and not schedule.startswith("@"):
-        # croniter knows more fields, seconds and years; Dagster does not.
-        return f"it has {len(fields)} fields, not 5"
-    try:
-        croniter.expand(schedule)
-    except CroniterError as error:
-        return str(error)
-    return None
 
 
 def stage_notebooks(folder: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from dataflow.errors import Problem
 from dataflow.project import Project
 from dataflow.stages.notebook import Stage
 from dataflow.workflows.ids import slug_of
+from dataflow.workflows.schedule import in_words
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -38,6 +39,11 @@ class WorkflowSection(_Strict):
     timezone: str = "UTC"
     owner: str | None = None
     tags: list[str] = Field(default_factory=list)
+
+    @property
+    def schedule_in_words(self) -> str | None:
+        """When it runs, with the time zone; None without a schedule."""
+        return in_words(self.schedule, self.timezone) if self.schedule else None
 
 
 class IngestionSource(_Open):

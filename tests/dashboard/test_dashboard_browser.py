@@ -16,6 +16,7 @@ from dashboard_helpers import servers, write
 from projects import copy_repository, write_notebook
 
 from dataflow.dashboard.build import build_pages, built_hash, is_stale
+from dataflow.dashboard.catalog import workflows_for_pages
 from dataflow.dashboard.check import check_pages
 from dataflow.dashboard.export import export_sources, exported_files
 from dataflow.errors import DashboardError
@@ -34,7 +35,7 @@ EVENTS = """
         'ml' as magnitude_type,
         'Place ' || i as place,
         case when i < 40 then 'Alaska' else 'Côte d''Ivoire' end as region,
-        1.0 as latitude, 2.0 as longitude, 10.0 as depth_km, 7::hugeint as significance,
+        1.0 as latitude, 2.0 as longitude, 1679.0 as depth_km, 7::hugeint as significance,
         true as is_reviewed, i = 0 as has_tsunami_flag,
         'https://example.invalid/' || i as url
     from range(60) as t(i)
@@ -72,9 +73,7 @@ class Site:
             )
         workflows = [
             {
-                "id": "earthquakes",
-                "name": "Earthquakes",
-                "description": "Where the earth shook.",
+                **workflows_for_pages(self.project)[0],
                 "run_id": "run-one",
                 "finished_at": "2024-03-07T12:00:00+00:00",
             },
@@ -130,10 +129,11 @@ def test_the_dashboard_shows_its_numbers_charts_and_table(site, size):
         wait_for_number(visit, "Earthquakes", "60")
         assert number(visit, "Strongest") == "5.5"
         assert number(visit, "Regions") == "2"
-        assert number(visit, "Median depth") == "10 km"
+        assert number(visit, "Median depth") == "1,679 km"
         assert "from 1 March 2024 to 5 March 2024" in visit.text()
         assert visit.page.locator("canvas:visible, svg[width]:visible").count() >= 3
         assert "Place 59" in visit.text()
+        assert visit.page.get_by_role("cell", name="1,679", exact=True).count() == 15
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= size[0]
         visit.assert_clean()
 
@@ -197,6 +197,7 @@ def test_the_first_page_lists_the_workflows_and_leads_to_their_dashboards(site):
     with browser_page() as visit:
         visit.open(site.url, "Added later")
         assert "7 March 2024, 12:00 UTC" in visit.text()
+        assert "At 06:00, every day (UTC)" in visit.text()
         assert "not published yet" in visit.text()
         assert "It does not run: `workflow.name` is missing" in visit.text()
         assert "dataflow workflow validate mistyped" in visit.text()
@@ -258,8 +259,12 @@ def test_no_earthquakes_at_all_is_a_dashboard_too(site):
     with browser_page() as visit:
         try:
             site.publish(least=100)
-            visit.open(f"{site.url}/earthquakes", "No earthquake matches these filters")
+            visit.open(f"{site.url}/earthquakes", "Busiest regions: no earthquake matches")
             wait_for_number(visit, "Earthquakes", "0")
+            boxes = visit.page.locator("p.border-dashed")
+            assert boxes.count() == 4, "three charts and the table"
+            assert all(box.bounding_box()["height"] > 100 for box in boxes.all()), "with a picture"
+            assert "Dataset is empty" not in visit.text()
         finally:
             site.publish(least=0)
         assert visit.left == []

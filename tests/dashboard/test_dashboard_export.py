@@ -257,18 +257,19 @@ def test_the_workflows_table_lists_what_it_is_given(project, warehouse):
         project,
         workflows=[
             {"id": "my_quakes", "name": "Quakes", "description": "Shakes", "owner": "me",
-             "schedule": "0 0 * * *", "run_id": "r1", "finished_at": finished},
+             "schedule": "0 0 * * *", "schedule_in_words": "At 00:00, every day (UTC)",
+             "run_id": "r1", "finished_at": finished},
             {"id": "new_one"},
         ],
     )  # fmt: skip
 
     first, second = rows(project, "dataflow", "workflows")
     assert first == (
-        "my_quakes", "Quakes", "Shakes", "me", "0 0 * * *", "/my-quakes", True,
-        "r1", "/runs/my_quakes/r1/", datetime(2024, 5, 1, 12), None,
+        "my_quakes", "Quakes", "Shakes", "me", "0 0 * * *", "At 00:00, every day (UTC)",
+        "/my-quakes", True, "r1", "/runs/my_quakes/r1/", datetime(2024, 5, 1, 12), None,
     )  # fmt: skip
     assert second[:2] == ("new_one", "new_one")
-    assert second[6:] == (False, None, None, None, None)
+    assert second[7:] == (False, None, None, None, None)
 
 
 def test_without_a_list_of_workflows_the_old_one_stays(project, warehouse):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -66,6 +67,32 @@ def test_notebooks_of_templates_say_what_they_read_and_write(template: str):
         code = "\n".join(cell.source for cell in nb.cells)
         assert "stage.record(" in code
         assert "stage.check(" in code
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        *TEMPLATES.glob("*/evidence/pages/my-workflow/index.md"),
+        REPOSITORY / "evidence/pages/earthquakes/index.md",
+        REPOSITORY / "docs/extending.md",
+    ],
+    ids=lambda path: str(path.relative_to(REPOSITORY)),
+)
+def test_pages_say_how_numbers_look_and_what_to_show_without_rows(page: Path):
+    """Evidence's own ways are "51.4k" and a red error."""
+    text = page.read_text("utf-8")
+    components = re.findall(r"<(BigValue|Column) (.+) />", text)
+    components += re.findall(r"<(DataTable) (.+)>\n", text)
+    components += re.findall(r"<(LineChart|BarChart)\n(.+?)\n/>", text, re.DOTALL)
+
+    assert len(components) > 5
+    for kind, attributes in components:
+        if kind in ("DataTable", "LineChart", "BarChart"):
+            assert "emptySet=pass" in attributes, (kind, attributes)
+            assert "emptyMessage=" in attributes, (kind, attributes)
+        is_text = re.search(r"id=(category|country|sensor|place)\b", attributes)
+        if kind != "DataTable" and not is_text:
+            assert re.search(r"\b(fmt|yFmt)=", attributes), (kind, attributes)
 
 
 def test_every_file_of_the_templates_is_in_the_wheel(tmp_path: Path):

@@ -29,6 +29,30 @@ def workflow(project: Project, config: str, *notebooks: str, name: str = "sales"
     return folder
 
 
+@pytest.mark.parametrize(
+    ("schedule", "words"),
+    [
+        ("0 6 * * *", "At 06:00, every day (Europe/Berlin)"),
+        ("30 7 * * mon", "At 07:30, only on Monday (Europe/Berlin)"),
+        (
+            "*/15 8-18 * * 1-5",
+            "Every 15 minutes, between 08:00 and 18:59, Monday through Friday (Europe/Berlin)",
+        ),
+        ("0 9 L * *", "At 09:00, on the last day of the month (Europe/Berlin)"),
+        ("@daily", "At 00:00, every day (Europe/Berlin)"),
+        ("* * * * *", "Every minute (Europe/Berlin)"),
+        ("0 *,6 * * *", "0 *,6 * * * (Europe/Berlin)"),
+    ],
+)
+def test_a_schedule_is_told_in_words_with_its_time_zone(project, schedule, words):
+    """What has no words stays a cron line."""
+    config = f"workflow: {{name: S, schedule: '{schedule}', timezone: Europe/Berlin}}"
+    found, problems = load_workflow(workflow(project, config, "a.ipynb"))
+
+    assert problems == []
+    assert found.config.workflow.schedule_in_words == words
+
+
 def test_without_stages_the_notebooks_run_in_the_order_of_their_names(project):
     folder = workflow(project, "workflow: {name: Sales}", "b.ipynb", "a.ipynb", "c.ipynb")
 
