@@ -81,7 +81,7 @@ def test_its_model_is_published_and_its_page_shows_it(followed: Project):
 def test_its_page_has_the_components_the_guide_names(followed: Project):
     page = (followed.evidence / "pages" / "my-workflow" / "index.md").read_text("utf-8")
 
-    assert all(f"<{component} " in page for component in ("BigValue", "BarChart", "DataTable"))
+    assert all(f"<{component}" in page for component in ("BigValue", "BarChart", "DataTable"))
 
 
 def test_dagster_has_its_job_schedule_and_lineage(followed: Project):
