@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from dataflow.base.sql import quote
+from dataflow.base.sql import filled, quote
 from dataflow.errors import WarehouseError
 from dataflow.warehouse import lock, versions
 from dataflow.warehouse.connect import Connection, Database
@@ -191,22 +191,21 @@ def _rename(
     sql: Callable[[str], str],
 ) -> list[str]:
     """Rename schemas of the open database; returns what could not be taken along."""
-    where = "database_name = current_catalog() AND list_contains(?, schema_name) AND NOT internal"
-    names = [list(schemas)]
+    where = filled(
+        "database_name = current_catalog() AND list_contains(?, schema_name) AND NOT internal",
+        list(schemas),
+    )
     made = connection.execute(
-        f"SELECT schema_name, table_name, sql FROM duckdb_tables() WHERE {where} "
-        "ORDER BY table_oid", names
-    ).fetchall()  # fmt: skip
+        f"SELECT schema_name, table_name, sql FROM duckdb_tables() WHERE {where} ORDER BY table_oid"
+    ).fetchall()
     views = connection.execute(
-        f"SELECT schema_name, view_name, sql FROM duckdb_views() WHERE {where} ORDER BY view_oid",
-        names,
+        f"SELECT schema_name, view_name, sql FROM duckdb_views() WHERE {where} ORDER BY view_oid"
     ).fetchall()
     others = connection.execute(
         "SELECT DISTINCT schema_name || '.' || name FROM ("
         "SELECT database_name, schema_name, function_name AS name, internal FROM duckdb_functions() "
         "UNION ALL SELECT database_name, schema_name, type_name, internal FROM duckdb_types()) "
-        f"WHERE {where}",
-        names,
+        f"WHERE {where}"
     ).fetchall()
     for schema in {row[0] for row in [*made, *views]}:
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(schemas[schema])}")

@@ -17,6 +17,7 @@ from typing import Any
 import nbformat
 import psutil
 import yaml
+from warm import run_warm
 
 from dataflow.dashboard.build import built_hash, pages_hash
 from dataflow.dashboard.install import installed_hash, packages_hash
@@ -132,15 +133,7 @@ def dataflow(
     project: Project, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = 120
 ) -> subprocess.CompletedProcess[str]:
     """Run the command `dataflow` in `project` to its end."""
-    return subprocess.run(
-        [*DATAFLOW, *arguments],
-        cwd=project.root,
-        env=environment(env),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    return run_warm(arguments, project.root, environment(env), timeout)
 
 
 def start_dataflow(
