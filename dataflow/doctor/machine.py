@@ -5,6 +5,7 @@ Each check imports what it needs itself: a package that is missing or broken is 
 
 from __future__ import annotations
 
+import gc
 import shutil
 import sys
 import time
@@ -157,6 +158,9 @@ def check_kernel(project: Project) -> Iterator[Finding]:
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
+        # Now: where it is collected later, deep in another check, Python complains of it.
+        del client, manager
+        gc.collect()
     answer = "".join(printed).strip()
     if answer == sys.prefix:
         yield ok("kernel", f"python3 starts in {time.monotonic() - started:.1f} s")

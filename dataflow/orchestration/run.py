@@ -62,7 +62,10 @@ class RunPlan:
         if not shown or (self.chosen is not None and DASHBOARD not in self.chosen):
             return False
         project, workflow = self.steps.project, self.steps.workflow
-        return NO_BUILD_VARIABLE not in os.environ and is_stale(project, workflow.id)
+        try:
+            return NO_BUILD_VARIABLE not in os.environ and is_stale(project, workflow.id)
+        except ConfigurationError:
+            return False  # there is no list of packages; the step says so, if it comes to that
 
     @property
     def asset_selection(self) -> Any:
