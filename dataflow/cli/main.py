@@ -93,7 +93,10 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if hasattr(error, "format_message"):  # typer's message about a wrong call
             return _usage_error(error)
-        if type(error).__name__ in ("Abort", "Exit"):
+        if type(error).__name__ == "Abort":  # a question was answered by no, or by nobody
+            print_error(DataflowError("not confirmed; nothing was changed", hint="Add --yes."))
+            return EXIT_FAILED
+        if type(error).__name__ == "Exit":
             return int(getattr(error, "exit_code", EXIT_FAILED))
         return _internal_error(error)
 

@@ -144,7 +144,8 @@ def run(
         took = last_seconds(project)
         usual = f"{seconds_text(took)} the last time" if took else "about a minute"
         err.print(
-            f"[dim]the dashboard's pages are new or changed: this run builds them ({usual})[/]"
+            f"[dim]the dashboard's pages are new or changed: this run builds them ({usual}); while "
+            "you write them, dataflow service start evidence --dev shows each change at once[/]"
         )
     finished = run_workflow(project, plan, on_event=_progress(), live=not quiet and not as_json)
     if as_json:

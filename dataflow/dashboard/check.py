@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataflow.base.sql import filled, literal, quote
+from dataflow.dashboard.components import column_problems
 from dataflow.dashboard.export import exported_files
 from dataflow.dashboard.pages import (
     PLACEHOLDER,
@@ -75,10 +76,12 @@ def check_pages(
     with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
         _show_tables(connection, tables, changing)
         for page in read_pages(project, workflow_ids):
+            results: dict[str, list[str]] = {}
             for query in page.queries:
-                problem = _check(connection, page, query, shown, coming, changing)
+                problem = _check(connection, page, query, shown, coming, changing, results)
                 if problem:
                     problems.append(problem)
+            problems += column_problems(page, results)
     return problems
 
 
@@ -138,8 +141,12 @@ def _check(
     shown: set[str],
     coming: set[str],
     changing: Collection[str],
+    results: dict[str, list[str]],
 ) -> Problem | None:
-    """What is wrong with a query; `shown` are the tables, `coming` those without data yet."""
+    """What is wrong with a query; `shown` are the tables, `coming` those without data yet.
+
+    The columns of its result go into `results`, by its name.
+    """
     import duckdb
 
     if not is_usable_name(query.name):
@@ -163,7 +170,8 @@ def _check(
         return Problem(f"query {query.name} is empty", query.path, query.line, "Write a SELECT.")
     try:
         # Asked first because its errors name the line.
-        connection.execute(f"DESCRIBE {select}")
+        described = connection.execute(f"DESCRIBE {select}").fetchall()
+        results[query.name] = [str(row[0]) for row in described]
         for _ in connection.execute(select).to_arrow_reader(10_000):
             # Rows are computed as they are fetched, and some errors appear only then.
             pass

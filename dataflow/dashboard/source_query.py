@@ -138,7 +138,7 @@ def explain(error: Exception) -> tuple[str, int | None, str | None]:
     guess = next((part for part in rest if part.startswith(("Did you mean", "Candidate"))), None)
     hint = None
     if guess:
-        hint = guess.replace("Candidate bindings:", "The columns are:")
+        hint = guess.replace("Candidate bindings:", "Did you mean one of:")
     elif "syntax error" in message:
         hint = "Fix the SQL; it is DuckDB's."
     return message, int(line[1]) if line else None, hint

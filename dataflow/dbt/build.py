@@ -80,8 +80,17 @@ class Build:
         """
         if self.results.failures:
             message = "\n".join(self.results.failures)
-            self.step.facts["error"] = {"message": message}
+            self.step.facts["error"] = {"message": message} | self._hint()
             raise dg.Failure(message, allow_retries=False)
+
+    def _hint(self) -> dict[str, str]:
+        """How to see the rows for which the first test failed: its query is kept with the run."""
+        for name, query in self.results.queries.items():
+            file = self.step.record.folder / f"{name[:100]}.sql"
+            file.write_text(Scrubber(self.step.secrets).text(query.strip()) + "\n", "utf-8")
+            shown = self.step.record.project.relative(file)
+            return {"hint": f'See the rows: dataflow db query -d working "$(cat {shown})"'}
+        return {}
 
 
 @contextlib.contextmanager

@@ -25,12 +25,14 @@ class Results:
         models: by `schema.table`: dbt's `status`, and `seconds`.
         checks: dbt's tests, as the checks of a step are kept.
         failures: each failure in a line: what failed, dbt's reason, and the file to look into.
+        queries: the SQL that finds the rows of each test that failed, by the test's name.
         built: what dbt made, as `schema.table`.
     """
 
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
     checks: list[dict[str, Any]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    queries: dict[str, str] = field(default_factory=dict)
     built: list[str] = field(default_factory=list)
 
 
@@ -44,6 +46,8 @@ def read_results(project: Project, target: Path) -> Results:
         unique_id, status = result["unique_id"], result["status"]
         node = nodes.get(unique_id, {})
         if unique_id.startswith(("test.", "unit_test.")):
+            if status == "skipped":
+                continue  # what it tests was not built: nobody looked
             results.checks.append(
                 {
                     "name": node.get("name", unique_id.split(".")[2]),
@@ -59,6 +63,8 @@ def read_results(project: Project, target: Path) -> Results:
             if status == "success" and found.get("args", {}).get("which") in BUILDS:
                 results.built.append(name)
         if status not in GOOD:
+            if status == "fail" and result.get("compiled_code"):
+                results.queries[str(node.get("name", unique_id))] = result["compiled_code"]
             kind = node.get("resource_type", "node").replace("_", " ")
             reason = " ".join((result.get("message") or status).split())
             file = node.get("original_file_path")

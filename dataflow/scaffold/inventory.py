@@ -166,8 +166,8 @@ def leftovers(project: Project) -> list[Problem]:
         problems.append(
             Problem(
                 f"{', '.join(places)}: there is no workflow `{name}` (notebooks/{name}/config.yaml)",
-                hint=f"Remove what is left of it: dataflow workflow remove {name}; or bring its "
-                "folder back. A workflow gets another name by: dataflow workflow rename OLD NEW",
+                hint=f"Bring the folder back (to give it another name: dataflow workflow rename {name} "
+                f"NEW), or remove what is left of it: dataflow workflow remove {name}",
             )
         )
     return problems

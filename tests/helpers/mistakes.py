@@ -218,8 +218,8 @@ SQL = [
         "Did you mean `not_null`",
     ),
     Mistake("a source query that is not SQL", whole(QUERY, "selct * from lab.weights"), f"{QUERY}:1", "Fix the SQL"),
-    Mistake("a column that the model does not have", text(QUERY, "id,", "ident,"), f"{QUERY}:1", "The columns are"),
-    Mistake("a column that another model does not have", text(MART, "id,", "weigth,"), f"{MART}:2", "The columns are"),
+    Mistake("a column that the model does not have", text(QUERY, "id,", "ident,"), f"{QUERY}:1", "Did you mean one of"),
+    Mistake("a column that another model does not have", text(MART, "id,", "weigth,"), f"{MART}:2", "Did you mean one of"),
     Mistake("a source query that creates", whole(QUERY, "create table a as select 1"), f"{QUERY}:1", "One file makes one table"),
     Mistake("two source queries in a file", whole(QUERY, "select 1;\nselect 2"), f"{QUERY}:1", "One file makes one table"),
 ]  # fmt: skip
@@ -231,6 +231,8 @@ PAGES = [
     Mistake("a query that refers to itself", text(PAGE, "from lab.weights", "from ${heavy}"), f"{PAGE}:4", "Break the circle"),
     Mistake("an empty query", text(PAGE, "select id, weight\nfrom lab.weights\nwhere weight > 1\n", "\n"), PAGE, "Write a SELECT"),
     Mistake("a query called like a language", text(PAGE, "```sql heavy", "```sql python"), f"{PAGE}:3", "Use letters, digits"),
+    Mistake("a chart of a column that is not there", text(PAGE, "<DataTable", "<BarChart data={heavy} x=id y={['wieght', 'weight']} fmt={x => x}/>\n\n<DataTable"), f"{PAGE}:9", "Did you mean `weight`"),
+    Mistake("a table of a column that is not there", text(PAGE, "<DataTable data={heavy}/>", "<DataTable data={heavy}>\n<Column id=id/>\n<Column id=wight title='W'/>\n</DataTable>"), f"{PAGE}:11", "Did you mean `weight`"),
     Mistake("a component without a query", text(PAGE, "data={heavy}", "data={hevy}"), f"{PAGE}:9", "Did you mean `heavy`"),
     Mistake("a page that is not UTF-8", whole(PAGE, b"# Lab \xff\n"), PAGE, "Save it as UTF-8"),
 ]  # fmt: skip

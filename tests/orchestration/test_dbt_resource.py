@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from projects import REPOSITORY, make_project, wait_until
 
 from dataflow.dbt.build import LIMIT_SECONDS, LIMIT_VARIABLE, ProjectDbt, dbt_resource, time_limit
 from dataflow.dbt.command import dbt_environment
+from dataflow.dbt.results import RESULTS, read_results
 from dataflow.settings import seconds_from
 
 pytestmark = pytest.mark.slow
@@ -98,3 +100,15 @@ def test_dbt_ends_with_its_run_even_by_kill_9(tmp_path: Path) -> None:
     run.wait()
 
     wait_until(lambda: not dbt.is_running() or dbt.status() == psutil.STATUS_ZOMBIE, 10)
+
+
+def test_a_test_that_dbt_skipped_is_no_check_that_passed(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project", {})
+    statuses = {"model.p.m": "error", "test.p.passed.1": "pass", "test.p.skipped.2": "skipped"}
+    results = [{"unique_id": one, "status": status} for one, status in statuses.items()]
+    (tmp_path / RESULTS).write_text(json.dumps({"results": results}))
+
+    found = read_results(project, tmp_path)
+
+    assert [(check["name"], check["passed"]) for check in found.checks] == [("passed", True)]
+    assert found.failures == ["node model.p.m failed: error"]
