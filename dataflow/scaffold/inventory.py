@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,14 @@ from dataflow.base.words import counted, nearest
 from dataflow.dashboard.build import built_slugs
 from dataflow.dashboard.catalog import PROJECT_SOURCE
 from dataflow.dashboard.export import exported_files
+from dataflow.dbt.names import table_of, yaml_files
 from dataflow.dbt.project import PARSED
 from dataflow.errors import ConfigurationError, Problem, WorkflowNotFound
 from dataflow.project import Project
 from dataflow.runs.record import newest_first
 from dataflow.warehouse.store import Database, databases, table_makers, tables
 from dataflow.workflows.ids import RESERVED, slug_of
+from dataflow.workflows.python_workflow import JOB_FILE
 from dataflow.workflows.registry import read_workflows, workflow_folders
 
 # Below dbt/tests, and of nobody: generic tests are for all workflows.
@@ -170,6 +173,47 @@ def leftovers(project: Project) -> list[Problem]:
                 f"NEW), or remove what is left of it: dataflow workflow remove {name}",
             )
         )
+    return problems + _without_models(project)
+
+
+def _without_models(project: Project) -> list[Problem]:
+    """Published tables and views of schemas that dbt fills, which no model makes any more."""
+    if "published" not in databases(project):
+        return []
+    declared = {
+        table
+        for entry in read_workflows(project)
+        if entry.workflow is not None
+        for stage in entry.workflow.stages
+        for table in stage.writes
+    }
+    problems = []
+    published = table_makers(project, "published", wait=False) or {}
+    for folder in workflow_folders(project):
+        home = project.dbt / "models" / folder.name
+        models = sorted(home.rglob("*.sql"))
+        if not models or (folder / JOB_FILE).is_file():  # ops write where they like
+            continue
+        made = {table_of(project, path) for path in [*models, *home.rglob("*.py")]}
+        # Aliases may be given in YAML; seeds and snapshots are made of other files.
+        files = [path for part in PARSED for path in (project.dbt / part / folder.name).rglob("*")]
+        named = " ".join(path.read_text("utf-8", "replace") for path in yaml_files(home))
+        stems = {path.stem for path in files}
+        for table in sorted(published):
+            if (
+                table.schema in schemas_of(folder.name)[1:]
+                and tuple(table) not in made | declared
+                and table.name not in stems
+                and not re.search(rf"\b{re.escape(table.name)}\b", named)
+            ):
+                kind = "VIEW" if table.schema.endswith("_staging") else "TABLE"
+                problems.append(
+                    Problem(
+                        f"{table} is published, and no model of {folder.name} makes it any more",
+                        hint=f"If it may go: dataflow db query --write -d working 'DROP {kind} "
+                        f"{table}'; readers lose it with the next publish.",
+                    )
+                )
     return problems
 
 

@@ -192,6 +192,16 @@ def test_whoever_moves_a_folder_hears_of_what_it_leaves(project: Project):
     assert "Readers still have rivers.daily" in published.stderr
 
 
+def test_a_published_table_whose_model_is_gone_is_named(project: Project):
+    assert leftovers(project) == []
+    shutil.rmtree(project.dbt / "models" / "rivers" / "marts")
+
+    (problem,) = leftovers(project)
+
+    assert problem.message.startswith("rivers.daily is published, and no model of rivers makes it")
+    assert "DROP TABLE rivers.daily" in (problem.hint or "")
+
+
 def test_a_stage_that_reads_anothers_raw_tables_is_warned_of_with_its_cell(project: Project):
     write_reader(project)
 
