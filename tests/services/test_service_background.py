@@ -230,7 +230,7 @@ def test_a_killed_service_is_found_out_cleaned_up_and_started_again(
 
     status = dataflow("service", "status")
     assert status.returncode == 0
-    assert "evidence was killed and left 1 processes" in status.stderr
+    assert "evidence was killed and left 1 process" in status.stderr
 
     again = control.launch(project, service, port=port)
     control.wait_until_healthy(again)
