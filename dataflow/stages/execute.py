@@ -226,9 +226,20 @@ def find_error(cells: Any) -> CellError | None:
                     ename=output.ename,
                     evalue=output.evalue,
                     source=cell.source,
-                    last_frame=last_frame(output.traceback),
+                    last_frame=_numbered(last_frame(output.traceback), cells),
                 )
     return None
+
+
+def _numbered(frame: str, cells: Iterable[Any]) -> str:
+    """A frame with its cell's number in the place of its execution count."""
+    numbers = {cell.get("execution_count"): number for number, cell in author_numbers(cells)}
+
+    def number_of(match: re.Match[str]) -> str:
+        number = numbers.get(int(match[1]))
+        return f"cell {number}" if number else match[0]
+
+    return re.sub(r"\A(?:Cell|Input) In ?\[(\d+)\]", number_of, frame)
 
 
 def last_frame(traceback: list[str]) -> str:

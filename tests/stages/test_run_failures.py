@@ -153,6 +153,7 @@ def test_independent_stages_fail_each_in_its_own_way(tmp_path: Path) -> None:
     # The first one in full: the whole message, the cell, and the author's own line.
     assert "→ Write to the workflow's own schema" in done.stderr
     assert "save(get_duckdb_connection())" in done.stderr
+    assert "  cell 2, line 4, in save(conn)" in done.stderr
     assert "----> 4     write_table(conn, [{'n': 1}], table)" in done.stderr
     shown = "".join(error_of(executed(project, "demo", "refused")).traceback)
     for ours in ("warehouse/names.py", "papermill"):
