@@ -7,6 +7,7 @@ data alone can tell, nothing is said.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from collections.abc import Iterator
@@ -93,15 +94,18 @@ class _Models:
         return None if text is None else without_jinja(text, self._relation)
 
     def lay_out(self, connection: DuckDBPyConnection) -> None:
-        """Make an empty view of each table whose columns are known."""
+        """Make an empty view of each table whose columns are known, and that there can be."""
+        import duckdb
+
         for schema, table in self._paths:
             columns = self._columns_of_table((schema, table))
             if columns:
                 empty = ", ".join(f"NULL AS {quote(column)}" for column in columns)
-                connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(schema)}")
-                connection.execute(
-                    f"CREATE VIEW {quote(schema)}.{quote(table)} AS SELECT {empty} WHERE false"
-                )
+                view = f"{quote(schema)}.{quote(table)}"
+                # A folder may be called like what is DuckDB's own, `system` say.
+                with contextlib.suppress(duckdb.Error):
+                    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(schema)}")
+                    connection.execute(f"CREATE VIEW {view} AS SELECT {empty} WHERE false")
 
     def columns_of(self, sql: str) -> list[str] | None:
         """The names of the columns of a SELECT; None where that cannot be told."""

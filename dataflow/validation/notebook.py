@@ -22,7 +22,7 @@ STRIP = "nbstripout --keep-id {path}"
 
 def examine_notebook(
     path: Path, stage: str, values: Mapping[str, Any], secrets: Mapping[str, str]
-) -> tuple[list[Problem], list[Problem]]:
+) -> tuple[list[Problem], list[Problem], bool]:
     """Check a stage's notebook: format, kernel, code, parameters, and saved outputs.
 
     Args:
@@ -33,12 +33,12 @@ def examine_notebook(
 
     Returns:
         Problems, which keep the stage from running or should keep the file from being
-        committed, and warnings.
+        committed; warnings; and whether it was saved with outputs.
     """
     try:
         notebook = read_notebook(path)
     except ConfigurationError as error:
-        return [Problem(error.message, path, hint=error.hint)], []
+        return [Problem(error.message, path, hint=error.hint)], [], False
 
     scrubbers = {name: Scrubber({name: value}) for name, value in secrets.items()}
     problems = _kernel_problems(path, notebook.metadata)
@@ -51,15 +51,8 @@ def examine_notebook(
         if "injected-parameters" in cell.metadata.get("tags", []):
             warnings.append(_injected(path, number))
     problems += _parameter_problems(path, notebook.cells, stage, values)
-    return list(dict.fromkeys(problems)), warnings
-
-
-def has_outputs(path: Path) -> bool:
-    """Whether a notebook was saved with outputs; not where it cannot be read."""
-    try:
-        return any(cell.get("outputs") for cell in read_notebook(path).cells)
-    except ConfigurationError:
-        return False
+    has_outputs = any(cell.get("outputs") for cell in notebook.cells)
+    return list(dict.fromkeys(problems)), warnings, has_outputs
 
 
 def _kernel_problems(path: Path, metadata: Any) -> list[Problem]:

@@ -17,7 +17,7 @@ from dataflow.project import Project
 from dataflow.settings import secrets_of
 from dataflow.validation.columns import column_problems
 from dataflow.validation.config import secrets_in_clear, unset_variables
-from dataflow.validation.notebook import examine_notebook, has_outputs
+from dataflow.validation.notebook import examine_notebook
 from dataflow.validation.pages import check_workflow_pages, table_warnings
 from dataflow.validation.reads import raw_reads
 from dataflow.validation.sql import check_models, check_sources
@@ -58,10 +58,10 @@ def examine_workflow(project: Project, folder: Path, *, execute: bool = True) ->
     found.warnings += secrets_in_clear(folder)
     secrets = secrets_of(folder)
     for path, stage, values in _notebooks(folder, workflow):
-        wrong, doubtful = examine_notebook(path, stage, values, secrets)
+        wrong, doubtful, has_outputs = examine_notebook(path, stage, values, secrets)
         found.problems += wrong
         found.warnings += doubtful
-        if has_outputs(path):
+        if has_outputs:
             found.with_outputs.append(path)
     modules = _module_problems(folder)
     found.problems += modules

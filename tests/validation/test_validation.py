@@ -176,6 +176,14 @@ def test_columns_of_a_page_are_checked_before_anything_was_exported(lab: Project
     assert problems_of_pages(lab, now=False) == []
 
 
+def test_a_folder_of_models_with_an_odd_name_is_nobody_elses_trouble(lab: Project, capsys):
+    mistakes.more("dbt/models/system/x.sql", "select 1 as a")(lab)
+
+    assert run(["workflow", "validate", "lab"]) == EXIT_OK
+
+    assert "bug in DATAFLOW" not in capsys.readouterr().err
+
+
 def test_a_column_that_model_query_and_page_get_together_is_no_mistake(lab: Project):
     for path in ("dbt/models/lab/staging/stg_lab__good.sql", mistakes.MART, mistakes.QUERY):
         mistakes.text(path, "weight", "weight, height")(lab)
