@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dataflow.base.words import nearest
-from dataflow.dashboard.pages import Page
+from dataflow.dashboard.pages import Page, shown_text
 from dataflow.errors import Problem
 
 # Evidence's components, with the attributes that name columns of their `data`.
@@ -44,7 +44,7 @@ def column_problems(page: Page, columns: Mapping[str, Sequence[str]]) -> Iterato
         columns: the columns of its queries' results, by query; of others nothing is said.
     """
     table = ""
-    for component in _components(page.text):
+    for component in _components(shown_text(page.text)):
         data = component.attributes.get("data", "").strip("{} ")
         if component.name == "DataTable":
             table = "" if component.is_closed else data

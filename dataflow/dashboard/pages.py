@@ -27,8 +27,14 @@ _LISTINGS = frozenset(
     }
 )
 _NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
+_HIDDEN = re.compile(r"<!--.*?-->|^ {0,3}(`{3,}|~{3,}).*?^ {0,3}\1", re.DOTALL | re.MULTILINE)
 PLACEHOLDER = re.compile(r"\$\{(.*?)\}", re.DOTALL)
 _ATTRIBUTE = r"""\b{name}\s*=\s*(?:"([^"]*)"|'([^']*)'|\{{([^}}]*)\}}|([^\s>"'{{]+))"""
+
+
+def shown_text(text: str) -> str:
+    """A page's text with blanks in the place of comments and listings, at the same offsets."""
+    return _HIDDEN.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
 
 
 def is_usable_name(name: str) -> bool:

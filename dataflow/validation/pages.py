@@ -9,7 +9,7 @@ from dataflow.base.words import nearest
 from dataflow.dashboard.catalog import PROJECT_SOURCE
 from dataflow.dashboard.check import check_pages, warnings_of
 from dataflow.dashboard.export import exported_files
-from dataflow.dashboard.pages import read_pages
+from dataflow.dashboard.pages import read_pages, shown_text
 from dataflow.dashboard.source_query import without_semicolon
 from dataflow.errors import DataflowError, Problem
 from dataflow.project import Project
@@ -89,7 +89,7 @@ def _component_problems(project: Project, workflow_id: str) -> list[Problem]:
     for page in read_pages(project, [workflow_id]):
         queries = {query.name for query in page.queries}
         known = queries | {name for match in LOCAL.findall(page.text) for name in match if name}
-        for match in DATA.finditer(page.text):
+        for match in DATA.finditer(shown_text(page.text)):
             if match[1] not in known:
                 problems.append(
                     Problem(

@@ -176,6 +176,16 @@ def test_columns_of_a_page_are_checked_before_anything_was_exported(lab: Project
     assert problems_of_pages(lab, now=False) == []
 
 
+def test_components_in_comments_and_listings_of_a_page_are_not_judged(lab: Project):
+    wrong = "<BarChart data={heavy} x=nothing/>\n<LineChart data={nothing}/>"
+    page = lab.root / mistakes.PAGE
+    page.write_text(f"{page.read_text()}\n<!-- {wrong} -->\n\n```html\n{wrong}\n```\n")
+    assert problems_of_pages(lab, now=True) == []
+
+    page.write_text(f"{page.read_text()}\n{wrong}\n")
+    assert len(problems_of_pages(lab, now=True)) == 2
+
+
 def test_a_folder_of_models_with_an_odd_name_is_nobody_elses_trouble(lab: Project, capsys):
     mistakes.more("dbt/models/system/x.sql", "select 1 as a")(lab)
 
