@@ -144,7 +144,7 @@ def _internal_error(error: Exception) -> int:
 def _without_secrets(project: Project, text: str) -> str:
     """`text` without the values of the environment variables that workflows name."""
     from dataflow.engine.secrets import Scrubber
-    from dataflow.settings import secrets_of
+    from dataflow.variables import secrets_of
 
     # The variables that any workflow's configuration names.
     return Scrubber(secrets_of(project.notebooks / "any")).text(text)

@@ -15,7 +15,7 @@ from pathlib import Path
 from dataflow.base.lifetime import child_setup, end_group, limited
 from dataflow.errors import ConfigurationError, DashboardError
 from dataflow.project import Project
-from dataflow.settings import seconds_from
+from dataflow.variables import seconds_from
 
 OLDEST = 18
 LIMIT_VARIABLE = "DATAFLOW_NODE_TIMEOUT"

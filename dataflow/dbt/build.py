@@ -27,7 +27,7 @@ from dataflow.dbt.results import Results, read_results, writing
 from dataflow.engine.secrets import Scrubber
 from dataflow.project import Project
 from dataflow.runs.record import Step
-from dataflow.settings import seconds_from
+from dataflow.variables import seconds_from
 
 LIMIT_VARIABLE = "DATAFLOW_DBT_TIMEOUT"
 LIMIT_SECONDS = 2 * 60 * 60

@@ -20,9 +20,9 @@ from typing import Any
 
 from dataflow.base.sharing import is_shared
 from dataflow.project import Project
-from dataflow.settings import DBT_VARIABLE, MADE_BY_DBT, SET_FOR_DBT, variables_in
 from dataflow.stages.notebook import Stage, read_notebook
 from dataflow.stages.parameters import INJECTED_TAG
+from dataflow.variables import DBT_VARIABLE, MADE_BY_DBT, SET_FOR_DBT, variables_in
 from dataflow.workflows.ids import slug_of
 from dataflow.workflows.model import Workflow
 from dataflow.workflows.registry import other_workflows

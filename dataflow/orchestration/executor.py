@@ -23,9 +23,9 @@ from dataflow.orchestration.step import INTERRUPTS, git_state, parameters_of
 from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.runs.record import RunRecord
 from dataflow.runs.turn import turn
-from dataflow.settings import secrets_of
 from dataflow.stages.notebook import declared_parameters
 from dataflow.stages.values import conceal
+from dataflow.variables import secrets_of
 from dataflow.workflows.model import Workflow
 
 # Steps that run beside each other need processes of their own. They are forked from one that

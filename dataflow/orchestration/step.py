@@ -20,8 +20,8 @@ from dataflow.orchestration.notebooks.config_schema import from_config
 from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.project import Project
 from dataflow.runs.record import RunRecord, Step
-from dataflow.settings import secrets_of
 from dataflow.stages.context import WithoutSecrets, cleaned_error
+from dataflow.variables import secrets_of
 
 INTERRUPTS = (KeyboardInterrupt, dg.DagsterExecutionInterruptedError)
 

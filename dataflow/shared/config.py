@@ -6,7 +6,7 @@ from typing import Any
 
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
-from dataflow.settings import resolve as resolve  # what injected cells call
+from dataflow.variables import resolve as resolve  # what injected cells call
 
 
 def load_config(workflow_id: str, project: Project | None = None) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from dataflow.base.sql import TableName
 from dataflow.errors import ConfigurationError
-from dataflow.settings import variables_in, without_escapes
 from dataflow.stages.parameters import INJECTED_TAG, Declaration, Parameter, read_declaration
+from dataflow.variables import variables_in, without_escapes
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

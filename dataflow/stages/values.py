@@ -10,9 +10,9 @@ from typing import Any
 from dataflow.base.words import nearest
 from dataflow.engine.secrets import WORDS_BELOW
 from dataflow.errors import ParameterError, Problem
-from dataflow.settings import secrets_of, unset_variables, variables_in
 from dataflow.stages.parameters import Declaration, convert
 from dataflow.stages.result import plain
+from dataflow.variables import secrets_of, unset_variables, variables_in
 
 
 def check_values(

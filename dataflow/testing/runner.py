@@ -13,10 +13,10 @@ from dataflow.base.words import nearest
 from dataflow.engine.secrets import Scrubber
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
-from dataflow.settings import secrets_of
 from dataflow.shared.db import get_duckdb_connection, write_table
 from dataflow.stages.execute import StageOutcome, execute_stage
 from dataflow.testing.stage_run import StageFailed, StageRun
+from dataflow.variables import secrets_of
 
 if TYPE_CHECKING:
     import pandas as pd

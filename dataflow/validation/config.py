@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from dataflow.errors import Problem
-from dataflow.settings import variables_in
+from dataflow.variables import variables_in
 from dataflow.workflows.settings import clear_secrets, strings
 from dataflow.workflows.yaml_file import Location, YamlFile, read_yaml
 

@@ -11,11 +11,11 @@ from typing import Any
 from dataflow.base.words import nearest
 from dataflow.engine.secrets import Scrubber
 from dataflow.errors import ConfigurationError, ParameterError, Problem
-from dataflow.settings import unset_variables
 from dataflow.stages.notebook import MERGE_MARKS, read_notebook
 from dataflow.stages.parameters import read_declaration
 from dataflow.stages.result import code_of
 from dataflow.stages.values import check_values
+from dataflow.variables import unset_variables
 
 STRIP = "nbstripout --keep-id {path}"
 

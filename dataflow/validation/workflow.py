@@ -14,13 +14,13 @@ from dataflow.dbt.names import read_names
 from dataflow.dbt.project import HINT, broken_models, ensure_manifest
 from dataflow.errors import ConfigurationError, Problem
 from dataflow.project import Project
-from dataflow.settings import secrets_of
 from dataflow.validation.columns import column_problems
 from dataflow.validation.config import secrets_in_clear, unset_variables
 from dataflow.validation.notebook import examine_notebook
 from dataflow.validation.pages import check_workflow_pages, table_warnings
 from dataflow.validation.reads import raw_reads
 from dataflow.validation.sql import check_models, check_sources
+from dataflow.variables import secrets_of
 from dataflow.workflows.load import load_workflow, stage_notebooks
 from dataflow.workflows.model import Workflow
 from dataflow.workflows.registry import table_conflicts

@@ -11,8 +11,8 @@ from typing import Any
 
 from dataflow.engine.secrets import Scrubber
 from dataflow.project import Project
-from dataflow.settings import secrets_in, variables_in
 from dataflow.stages.notebook import declared_parameters
+from dataflow.variables import secrets_in, variables_in
 from dataflow.workflows.model import Workflow
 from dataflow.workflows.yaml_file import Location, read_yaml
 

@@ -16,7 +16,7 @@ from projects import REPOSITORY, make_project, wait_until
 from dataflow.dbt.build import LIMIT_SECONDS, LIMIT_VARIABLE, ProjectDbt, dbt_resource, time_limit
 from dataflow.dbt.command import dbt_environment
 from dataflow.dbt.results import RESULTS, read_results
-from dataflow.settings import seconds_from
+from dataflow.variables import seconds_from
 
 pytestmark = pytest.mark.slow
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dataflow.errors import ConfigurationError
-from dataflow.settings import resolve, unset_variables, variables_in
+from dataflow.variables import resolve, unset_variables, variables_in
 
 
 def test_variables_are_replaced_anywhere_inside_strings():

@@ -41,7 +41,7 @@ from rich.syntax import Syntax
 from dataflow.engine.output import LiveText
 from dataflow.engine.secrets import Scrubber
 from dataflow.project import Project
-from dataflow.settings import secrets_in, secrets_of
+from dataflow.variables import secrets_in, secrets_of
 
 # Each piece alone tells a leak, whatever escaped the characters between them.
 PIECES = ["canaryQ7x", "wR9tLm2v", "Zk4Bn8sD"]

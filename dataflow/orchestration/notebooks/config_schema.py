@@ -9,9 +9,9 @@ from typing import Any
 
 import dagster as dg
 
-from dataflow.settings import variables_in
 from dataflow.stages.parameters import Parameter
 from dataflow.stages.result import plain
+from dataflow.variables import variables_in
 
 # For values with a `${VAR}`, which an int's field does not take. No parameter has this name.
 BY_NAME = "${}"

@@ -12,7 +12,7 @@ from dataflow.errors import ConfigurationError, Problem
 from dataflow.orchestration import dagster_names as names
 from dataflow.orchestration.code_version import job_version
 from dataflow.orchestration.steps import StepInfo, Values, WorkflowSteps
-from dataflow.settings import secrets_of
+from dataflow.variables import secrets_of
 from dataflow.workflows.python_workflow import load_registration
 
 Key = tuple[str, ...]

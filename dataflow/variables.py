@@ -1,4 +1,4 @@
-"""Settings from the environment: `${VAR}` and `${VAR:-default}`, secrets, time limits."""
+"""Variables of the environment: `${VAR}` and `${VAR:-default}`, secrets, time limits."""
 
 from __future__ import annotations
 
