@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 
 from dataflow.project import Project
 
@@ -11,7 +10,6 @@ from dataflow.project import Project
 # which a browser may try `::1` first, where another user can listen.
 HOST = "127.0.0.1"
 OWN_NAMES = (HOST, "localhost", "[::1]")
-PORTS = {"jupyter": 8888, "dagster": 3000, "evidence": 9000}
 
 
 def local_url(port: int) -> str:
@@ -20,18 +18,13 @@ def local_url(port: int) -> str:
 
 
 def public_url(project: Project, service: str) -> str | None:
-    """A service's address behind a proxy: `DATAFLOW_<SERVICE>_URL`, of the environment or `.env`."""
-    name = f"DATAFLOW_{service.upper()}_URL"
-    address = (os.environ.get(name) or _in_file(project, name)).strip().rstrip("/")
-    if not address or "://" in address:
-        return address or None
-    return f"https://{address}"  # a bare name: proxies are taken to use TLS
+    """A service's address behind a proxy: the setting `<service>_url`."""
+    return getattr(project.settings, f"{service}_url", None)
 
 
-def _in_file(project: Project, name: str) -> str:
-    from dotenv import dotenv_values
-
-    return dotenv_values(project.root / ".env").get(name) or ""
+def usual_port(project: Project, service: str) -> int:
+    """Where a service listens unless it is told otherwise: the setting `<service>_port`."""
+    return int(getattr(project.settings, f"{service}_port"))
 
 
 def service_url(project: Project, service: str) -> str:
@@ -44,4 +37,4 @@ def _port(project: Project, service: str) -> int:
         state = json.loads((project.state / "services" / f"{service}.json").read_text("utf-8"))
         return int(state["port"])
     except (OSError, ValueError, TypeError, KeyError):  # it does not run
-        return PORTS[service]
+        return usual_port(project, service)

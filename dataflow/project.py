@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from zoneinfo import ZoneInfo
 
 from dataflow.base.sharing import follow
-from dataflow.errors import ConfigurationError, ProjectNotFound
+from dataflow.errors import ProjectNotFound
+from dataflow.settings import Settings, read_settings, read_table
 
 ROOT_VARIABLE = "DATAFLOW_PROJECT"
-TIMEZONE_VARIABLE = "DATAFLOW_TIMEZONE"
 
 
 @dataclass(frozen=True)
@@ -36,12 +34,12 @@ class Project:
 
         Raises:
             ProjectNotFound: neither `start` nor a folder above it is a project.
+            ConfigurationError: its settings are not valid.
         """
         if start is None and (named := os.environ.get(ROOT_VARIABLE)):
             root = Path(named).resolve()
             if is_project(root):
-                follow(root)
-                return cls(root)
+                return cls._at(root)
             raise ProjectNotFound(
                 f"{ROOT_VARIABLE} names {root}, which is not a DATAFLOW project",
                 hint="Unset it, or point it at the folder that holds notebooks/ and pyproject.toml.",
@@ -49,12 +47,26 @@ class Project:
         here = (start or Path.cwd()).resolve()
         for folder in (here, *here.parents):
             if is_project(folder):
-                follow(folder)
-                return cls(folder)
+                return cls._at(folder)
         raise ProjectNotFound(
             f"no DATAFLOW project in {here} or above",
             hint="Run this inside a project: a folder whose pyproject.toml has a [tool.dataflow] table.",
         )
+
+    @classmethod
+    def _at(cls, root: Path) -> Project:
+        read_settings(root)  # what is wrong with them is said before anything is done
+        follow(root)
+        return cls(root)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings, as they are now.
+
+        Raises:
+            ConfigurationError: they are not valid.
+        """
+        return read_settings(self.root)
 
     @property
     def notebooks(self) -> Path:
@@ -79,8 +91,7 @@ class Project:
     @property
     def warehouse(self) -> Path:
         """The working warehouse, the file that runs write to."""
-        named = os.environ.get("DATAFLOW_WAREHOUSE")
-        return Path(named).resolve() if named else self.root / ".duckdb" / "dataflow.duckdb"
+        return Path(os.path.normpath(self.root / self.settings.warehouse))
 
     @property
     def state(self) -> Path:
@@ -94,24 +105,8 @@ class Project:
 
     @property
     def timezone(self) -> str:
-        """The time zone of kernels, connections, dbt and dashboards: a day is the same in all.
-
-        `timezone` in `[tool.dataflow]`, or `DATAFLOW_TIMEZONE`, which overrides it; UTC by default.
-
-        Raises:
-            ConfigurationError: it is not a time zone.
-        """
-        named = os.environ.get(TIMEZONE_VARIABLE)
-        name = named or str(_settings(self.root).get("timezone", "UTC"))
-        try:
-            ZoneInfo(name)
-        except (KeyError, ValueError, OSError):
-            raise ConfigurationError(
-                f"`{name}` is not a time zone",
-                where=TIMEZONE_VARIABLE if named else "pyproject.toml, [tool.dataflow] timezone",
-                hint='Use a name like "UTC" or "Europe/Berlin".',
-            ) from None
-        return name
+        """The time zone of kernels, connections, dbt and dashboards: a day is the same in all."""
+        return self.settings.timezone
 
     def relative(self, path: Path) -> str:
         """`path` as people should read it: from the root where it lies below it."""
@@ -128,17 +123,9 @@ class Project:
 
 
 def is_project(folder: Path) -> bool:
-    """Whether `folder` is a project's root: its pyproject.toml has a `[tool.dataflow]` table."""
-    try:
-        _settings(folder)
-    except (OSError, KeyError, ValueError):
-        return False
-    return True
+    """Whether `folder` is a project's root: its pyproject.toml has a `[tool.dataflow]` table.
 
-
-def _settings(root: Path) -> dict[str, Any]:
-    """The table `[tool.dataflow]` of a project."""
-    import tomllib
-
-    with (root / "pyproject.toml").open("rb") as file:
-        return dict(tomllib.load(file)["tool"]["dataflow"])
+    Raises:
+        ConfigurationError: it has one, but the file is not valid TOML.
+    """
+    return read_table(folder) is not None

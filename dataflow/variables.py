@@ -1,11 +1,10 @@
-"""Variables of the environment: `${VAR}` and `${VAR:-default}`, secrets, time limits."""
+"""Variables of the environment: `${VAR}` and `${VAR:-default}`, and the secrets among them."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -131,22 +130,3 @@ def secrets_of(folder: Path, *values: Any) -> dict[str, str]:
             texts.append(path.read_text(encoding="utf-8", errors="replace"))
     named = variables_of_dbt(folder.parent.parent / "dbt")
     return secrets_in(texts, [f"${{{name}}}" for name in named], values)
-
-
-def seconds_from(variable: str, default: float) -> float:
-    """The number of seconds that an environment variable sets, or `default`.
-
-    Raises:
-        ConfigurationError: the variable is not a number of seconds.
-    """
-    value = os.environ.get(variable)
-    try:
-        seconds = float(value) if value else default
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < threading.TIMEOUT_MAX:
-        raise ConfigurationError(
-            f"{variable} is not a number of seconds: {value}",
-            hint=f"Unset it for the default of {default:g}.",
-        )
-    return seconds

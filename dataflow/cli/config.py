@@ -1,4 +1,4 @@
-"""`dataflow config`: what workflows are configured to do; secrets stay names."""
+"""`dataflow config`: the project's settings, and what workflows are configured to do."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dataflow.base.words import counted
-from dataflow.cli.output import Json, Name, console, messages, new_table, print_json
+from dataflow.cli.output import Json, console, messages, new_table, print_json
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
 
 if TYPE_CHECKING:
     from dataflow.workflows.settings import Setting, Variable
 
-app = typer.Typer(help="Show and check workflows' configuration.", no_args_is_help=True)
+app = typer.Typer(help="Show and check settings and configuration.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -57,15 +57,57 @@ def list_configurations(as_json: Json = False) -> None:
 
 
 @app.command()
-def show(name: Name, as_json: Json = False) -> None:
-    """Show a workflow's configuration and its stages' parameters; secrets as ${VAR}."""
+def show(
+    name: Annotated[
+        str | None, typer.Argument(help="A workflow; the project's settings if left out.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the project's settings, or a workflow's configuration; secrets as ${VAR}."""
+    project = Project.find()
+    if name is None:
+        _show_settings(project, as_json)
+    else:
+        _show_workflow(project, name, as_json)
+
+
+def _show_settings(project: Project, as_json: bool) -> None:
+    from rich.markup import escape
+
+    from dataflow.settings import SETTINGS, sources, value_text, variable_of
+
+    settings, given = project.settings, sources(project.root)
+    rows = [
+        {
+            "name": name,
+            "value": getattr(settings, name),
+            "from": str(given.get(name, "default")),
+            "variable": variable_of(name),
+            "help": one.metadata["help"],
+        }
+        for name, one in SETTINGS.items()
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    table = new_table("Setting", "Value", "From", "Means")
+    for row in rows:
+        name, where = row["name"], row["from"]
+        place = f"[dim]{where}[/]" if where == "default" else f"[green]{escape(where)}[/]"
+        table.add_row(name, escape(value_text(name, row["value"])), place, escape(row["help"]))
+    console().print(table)
+    messages().print(
+        "[dim]Set them in pyproject.toml under \\[tool.dataflow], or as DATAFLOW_<NAME>.[/]"
+    )
+
+
+def _show_workflow(project: Project, name: str, as_json: bool) -> None:
     from rich.markup import escape
 
     from dataflow.workflows.registry import find_workflow_folder, get_workflow
     from dataflow.workflows.settings import parameters_of, secret_mask, variables_of
     from dataflow.workflows.yaml_file import read_yaml
 
-    project = Project.find()
     workflow = get_workflow(project, name)
     folder = find_workflow_folder(project, name)
     file = read_yaml(folder / "config.yaml")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dataflow.addresses import PORTS
 from dataflow.base.words import counted
 from dataflow.cli.output import Json, console, messages, new_table, print_error, print_json
 from dataflow.errors import ConfigurationError, DataflowError, ServiceError
@@ -41,7 +40,7 @@ Port = Annotated[
         "--port",
         min=1,
         max=65535,
-        help="The port, instead of {jupyter}, {dagster} or {evidence}.".format(**PORTS),
+        help="The port, instead of that of the settings.",
         show_default=False,
     ),
 ]

@@ -382,7 +382,10 @@ def _run_vite(project: Project, on_line: Callable[[str], None]) -> None:
             on_line(line)
 
         what = "the build of the dashboard's pages"
-        code, lines = run_limited([node.path, vite, "build"], what, site, environment, take)
+        seconds = project.settings.node_timeout
+        code, lines = run_limited(
+            [node.path, vite, "build"], what, site, environment, take, seconds
+        )
     if code != 0 or not (site / "build" / "index.html").is_file():
         raise build_error(project, lines, code)
 

@@ -159,7 +159,8 @@ def _npm_ci(project: Project, on_line: Callable[[str], None]) -> None:
     node = find_node(project)
     command = [*node.npm, "ci", "--no-progress", "--loglevel=error"]
     what = "the installation of the dashboard's packages"
-    code, lines = run_limited(command, what, project.evidence, node.environment(), on_line)
+    seconds = project.settings.node_timeout
+    code, lines = run_limited(command, what, project.evidence, node.environment(), on_line, seconds)
     if code != 0:
         errors = [line for line in lines if line.startswith("npm error")] or lines
         raise DashboardError(

@@ -15,11 +15,9 @@ from pathlib import Path
 from dataflow.base.lifetime import child_setup, end_group, limited
 from dataflow.errors import ConfigurationError, DashboardError
 from dataflow.project import Project
-from dataflow.variables import seconds_from
+from dataflow.settings import variable_of
 
 OLDEST = 18
-LIMIT_VARIABLE = "DATAFLOW_NODE_TIMEOUT"
-LIMIT_SECONDS = 15 * 60
 
 
 @dataclass(frozen=True)
@@ -92,6 +90,7 @@ def run_limited(
     folder: Path,
     environment: Mapping[str, str],
     on_line: Callable[[str], None],
+    seconds: float,
 ) -> tuple[int, list[str]]:
     """Run a Node program to its end; returns its exit code and the lines it printed.
 
@@ -102,11 +101,11 @@ def run_limited(
         folder: where it runs.
         environment: its environment variables.
         on_line: called with each line it prints.
+        seconds: how long it may take: the setting `node_timeout`.
 
     Raises:
-        DashboardError: it took longer than `DATAFLOW_NODE_TIMEOUT` says (15 minutes).
+        DashboardError: it took longer.
     """
-    seconds = seconds_from(LIMIT_VARIABLE, LIMIT_SECONDS)
     lines: list[str] = []
     with subprocess.Popen(
         command,
@@ -133,7 +132,8 @@ def run_limited(
     if limit.passed:
         raise DashboardError(
             f"{what} took longer than {limit.seconds:g} seconds and was ended",
-            hint=f"Find out what keeps it, or give it more time: {LIMIT_VARIABLE}=SECONDS.",
+            hint="Find out what keeps it, or give it more time: "
+            f"{variable_of('node_timeout')}=SECONDS.",
         )
     return code, lines
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +12,6 @@ from dataflow.dashboard.export import read_manifest, staged_export
 from dataflow.errors import DashboardError
 from dataflow.project import Project
 from dataflow.workflows.ids import slug_of
-
-NO_BUILD_VARIABLE = "DATAFLOW_NO_BUILD"
 
 
 def refresh_dashboard(
@@ -28,7 +25,7 @@ def refresh_dashboard(
     """Show the published tables of a workflow: export, try the pages' queries, build, swap.
 
     Data and pages are swapped in together at the end; when anything fails, what is shown stays.
-    With `DATAFLOW_NO_BUILD` set, the pages stay as they are: a test of a workflow needs data and
+    Where the setting `build_pages` is false, the pages stay as they are: a test of a workflow needs data and
     checks, and can do without Node.
 
     Args:
@@ -65,7 +62,7 @@ def refresh_dashboard(
                 for found in warnings_of(project, workflow_id, export.files().get(workflow_id, {}))
             ],
         }
-        if not build or os.environ.get(NO_BUILD_VARIABLE):
+        if not (build and project.settings.build_pages):
             on_line("the pages were not built")
             export.show()
             return facts
@@ -102,7 +99,7 @@ def withdraw_dashboard(
     if read_manifest(project):
         with staged_export(project, [], workflows=everyone) as export:
             export.show(without=workflow_id)
-    if not build or os.environ.get(NO_BUILD_VARIABLE):
+    if not (build and project.settings.build_pages):
         return
     if slug_of(workflow_id) not in built_slugs(project):
         return

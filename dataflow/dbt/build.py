@@ -27,10 +27,8 @@ from dataflow.dbt.results import Results, read_results, writing
 from dataflow.engine.secrets import Scrubber
 from dataflow.project import Project
 from dataflow.runs.record import Step
-from dataflow.variables import seconds_from
+from dataflow.settings import variable_of
 
-LIMIT_VARIABLE = "DATAFLOW_DBT_TIMEOUT"
-LIMIT_SECONDS = 2 * 60 * 60
 CANCEL_SECONDS = 3.0  # for dbt to end by itself; DuckDB does not notice during a long query
 
 # Ties itself to the run's process, then becomes dbt: the tie survives the exec.
@@ -109,11 +107,9 @@ def building(
         select: dbt's own selection, without a context.
 
     Raises:
-        ConfigurationError: `DATAFLOW_DBT_TIMEOUT` is not a number of seconds.
-        dagster.Failure: dbt took longer than it says (two hours).
+        dagster.Failure: dbt took longer than the setting `dbt_timeout`.
         WarehouseLocked: somebody else held the warehouse all the time.
     """
-    seconds = seconds_from(LIMIT_VARIABLE, LIMIT_SECONDS)
     run_id = step.record.run_id
     target = project.state / "dbt" / f"{run_id}-{step.name}"
     target.mkdir(parents=True, exist_ok=True)
@@ -133,7 +129,7 @@ def building(
                     raise_on_error=False,
                 ),
             )
-            with time_limit(build.invocation, seconds):
+            with time_limit(build.invocation, project.settings.dbt_timeout):
                 yield build
             succeeded = build.invocation.is_successful()
         build.results = read_results(project, target)
@@ -177,8 +173,8 @@ def time_limit(invocation: Any, seconds: float) -> Iterator[None]:
         raise late.__context__ or late from None
     if limit.passed:
         raise dg.Failure(
-            f"dbt took longer than {limit.seconds:g} seconds and was ended\n"
-            f"  → See in dbt.log what keeps it, or give it more time: {LIMIT_VARIABLE}=SECONDS.",
+            f"dbt took longer than {limit.seconds:g} seconds and was ended\n  → See in dbt.log what "
+            f"keeps it, or give it more time: {variable_of('dbt_timeout')}=SECONDS.",
             allow_retries=False,
         )
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from dataflow.base.files import whole_file
 from dataflow.dbt.results import writing
 from dataflow.errors import ConfigurationError
-from dataflow.project import TIMEZONE_VARIABLE, Project
+from dataflow.project import Project
+from dataflow.settings import variable_of
 
 WAREHOUSE_VARIABLE = "DATAFLOW_WAREHOUSE_PATH"  # what dbt/profiles.yml reads
 # These need no database; everything else waits for its turn.
@@ -66,7 +67,7 @@ def dbt_environment(project: Project) -> dict[str, str]:
     return {
         **os.environ,
         WAREHOUSE_VARIABLE: str(project.warehouse),
-        TIMEZONE_VARIABLE: project.timezone,
+        variable_of("timezone"): project.timezone,
         "TZ": project.timezone,
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "DO_NOT_TRACK": "1",

@@ -172,22 +172,24 @@ def check_kernel(project: Project) -> Iterator[Finding]:
 
 def check_ports(project: Project) -> Iterator[Finding]:
     """The services' ports are free, or held by this project's own services."""
+    from dataflow.addresses import usual_port
     from dataflow.services import control
     from dataflow.services.catalog import SERVICES
     from dataflow.services.ports import holder, is_free
 
     for service in SERVICES.values():
-        subject = f"port {service.port}"
+        port = usual_port(project, service.name)
+        subject = f"port {port}"
         status = control.status(project, service)
-        if status.state is not None and status.state.port == service.port and status.processes:
+        if status.state is not None and status.state.port == port and status.processes:
             yield ok(subject, f"{service.title} of this project, {status.status}")
-        elif is_free(service.port):
+        elif is_free(port):
             yield ok(subject, f"free for {service.title}")
         else:
             yield warning(
                 subject,
-                f"the port of {service.title} is taken by {holder(service.port)}",
-                f"Stop that process, or: dataflow service start {service.name} --port PORT",
+                f"the port of {service.title} is taken by {holder(port)}",
+                f"Stop that process, or set {service.name}_port in [tool.dataflow] to another.",
             )
 
 

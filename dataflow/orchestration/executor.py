@@ -21,6 +21,7 @@ from dataflow.orchestration.instance import share_instance
 from dataflow.orchestration.live import tell
 from dataflow.orchestration.step import INTERRUPTS, git_state, parameters_of
 from dataflow.orchestration.steps import WorkflowSteps
+from dataflow.project import Project
 from dataflow.runs.record import RunRecord
 from dataflow.runs.turn import turn
 from dataflow.stages.notebook import declared_parameters
@@ -30,10 +31,7 @@ from dataflow.workflows.model import Workflow
 
 # Steps that run beside each other need processes of their own. They are forked from one that
 # has everything imported: a fresh process would take longer to start than most stages to run.
-PARALLEL: dict[str, Any] = {
-    "max_concurrent": 4,
-    "start_method": {"forkserver": {"preload_modules": ["dataflow.definitions"]}},
-}
+START_METHOD = {"forkserver": {"preload_modules": ["dataflow.definitions"]}}
 
 PARENT_TAG = "dagster/parent_run_id"
 
@@ -52,7 +50,10 @@ def run_executor(workflows: Iterable[WorkflowSteps], *, parallel: bool) -> Any:
     )
     def of_runs(context: dg.InitExecutorContext) -> RunExecutor:
         made = dg.multiprocess_executor if parallel else dg.in_process_executor
-        config = {"retries": {"enabled": {}}, **(PARALLEL if parallel else {})}
+        config: dict[str, Any] = {"retries": {"enabled": {}}}
+        if parallel:
+            most = Project.find().settings.max_parallel_stages
+            config |= {"max_concurrent": most, "start_method": START_METHOD}
         create = made.executor_creation_fn
         assert create is not None
         inner = create(context._replace(executor_def=made, executor_config=config))

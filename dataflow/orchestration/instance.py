@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from dataflow.base.files import write_whole
 from dataflow.base.sharing import is_shared, share_databases
 from dataflow.project import Project
 
 HOME_VARIABLE = "DAGSTER_HOME"
 
-CONFIGURATION = """\
+# A line of dagster.yaml that follows the setting for as long as it has this comment.
+MARK = "# follows max_runs of [tool.dataflow]; yours without this comment"
+FOLLOWS = re.compile(rf"(?<=max_concurrent_runs: )\d+(?=  {re.escape(MARK)})")
+CONFIGURATION = f"""\
 # Written by DATAFLOW when it is missing; change it as you like, it is never overwritten.
 telemetry:
   enabled: false
@@ -32,21 +38,34 @@ run_retries:
 # Runs of one project share two cores and one warehouse on most machines.
 concurrency:
   runs:
-    max_concurrent_runs: 4
+    max_concurrent_runs: 4  {MARK}
 """
+OF_0_1_0 = CONFIGURATION.replace(f"  {MARK}", "")
 
 
 def ensure_home(project: Project) -> None:
     """Create `.dagster/` with its `dagster.yaml`, and point Dagster at it.
 
-    A `DAGSTER_HOME` that is set already overrides it.
+    A `DAGSTER_HOME` that is set already overrides it. The file is its owner's to change, all but
+    a line that says that it follows the setting `max_runs`.
     """
     if HOME_VARIABLE not in os.environ:
         os.environ[HOME_VARIABLE] = str(project.dagster_home)
         project.dagster_home.mkdir(parents=True, exist_ok=True)
         configuration = project.dagster_home / "dagster.yaml"
-        if not configuration.exists():
-            configuration.write_text(CONFIGURATION, "utf-8")
+        before = configuration.read_text("utf-8") if configuration.exists() else OF_0_1_0
+        text = CONFIGURATION if before == OF_0_1_0 else before
+        text = FOLLOWS.sub(str(project.settings.max_runs), text)
+        if text != before:
+            write_whole(configuration, text)
+
+
+def follows_max_runs(project: Project) -> bool:
+    """Whether Dagster's own configuration follows the setting `max_runs`."""
+    home = Path(os.environ.get(HOME_VARIABLE, project.dagster_home))
+    with suppress(OSError):
+        return bool(FOLLOWS.search((home / "dagster.yaml").read_text("utf-8")))
+    return False
 
 
 def open_instance(project: Project) -> Any:

@@ -11,7 +11,6 @@ from typing import Any
 
 from dataflow.base.process import signals_as_interrupt, this_process
 from dataflow.dashboard.build import is_stale
-from dataflow.dashboard.refresh import NO_BUILD_VARIABLE
 from dataflow.errors import ConfigurationError, Problem, RunFailed
 from dataflow.orchestration.dagster_names import DASHBOARD, step_of
 from dataflow.orchestration.instance import open_instance
@@ -63,7 +62,7 @@ class RunPlan:
             return False
         project, workflow = self.steps.project, self.steps.workflow
         try:
-            return NO_BUILD_VARIABLE not in os.environ and is_stale(project, workflow.id)
+            return project.settings.build_pages and is_stale(project, workflow.id)
         except ConfigurationError:
             return False  # there is no list of packages; the step says so, if it comes to that
 

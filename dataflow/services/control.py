@@ -16,6 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from dataflow.addresses import usual_port
 from dataflow.base.guardian import RUN_VARIABLE, STEP_VARIABLE
 from dataflow.base.process import started_at
 from dataflow.errors import ServiceError
@@ -100,7 +101,7 @@ def launch(
     Args:
         project: the project.
         service: the service.
-        port: where it is to listen; its usual port when None.
+        port: where it is to listen; where the settings say when None.
         dev: start its development server.
         tied: end it when this process ends, however that ends.
 
@@ -121,7 +122,7 @@ def launch(
             return Start(service, state)
         if state is not None:
             state.kill()  # what a killed one left behind
-        port = port or service.port
+        given, port = port is not None, port or usual_port(project, service.name)
         _require_free(service, port)
         plan = service.prepare(project, port, dev)
         log = log_file(project, service.name)
@@ -139,6 +140,7 @@ def launch(
             mark=job.mark,
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
             dev=dev,
+            port_given=given,
         )
         write_state(path, state)
         # It starts when it gets its job: now that its state is there for it to change.
@@ -273,9 +275,9 @@ def status(project: Project, service: Service) -> Status:
 
 
 def restart(project: Project, service: Service, port: int | None = None) -> Start:
-    """Stop a service, and start it in the background, by default on the same port."""
+    """Stop a service, and start it in the background; the port it was given stays its own."""
     before = read_state(state_file(project, service.name))
     stop(project, service)
-    if port is None and before is not None:
+    if port is None and before is not None and before.port_given:
         port = before.port
     return launch(project, service, port=port, dev=before.dev if before else False)

@@ -18,9 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from dataflow.addresses import HOST, local_url
-from dataflow.orchestration.instance import HOME_VARIABLE, ensure_home, open_instance
+from dataflow.orchestration.instance import (
+    HOME_VARIABLE,
+    ensure_home,
+    follows_max_runs,
+    open_instance,
+)
 from dataflow.project import Project
 from dataflow.services.model import Command, Plan
+from dataflow.settings import sources
 
 MODULE = "dataflow.definitions"
 LOCATION = "dataflow"
@@ -78,7 +84,12 @@ def prepare(project: Project, port: int, dev: bool) -> Plan:
         Command("daemon", daemon, root, environment),
         Command("web server", web, root, environment),
     ]
-    return Plan(commands, local_url(port), "/server_info", remove=str(folder))
+    note = None
+    if "max_runs" in sources(project.root) and not follows_max_runs(project):
+        note = (
+            "The setting max_runs has no effect: max_concurrent_runs in dagster.yaml was changed."
+        )
+    return Plan(commands, local_url(port), "/server_info", remove=str(folder), note=note)
 
 
 def broken_workflows(project: Project) -> dict[str, str]:

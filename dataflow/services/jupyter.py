@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataflow.addresses import HOST, PORTS, local_url
+from dataflow.addresses import HOST, local_url, usual_port
 from dataflow.project import Project
 from dataflow.services.model import Command, Plan
 
@@ -117,7 +117,7 @@ def _write_config(project: Project, folder: Path) -> None:
         f"dataflow-{tile.name}": {
             # Nothing is started: it is a separate service.
             "command": [],
-            "port": PORTS[tile.service],
+            "port": usual_port(project, tile.service),
             "launcher_entry": {
                 "title": tile.title,
                 "icon_path": str(ICONS / f"{tile.name}.svg"),

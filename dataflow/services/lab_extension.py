@@ -25,7 +25,7 @@ _FORWARDED = {"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwa
 
 
 # What is made by running; names that begin with a dot are not listed anyhow.
-_MADE = {"dist", "evidence/build", "evidence/node_modules", "dbt/target", "dbt/logs"}
+_MADE = {"runs", "dist", "evidence/build", "evidence/node_modules", "dbt/target", "dbt/logs"}
 
 
 class ProjectFiles(AsyncLargeFileManager):
@@ -35,9 +35,7 @@ class ProjectFiles(AsyncLargeFileManager):
         """Jupyter's question for a file, or for what is in a folder."""
         model = await super().get(path, content, *args, **options)
         if content and model["type"] == "directory":
-            project = Project.find()
-            made = _MADE | {project.relative(project.runs)}
-            model["content"] = [one for one in model["content"] if one["path"] not in made]
+            model["content"] = [one for one in model["content"] if one["path"] not in _MADE]
         return model
 
 

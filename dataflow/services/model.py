@@ -59,11 +59,9 @@ class Service:
     Args:
         name: its name on the command line.
         title: its name for people.
-        port: where it listens unless told otherwise.
         prepare: prepares its start for a project and a port; the last argument is `dev`.
     """
 
     name: str
     title: str
-    port: int
     prepare: Callable[[Project, int, bool], Plan]

@@ -35,6 +35,7 @@ class ServiceState:
         mark: the value by which its processes are recognised in their environment.
         started_at: ISO time, UTC.
         dev: whether it is a development server.
+        port_given: whether its start named the port, rather than the settings.
         ended: why it ended by itself; None while it runs, or when nobody could note it.
     """
 
@@ -48,6 +49,7 @@ class ServiceState:
     mark: str
     started_at: str
     dev: bool = False
+    port_given: bool = False
     ended: str | None = None
 
     def is_alive(self) -> bool:

@@ -7,7 +7,6 @@ import functools
 import gc
 import logging
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -16,7 +15,9 @@ from typing import TYPE_CHECKING
 
 from dataflow.base.lock import FIRST_MESSAGE_AFTER, MESSAGE_EVERY
 from dataflow.base.sql import literal
-from dataflow.errors import ConfigurationError, WarehouseError
+from dataflow.errors import ProjectNotFound, WarehouseError
+from dataflow.project import Project
+from dataflow.settings import read_settings
 from dataflow.warehouse import failures, lock
 from dataflow.warehouse.failures import is_full, translated
 from dataflow.warehouse.layout import CATALOG
@@ -24,7 +25,6 @@ from dataflow.warehouse.layout import CATALOG
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-MEMORY_VARIABLE = "DATAFLOW_MEMORY_LIMIT"
 FILE_HEADER_BYTES = 3 * 4096
 
 logger = logging.getLogger(__name__)
@@ -89,19 +89,15 @@ def attached(path: Path, *, read_only: bool = False) -> Iterator[DuckDBPyConnect
 def memory_limit() -> str:
     """How much memory a connection may take before it spills to disk, as DuckDB reads it.
 
-    By default a quarter of DuckDB's own default, which is 80 % of the machine's memory or the
-    container's, since up to four runs go on at a time.
-
-    Raises:
-        ConfigurationError: the environment variable is not an amount of memory.
+    The setting `memory_limit` of the project that this process works for; by default a quarter of
+    DuckDB's own default, which is 80 % of the machine's memory or the container's, since up to
+    four runs go on at a time.
     """
-    limit = os.environ.get(MEMORY_VARIABLE)
-    if limit and not re.fullmatch(r"\d+(\.\d+)? ?[KMGT]i?B", limit, re.IGNORECASE):
-        raise ConfigurationError(
-            f"{MEMORY_VARIABLE} is {limit!r}, which is not an amount of memory",
-            hint=f"Write a number and its unit: {MEMORY_VARIABLE}=8GB.",
-        )
-    return limit or _quarter()
+    try:
+        settings = Project.find().settings
+    except ProjectNotFound:
+        settings = read_settings(None)
+    return settings.memory_limit or _quarter()
 
 
 @functools.cache

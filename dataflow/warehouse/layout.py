@@ -42,7 +42,7 @@ class Layout:
                 f"the warehouse's file must be called {FILE_NAME}, because its name is the "
                 "name of the catalog that dbt's views refer to",
                 where=str(project.warehouse),
-                hint=f"Set DATAFLOW_WAREHOUSE to a path that ends in /{FILE_NAME}.",
+                hint=f"Set `warehouse`, or DATAFLOW_WAREHOUSE, to a path that ends in /{FILE_NAME}.",
             )
         return cls(project.warehouse)
 

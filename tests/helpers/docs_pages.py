@@ -26,7 +26,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TRIED = {"bash", "console", "python", "yaml", "sql"}
-SHOWN_ONLY = {"text", "ini", "nginx", "dotenv", "json", "markdown", "svelte", "html", "mermaid"}
+SHOWN_ONLY = {
+    "text",
+    "ini",
+    "toml",
+    "nginx",
+    "dotenv",
+    "json",
+    "markdown",
+    "svelte",
+    "html",
+    "mermaid",
+}
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,})(?P<language>[\w+-]*)[^\n]*$")
 _COMMENT = re.compile(r"<!-- test: (?P<text>.*?)\s*-->", re.DOTALL)

@@ -32,7 +32,7 @@ def small_service(*programs: str, end_seconds: float = 15.0) -> Service:
         ]
         return Plan(commands, f"http://127.0.0.1:{port}", "/", end_seconds=end_seconds)
 
-    return Service("evidence", "Small service", 9000, prepare)
+    return Service("evidence", "Small service", prepare)
 
 
 def state_of(project: Project, service: str) -> ServiceState:

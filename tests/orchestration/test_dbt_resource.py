@@ -13,10 +13,9 @@ import psutil
 import pytest
 from projects import REPOSITORY, make_project, wait_until
 
-from dataflow.dbt.build import LIMIT_SECONDS, LIMIT_VARIABLE, ProjectDbt, dbt_resource, time_limit
+from dataflow.dbt.build import ProjectDbt, dbt_resource, time_limit
 from dataflow.dbt.command import dbt_environment
 from dataflow.dbt.results import RESULTS, read_results
-from dataflow.variables import seconds_from
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +71,7 @@ def test_a_dbt_that_never_ends_is_ended_at_its_limit(
     invocation = dbt.cli(["build"], target_path=tmp_path / "target", raise_on_error=False)
 
     def build() -> None:
-        with time_limit(invocation, seconds_from(LIMIT_VARIABLE, LIMIT_SECONDS)):
+        with time_limit(invocation, project.settings.dbt_timeout):
             invocation.wait()
 
     with pytest.raises(dg.Failure, match=r"longer than 0\.5 seconds"):

@@ -62,5 +62,5 @@ def test_a_time_is_the_same_day_in_stages_models_and_dashboards(tmp_path: Path):
 
     wrong = dataflow(project, "workflow", "run", "clock", env={"DATAFLOW_TIMEZONE": "Tokio"})
     assert wrong.returncode == 2
-    assert "`Tokio` is not a time zone" in wrong.stderr
+    assert "DATAFLOW_TIMEZONE is 'Tokio', which is not a time zone" in wrong.stderr
     assert "Traceback" not in wrong.stderr

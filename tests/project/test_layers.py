@@ -11,7 +11,7 @@ PACKAGE = Path(dataflow.__file__).parent
 
 # From the bottom to the top; docs/architecture.md says what each is for.
 LAYERS = (
-    "base", "errors", "variables", "project", "addresses", "warehouse", "runs", "engine", "stages",
+    "base", "errors", "settings", "variables", "project", "addresses", "warehouse", "runs", "engine", "stages",
     "workflows", "dbt", "shared", "dashboard", "validation", "orchestration", "testing",
     "scaffold", "services", "doctor", "cli",
 )  # fmt: skip

@@ -268,6 +268,17 @@ def test_restart_keeps_the_port_and_the_log_before(
     assert Path(f"{second.log}.1").exists()
 
 
+def test_a_service_listens_where_the_settings_say_also_after_they_changed(project: Project) -> None:
+    service = small_service(WEB)
+    for start in (control.launch, control.restart):
+        port = free_port()
+        (project.root / "pyproject.toml").write_text(f"[tool.dataflow]\nevidence_port = {port}\n")
+
+        control.wait_until_healthy(start(project, service))
+
+        assert state_of(project, "evidence").port == port
+
+
 def test_only_the_owner_can_read_states_and_logs(
     project: Project, dataflow: Cli, port: int
 ) -> None:
