@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,15 +11,13 @@ from dataflow.cli.output import (
     Json,
     console,
     messages,
-    new_table,
     print_error,
     print_json,
-    status_text,
+    print_table,
 )
-from dataflow.project import Project
 
 if TYPE_CHECKING:
-    from dataflow.runs.record import Run
+    from dataflow.api import Run
 
 app = typer.Typer(help="Find and read the executed notebooks of runs.", no_args_is_help=True)
 
@@ -33,37 +30,15 @@ def list_all(
     as_json: Json = False,
 ) -> None:
     """List runs, the newest first."""
-    from dataflow.base.words import seconds_text
-    from dataflow.runs.record import newest_first
+    from dataflow.api import Project, Runs
 
-    project = Project.find()
-    if workflow is not None and not (project.runs / workflow).is_dir():
-        from dataflow.workflows.registry import find_workflow_folder
-
-        workflow = find_workflow_folder(project, workflow).name
-    wanted = (
-        run
-        for run in newest_first(project, workflow)
-        if not failed or run.status not in ("succeeded", "running")
-    )
-    runs = list(itertools.islice(wanted, limit))
+    found = Project.find().runs(workflow, failed=failed, limit=limit + 1)
+    runs = Runs(found[:limit])
     if as_json:
         print_json([{**run.data, "status": run.status} for run in runs])
         return
-    table = new_table("Run", "Workflow", "Started (UTC)", "Result", "Time", "Notebooks")
-    for column in table.columns[:-1]:
-        column.no_wrap = True  # on a narrow terminal only the list of notebooks takes more lines
-    for run in runs:
-        table.add_row(
-            run.run_id[:8],
-            run.workflow_id,
-            f"{run.started_at:%Y-%m-%d %H:%M}",
-            status_text(run.status),
-            seconds_text(run.seconds),
-            ", ".join(path.stem for path in run.notebooks),
-        )
-    console().print(table)
-    if next(wanted, None) is not None:
+    print_table(runs.table, wrapped="Notebooks")
+    if len(found) > limit:
         messages().print(f"[dim]There are older ones: --limit {2 * limit}[/]")
 
 
@@ -73,11 +48,10 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show a run: its steps, parameters, error, and where its executed notebooks are."""
+    from dataflow.api import Project
     from dataflow.cli import report
-    from dataflow.runs.record import find_run
 
-    project = Project.find()
-    found = find_run(project, run)
+    found = Project.find().find_run(run)
     if as_json:
         print_json({**found.data, "status": found.status})
         return
@@ -93,12 +67,12 @@ def show(
     for stage, values in (found.data.get("parameters") or {}).items():
         shown = ", ".join(f"{name} = {value!r}" for name, value in values.items())
         out.print(f"parameters of {stage}: {shown}")
-    report.print_run(project, found)
+    paths = found.project.paths
+    report.print_run(paths, found)
     for path in found.notebooks:
-        out.print(f"  {project.relative(path)}")
-    error = report.failure(project, found)
-    if error is not None:
-        print_error(error)
+        out.print(f"  {paths.relative(path)}")
+    if found.error:
+        print_error(found.error)
 
 
 @app.command("open")
@@ -128,26 +102,25 @@ def open_run(
     With --lab the development copy becomes a copy of the working warehouse, which holds what
     the run read and wrote until another one writes.
     """
-    from dataflow.runs.record import find_run
-    from dataflow.services.review import chosen_stage, executed_page, page_url
+    from dataflow.api import Project
 
-    project = Project.find()
-    found = find_run(project, run)
-    name = chosen_stage(found, stage)
-    if lab:
-        address = _copy_for_lab(project, found, name, keep_data=keep_data, yes=yes)
-    else:
-        address = page_url(project, executed_page(found, name))
+    found = Project.find().find_run(run)
+    if browser is None:
+        browser = sys.stdout.isatty()
+    if not lab:
+        typer.echo(found.open(stage, browser=browser))
+        return
+    address = _copy_for_lab(found, found.chosen_stage(stage), keep_data=keep_data, yes=yes)
     typer.echo(address)
-    if "://" in address and (sys.stdout.isatty() if browser is None else browser):
+    if "://" in address and browser:
         typer.launch(address)
 
 
-def _copy_for_lab(project: Project, run: Run, stage: str, *, keep_data: bool, yes: bool) -> str:
+def _copy_for_lab(run: Run, stage: str, *, keep_data: bool, yes: bool) -> str:
     from dataflow.services.review import copy_for_lab
     from dataflow.warehouse.store import copy_working_to_development, has_development_copy
 
-    err = messages()
+    project, err = run.project.paths, messages()
     if not keep_data and not yes and has_development_copy(project):
         typer.confirm(
             "The working warehouse will replace your development copy, and what notebooks run by "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,10 +10,9 @@ import typer
 from dataflow.base.words import counted
 from dataflow.cli.output import Json, console, messages, print_json
 from dataflow.errors import ConfigurationError, Problem
-from dataflow.project import Project
 
 if TYPE_CHECKING:
-    from dataflow.validation.workflow import Examination
+    from dataflow.api import Validation
 
 
 def validate(
@@ -23,52 +23,31 @@ def validate(
     as_json: Json = False,
 ) -> None:
     """Check configuration, notebooks, models and pages; lists everything wrong at once."""
-    from dataflow.scaffold.inventory import leftovers
-    from dataflow.validation.workflow import (
-        Examination,
-        examine_dbt,
-        examine_workflow,
-        saved_outputs,
-    )
-    from dataflow.validation.workflow import stray_folders as stray
-    from dataflow.workflows.registry import find_workflow_folder, workflow_folders
+    from dataflow.api import Project
 
     project = Project.find()
-    project.load_environment()
-    folders = [find_workflow_folder(project, name)] if name else workflow_folders(project)
-    found = {folder.name: examine_workflow(project, folder) for folder in folders}
-    warnings = stray(project) if name is None else []
-    warnings += saved_outputs(
-        project, [path for one in found.values() for path in one.with_outputs]
-    )
-    if warnings:
-        found["notebooks"] = Examination(warnings=warnings)
-    if name is None and (left := leftovers(project)):
-        found["leftovers"] = Examination(warnings=left)
-    # dbt's messages concern all workflows, and would repeat what was found in its files.
-    if dbt and not any(e.problems for e in found.values()):
-        found["dbt"] = Examination(examine_dbt(project))
-    problems = [problem for one in found.values() for problem in one.problems]
+    found = (project.workflow(name) if name else project).validate(dbt=dbt)
+    root = project.paths.root
     if as_json:
-        _print_json(project, found)
-        if problems:
+        _print_json(root, found)
+        if found.problems:
             raise typer.Exit(ConfigurationError.exit_code)
         return
-    _print(project, found)
-    if problems:
-        text = f"{counted(len(problems), 'problem')} found"
-        raise ConfigurationError(text, problems=problems, root=project.root)
+    _print(root, found)
+    if found.problems:
+        text = f"{counted(len(found.problems), 'problem')} found"
+        raise ConfigurationError(text, problems=found.problems, root=root)
 
 
-def _print(project: Project, found: dict[str, Examination]) -> None:
+def _print(root: Path, validation: Validation) -> None:
     from rich.markup import escape
 
-    for workflow, one in found.items():
+    for workflow, one in validation.found.items():
         if not one.problems and workflow not in ("notebooks", "leftovers"):
             console().print(f"[green]✓[/] {workflow}")
     err = messages()
-    for warning in (warning for one in found.values() for warning in one.warnings):
-        where = warning.where(project.root)
+    for warning in validation.warnings:
+        where = warning.where(root)
         err.print(
             f"[yellow]warning:[/] {escape(f'{where}: ' if where else '')}{escape(warning.message)}"
         )
@@ -76,10 +55,9 @@ def _print(project: Project, found: dict[str, Examination]) -> None:
             err.print(f"  → {escape(warning.hint)}", style="cyan")
 
 
-def _print_json(project: Project, found: dict[str, Examination]) -> None:
-
+def _print_json(root: Path, validation: Validation) -> None:
     def plain(problem: Problem, severity: str) -> dict[str, Any]:
-        where = problem.where(project.root)
+        where = problem.where(root)
         return {
             "severity": severity,
             "message": problem.message,
@@ -91,6 +69,6 @@ def _print_json(project: Project, found: dict[str, Examination]) -> None:
         {
             workflow: [plain(p, "error") for p in one.problems]
             + [plain(p, "warning") for p in one.warnings]
-            for workflow, one in found.items()
+            for workflow, one in validation.found.items()
         }
     )

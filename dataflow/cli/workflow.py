@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dataflow.base.words import counted
-from dataflow.cli.output import Json, Name, console, messages, new_table, print_json, status_text
-from dataflow.errors import EXIT_FAILED, ConfigurationError, RunFailed
-from dataflow.project import Project
+from dataflow.cli.output import Json, Name, messages, print_json, print_table
+from dataflow.errors import EXIT_FAILED, ConfigurationError
 
 if TYPE_CHECKING:
-    from dataflow.orchestration.run import StepEvent
-    from dataflow.runs.record import Run
+    from dataflow.api import Workflow
 
 app = typer.Typer(help="List, validate and run workflows.", no_args_is_help=True)
 
@@ -39,43 +36,22 @@ def join_parameters(arguments: list[str]) -> list[str]:
     return joined
 
 
-def _project() -> Project:
-    project = Project.find()
-    project.load_environment()
-    return project
-
-
 @app.command("list")
 def list_workflows(as_json: Json = False) -> None:
     """List the project's workflows with their schedules and last runs."""
-    from dataflow.runs.record import newest_first
-    from dataflow.workflows.registry import read_workflows
+    from dataflow.api import Project
 
-    project = _project()
-    registered = read_workflows(project)
-    last = {entry.id: next(newest_first(project, entry.id), None) for entry in registered}
+    workflows = Project.find().workflows()
     if as_json:
-        print_json([_as_json(entry, last.get(entry.id)) for entry in registered])
+        print_json([_as_json(entry) for entry in workflows])
         return
-    table = new_table("Workflow", "Name", "Stages", "Schedule", "Last run (UTC)")
-    for entry in registered:
-        newest = last.get(entry.id)
-        status = "never"
-        if newest is not None:
-            status = f"{status_text(newest.status)} {newest.started_at:%Y-%m-%d %H:%M}"
-        if entry.workflow is None:
-            table.add_row(entry.id, f"[red]not valid: {counted(len(entry.problems), 'problem')}[/]")
-        else:
-            schedule = entry.workflow.config.workflow.schedule_in_words or ""
-            stages = ", ".join(entry.workflow.step_names)
-            table.add_row(entry.id, entry.workflow.name, stages, schedule, status)
-    console().print(table)
-    if not registered:
+    print_table(workflows.table)
+    if not workflows:
         messages().print("notebooks/ has no workflow yet: a folder with a config.yaml.")
 
 
-def _as_json(entry: Any, run: Run | None) -> dict[str, Any]:
-    workflow = entry.workflow
+def _as_json(entry: Workflow) -> dict[str, Any]:
+    workflow, run = entry.registered.workflow, entry.last_run
     return {
         "id": entry.id,
         "valid": workflow is not None,
@@ -124,40 +100,28 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run a workflow now: its notebooks, its dbt models, publish, dashboard."""
+    from dataflow.api import Project, Run
     from dataflow.cli import report
-    from dataflow.workflows.registry import get_workflow
+    from dataflow.orchestration.options import RunOptions
+    from dataflow.orchestration.run import run_workflow
 
-    project = _project()
-    workflow = get_workflow(project, name)
+    workflow = Project.find().workflow(name)
+    paths = workflow.project.paths
     values = _parameters(parameter or [], file)
-    err = messages()
-    err.print(f"[bold]{workflow.name}[/] ({workflow.id})")
-    from dataflow.base.words import seconds_text
-    from dataflow.dashboard.build import last_seconds
-    from dataflow.orchestration.run import plan_run, run_workflow
-
-    plan = plan_run(project, workflow, values, only=only, start=start, changed=changed)
-    if plan.chosen == []:
-        err.print("nothing changed since the last success; nothing was run")
+    live = not quiet and not as_json
+    # In this process, which does nothing else; `Workflow.run` starts one for it.
+    done = run_workflow(paths, workflow.id, RunOptions(values, only, start, changed, live))
+    if done is None:
         return
-    if plan.builds_pages:
-        took = last_seconds(project)
-        usual = f"{seconds_text(took)} the last time" if took else "about a minute"
-        err.print(
-            f"[dim]the dashboard's pages are new or changed: this run builds them ({usual}); while "
-            "you write them, dataflow service start evidence --dev shows each change at once[/]"
-        )
-    finished = run_workflow(project, plan, on_event=_progress(), live=not quiet and not as_json)
+    finished = Run.of(done, workflow.project)
     if as_json:
         print_json({**finished.data, "status": finished.status})
     else:
-        report.print_run(project, finished)
-    if finished.status != "succeeded":
+        report.print_run(paths, finished)
+    if finished.error:
         if as_json:
             raise typer.Exit(EXIT_FAILED)
-        raise report.failure(project, finished) or RunFailed(
-            f"run {finished.run_id[:8]} {finished.status}"
-        )
+        raise finished.error
 
 
 def _parameters(assignments: list[str], file: Path | None) -> dict[str, Any]:
@@ -184,33 +148,3 @@ def _parameters(assignments: list[str], file: Path | None) -> dict[str, Any]:
             )
         values[name] = value
     return values
-
-
-def _progress() -> Any:
-    """Prints a line as each step begins and ends."""
-    import time
-
-    from rich.markup import escape
-
-    from dataflow.base.words import seconds_text
-
-    err = messages()
-    begun: dict[str, float] = {}
-    signs = {
-        "succeeded": "[green]✓[/]",
-        "failed": "[bold red]✗[/]",
-        "skipped": "[yellow]↷[/]",
-        "retried": "[yellow]↻[/]",
-    }
-
-    def show(event: StepEvent) -> None:
-        step = escape(event.step)
-        if event.kind == "started":
-            begun[event.step] = time.monotonic()
-            err.print(f"[blue]▶[/] {step}")
-            return
-        took = time.monotonic() - begun[event.step] if event.step in begun else None
-        words = {"skipped": "not run", "retried": "failed, will be retried"}.get(event.kind, "")
-        err.print(f"{signs[event.kind]} {step}  [dim]{words or seconds_text(took)}[/]")
-
-    return show

@@ -1,15 +1,18 @@
-"""What a notebook prints while it runs, on the terminal and in Dagster's log."""
+"""What is seen of a run while it goes on, on the terminal and in Dagster's log."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TextIO
 
-from dataflow.base.words import counted
+from dataflow.base.terminal import messages
+from dataflow.base.words import counted, seconds_text
 
-# Set by the command line for its run: "live" or "quiet". Unset, nobody watches a terminal.
+# Set for a run that Dagster's service did not start: "live" or "quiet". Unset, nobody watches a terminal.
 TERMINAL_VARIABLE = "DATAFLOW_TERMINAL"
 LOG_EVERY = 2.0  # seconds; every line as an event of its own would take longer than the stage
 LOG_LIMIT = 8_000  # characters of one event
@@ -32,6 +35,40 @@ def tell(text: str) -> None:
     if TERMINAL_VARIABLE in os.environ:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
+
+
+@dataclass(frozen=True)
+class StepEvent:
+    """An event of a run's step: `kind` is started, succeeded, failed, skipped or retried."""
+
+    kind: str
+    step: str
+
+
+def step_printer() -> Callable[[StepEvent], None]:
+    """A function that prints a line on the terminal as each step begins and ends."""
+    from rich.markup import escape
+
+    err = messages()
+    begun: dict[str, float] = {}
+    signs = {
+        "succeeded": "[green]✓[/]",
+        "failed": "[bold red]✗[/]",
+        "skipped": "[yellow]↷[/]",
+        "retried": "[yellow]↻[/]",
+    }
+
+    def show(event: StepEvent) -> None:
+        step = escape(event.step)
+        if event.kind == "started":
+            begun[event.step] = time.monotonic()
+            err.print(f"[blue]▶[/] {step}")
+            return
+        took = time.monotonic() - begun[event.step] if event.step in begun else None
+        words = {"skipped": "not run", "retried": "failed, will be retried"}.get(event.kind, "")
+        err.print(f"{signs[event.kind]} {step}  [dim]{words or seconds_text(took)}[/]")
+
+    return show
 
 
 class LiveOutput:

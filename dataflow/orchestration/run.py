@@ -1,38 +1,34 @@
-"""Running a workflow from the command line: the same job that Dagster runs on its schedule."""
+"""Running a workflow here and now: the same job that Dagster runs on its schedule."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from dataflow.base.process import signals_as_interrupt, this_process
-from dataflow.dashboard.build import is_stale
+from dataflow.base.terminal import messages
+from dataflow.base.words import seconds_text
+from dataflow.dashboard.build import is_stale, last_seconds
 from dataflow.errors import ConfigurationError, Problem, RunFailed
 from dataflow.orchestration.dagster_names import DASHBOARD, step_of
 from dataflow.orchestration.instance import open_instance
 from dataflow.orchestration.kinds import steps_of
-from dataflow.orchestration.live import TERMINAL_VARIABLE
+from dataflow.orchestration.live import TERMINAL_VARIABLE, StepEvent, step_printer
+from dataflow.orchestration.options import RunOptions
 from dataflow.orchestration.selection import select
 from dataflow.orchestration.steps import Values, WorkflowSteps
 from dataflow.project import ROOT_VARIABLE, Project
 from dataflow.runs.record import Run, RunRecord
+from dataflow.runs.turn import is_inside_of_run
 from dataflow.validation.workflow import problems_before_run
 from dataflow.workflows.model import Workflow
-from dataflow.workflows.registry import table_conflicts
+from dataflow.workflows.registry import get_workflow, table_conflicts
 
 MODULE = "dataflow.definitions"
-
-
-@dataclass(frozen=True)
-class StepEvent:
-    """An event of a run's step: `kind` is started, succeeded, failed, skipped or retried."""
-
-    kind: str
-    step: str
 
 
 @dataclass(frozen=True)
@@ -122,51 +118,70 @@ def _refuse(project: Project, workflow: Workflow, problems: list[Problem]) -> No
         )
 
 
-def run_workflow(
-    project: Project,
-    plan: RunPlan,
-    *,
-    on_event: Callable[[StepEvent], None],
-    live: bool,
-) -> Run:
+def run_workflow(project: Project, workflow_id: str, options: RunOptions) -> Run | None:
     """Run a workflow in this process, recorded in Dagster's instance and in the folder of runs.
 
-    Args:
-        project: the project.
-        plan: what to run, from `plan_run`.
-        on_event: called as steps start and end.
-        live: whether what the notebooks print is shown on standard error.
+    Standard error tells how it goes on. What this leaves in the process (imported modules,
+    environment variables) is in the way of another run: `run_apart` is for programs that go on.
 
     Returns:
-        The run as recorded, whether it succeeded or not.
+        The run as recorded, whether it succeeded or not; None when nothing changed and nothing
+        was to be run.
 
     Raises:
+        ConfigurationError: something is not valid, see `plan_run`; or this is called inside of a
+            run of the same workflow.
         KeyboardInterrupt: it was cancelled, by Ctrl-C or SIGTERM; its record says so.
     """
+    project.load_environment()
+    workflow = get_workflow(project, workflow_id)
+    err = messages()
+    err.print(f"[bold]{workflow.name}[/] ({workflow.id})")
+    if is_inside_of_run(project, workflow.id):
+        raise ConfigurationError(
+            f"this is inside of a run of {workflow.id}: another one would wait for it for ever",
+            hint="Start it from a script, or from a workflow of its own.",
+        )
+    plan = plan_run(
+        project,
+        workflow,
+        options.parameters,
+        only=options.only,
+        start=options.start,
+        changed=options.changed,
+    )
+    if plan.chosen == []:
+        err.print("nothing changed since the last success; nothing was run")
+        return None
+    if plan.builds_pages:
+        took = last_seconds(project)
+        usual = f"{seconds_text(took)} the last time" if took else "about a minute"
+        err.print(
+            f"[dim]the dashboard's pages are new or changed: this run builds them ({usual}); while "
+            "you write them, dataflow service start evidence --dev shows each change at once[/]"
+        )
     os.environ[ROOT_VARIABLE] = str(project.root)
-    os.environ[TERMINAL_VARIABLE] = "live" if live else "quiet"
+    os.environ[TERMINAL_VARIABLE] = "live" if options.live else "quiet"
     from dataflow.orchestration.lost import end_lost_runs
 
     instance = open_instance(project)
     try:
         end_lost_runs(instance)
         with signals_as_interrupt(signal.SIGTERM):
-            run_id = _execute(project, plan, instance, on_event)
+            _execute(plan, instance, options)
     finally:
         instance.dispose()
-    record = RunRecord(project, plan.steps.workflow.id, run_id)
+    record = RunRecord(project, workflow.id, options.run_id)
     data = record.read()
     if not data:
         raise RunFailed(
-            f"run {run_id} ended before its first step",
+            f"run {options.run_id} ended before its first step",
             hint="`dataflow service start dagster` shows its events.",
         )
     return Run(record.folder, data)
 
 
-def _execute(
-    project: Project, plan: RunPlan, instance: Any, on_event: Callable[[StepEvent], None]
-) -> str:
+def _execute(plan: RunPlan, instance: Any, options: RunOptions) -> None:
     from dagster._core.definitions.reconstruct import ReconstructableRepository
     from dagster._core.execution.api import execute_run_iterator
 
@@ -176,7 +191,8 @@ def _execute(
     workflow_id = plan.steps.workflow.id
     os.environ[ONLY_VARIABLE] = workflow_id
 
-    repository = ReconstructableRepository.for_module(MODULE, "defs", str(project.root))
+    root = str(plan.steps.project.root)
+    repository = ReconstructableRepository.for_module(MODULE, "defs", root)
     job = repository.get_reconstructable_job(workflow_id)
     definition = job.get_definition()
     if BROKEN_TAG in definition.tags:
@@ -186,16 +202,17 @@ def _execute(
         )
     run = instance.create_run_for_job(
         definition,
+        run_id=options.run_id,
         run_config=plan.run_config,
         asset_selection=plan.asset_selection,
-        tags={"dataflow/trigger": "cli", PROCESS_TAG: json.dumps(this_process())},
+        tags={"dataflow/trigger": options.trigger, PROCESS_TAG: json.dumps(this_process())},
         job_code_origin=job.get_python_origin(),
     )
+    show = step_printer()
     for event in execute_run_iterator(job, run, instance):
         step_event = _in_our_words(event)
         if step_event is not None:
-            on_event(step_event)
-    return str(run.run_id)
+            show(step_event)
 
 
 def _in_our_words(event: Any) -> StepEvent | None:

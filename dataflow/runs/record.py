@@ -37,6 +37,7 @@ from typing import Any
 
 from dataflow.base.files import write_whole
 from dataflow.base.process import is_alive, this_process
+from dataflow.base.words import nearest
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
 
@@ -46,6 +47,7 @@ RUN_FILE = "run.json"
 SHORT = 8  # characters of an id that tell runs apart
 UNDER_WAY = ("running", "retrying")  # the states of a step at work
 ENDED_WELL = ("succeeded", "skipped")
+FAILED = ("failed", "cancelled")
 NOT_RUN = "not run"  # it would have followed
 LEFT_OUT = "left out"  # not among the steps that were asked for
 _DATED = re.compile(r"\d{8}T\d{6}Z(?=_)")
@@ -137,6 +139,44 @@ class Run:
             self.folder.glob("[!.]*.ipynb"),
             key=lambda path: (order.get(path.name.split(".")[0], 99), path.name),
         )
+
+    def chosen_stage(self, stage: str | None = None) -> str:
+        """The stage to look at: the named one, else the one that failed, else the first.
+
+        Raises:
+            ConfigurationError: the run has no executed notebook of that stage, or none at all.
+        """
+        known = [name for name, step in self.steps.items() if step.get("notebook")]
+        hint = "`dataflow runs show` lists its steps."
+        if stage is not None and stage not in known:
+            raise ConfigurationError(
+                f"run {self.run_id[:SHORT]} has no executed notebook of a stage `{stage}`",
+                hint=nearest(stage, known) or hint,
+            )
+        if not known:
+            raise ConfigurationError(
+                f"run {self.run_id[:SHORT]} has no executed notebook", hint=hint
+            )
+        failed = [name for name in known if self.steps[name].get("status") in FAILED]
+        return stage or (failed or known)[0]
+
+    def notebook(self, stage: str | None = None) -> Path:
+        """The executed notebook of a stage, of its last try.
+
+        Args:
+            stage: its name; by default the one that failed, or the first.
+
+        Raises:
+            ConfigurationError: the run has none of that stage, or it is no longer there.
+        """
+        stage = self.chosen_stage(stage)
+        notebook = self.folder / self.steps[stage]["notebook"]
+        if not notebook.is_file():
+            raise ConfigurationError(
+                f"the executed notebook of `{stage}` is gone", where=str(notebook),
+                hint="`dataflow runs list` shows other runs.",
+            )  # fmt: skip
+        return notebook
 
 
 @dataclass(frozen=True)

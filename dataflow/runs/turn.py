@@ -8,9 +8,14 @@ step to its last: whatever ends the process frees it.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
+from pathlib import Path
 
-from dataflow.base.lock import Held, StillHeld, acquire
+import psutil
+
+from dataflow.base.guardian import RUN_VARIABLE
+from dataflow.base.lock import Held, StillHeld, acquire, read_holder
 from dataflow.errors import ConfigurationError, DataflowError
 from dataflow.project import Project
 
@@ -36,7 +41,7 @@ def turn(
         ConfigurationError: it is not free, and was not to be waited for.
         DataflowError: the project's state cannot be written.
     """
-    folder = project.state / "turns" / workflow_id
+    folder = _folder(project, workflow_id)
     try:
         return acquire(
             folder,
@@ -57,3 +62,15 @@ def turn(
             where=str(error.filename or folder),
             hint=f"Make {project.relative(project.state)} writable for your user.",
         ) from error
+
+
+def is_inside_of_run(project: Project, workflow_id: str) -> bool:
+    """Whether this process belongs to the run that has the workflow's turn."""
+    if RUN_VARIABLE not in os.environ:
+        return False
+    holder = read_holder(_folder(project, workflow_id))
+    return holder is not None and holder.pid in (p.pid for p in psutil.Process().parents())
+
+
+def _folder(project: Project, workflow_id: str) -> Path:
+    return project.state / "turns" / workflow_id

@@ -6,10 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataflow.base.words import nearest
-from dataflow.errors import ConfigurationError
 from dataflow.project import Project
-from dataflow.runs.html import page_of
 from dataflow.runs.record import Run
 from dataflow.services import control
 from dataflow.services.catalog import SERVICES
@@ -37,44 +34,6 @@ class LabCopy:
     path: Path
     url: str | None
     changed: bool
-
-
-def chosen_stage(run: Run, stage: str | None) -> str:
-    """The stage to look at: the named one, else the one that failed, else the first.
-
-    Raises:
-        ConfigurationError: the run has no such stage, or none with an executed notebook.
-    """
-    known = [name for name, step in run.steps.items() if step.get("notebook")]
-    if stage is not None:
-        if stage not in known:
-            raise ConfigurationError(
-                f"run {run.run_id[:8]} has no executed notebook of a stage `{stage}`",
-                hint=nearest(stage, known) or "`dataflow runs show` lists its steps.",
-            )
-        return stage
-    if not known:
-        raise ConfigurationError(
-            f"run {run.run_id[:8]} has no executed notebook",
-            hint="`dataflow runs show` lists its steps.",
-        )
-    failed = [name for name in known if run.steps[name].get("status") in ("failed", "cancelled")]
-    return (failed or known)[0]
-
-
-def executed_page(run: Run, stage: str) -> Path:
-    """The executed notebook of `stage`, of its last try, as a page; made if it is missing.
-
-    Raises:
-        ConfigurationError: the notebook is no longer there.
-    """
-    notebook = run.folder / run.steps[stage]["notebook"]
-    if not notebook.is_file():
-        raise ConfigurationError(
-            f"the executed notebook of `{stage}` is gone", where=str(notebook),
-            hint="`dataflow runs list` shows other runs.",
-        )  # fmt: skip
-    return page_of(notebook)
 
 
 def page_url(project: Project, page: Path) -> str:

@@ -45,11 +45,12 @@ def other_workflows(project: Project, workflow_id: str) -> set[str]:
 
 def read_workflows(project: Project) -> list[Registered]:
     """Every workflow of the project, the broken ones with their problems."""
-    registered = []
-    for folder in workflow_folders(project):
-        workflow, problems = load_workflow(folder)
-        registered.append(Registered(folder.name, folder, workflow, problems))
-    return registered
+    return [read_workflow(folder) for folder in workflow_folders(project)]
+
+
+def read_workflow(folder: Path) -> Registered:
+    """The workflow in `folder`, broken or not."""
+    return Registered(folder.name, folder, *load_workflow(folder))
 
 
 def find_workflow_folder(project: Project, workflow_id: str) -> Path:

@@ -13,7 +13,7 @@ PACKAGE = Path(dataflow.__file__).parent
 LAYERS = (
     "base", "errors", "settings", "variables", "project", "addresses", "warehouse", "runs", "engine", "stages",
     "workflows", "dbt", "shared", "dashboard", "validation", "orchestration", "testing",
-    "scaffold", "services", "doctor", "cli",
+    "scaffold", "services", "api", "doctor", "cli",
 )  # fmt: skip
 # What authors and Dagster import: they lead into the package, and nothing in it imports them.
 DOORS = {"__init__", "__main__", "definitions", "stage"}
@@ -71,7 +71,7 @@ HEAVY = {
 LATE = {
     "cli",  # every command is a function of one program, and imports what it needs
     "doctor",  # a package that is missing is a finding of the check that looks at it
-    "dataflow",  # IPython's extension
+    "dataflow",  # IPython's extension, and the API
     "dataflow.stages.kernel",  # runs in every kernel, as its first line
 }
 
