@@ -172,6 +172,11 @@ class Settings:
         unset="for ever",
     )
 
+    @property
+    def keeps_all_runs(self) -> bool:
+        """Whether no run is ever removed."""
+        return self.keep_runs is None and self.keep_days is None
+
 
 SETTINGS: dict[str, Field[Any]] = {one.name: one for one in fields(Settings)}
 

@@ -43,6 +43,58 @@ def list_all(
 
 
 @app.command()
+def prune(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list what would be removed.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove the runs that the settings keep_runs and keep_days do not keep."""
+    from dataflow.base.table import Row, Status, Table
+    from dataflow.base.words import counted, size_text
+    from dataflow.orchestration.instance import open_instance
+    from dataflow.orchestration.retention import expired, interrupted, size_of
+    from dataflow.orchestration.retention import prune as prune_runs
+    from dataflow.project import Project
+
+    project = Project.find()
+    found = expired(project)
+    sizes = {run.run_id: size_of(run) for run in found}
+    stay = 0
+    if not dry_run and (found or next(interrupted(project), None)):
+        with open_instance(project) as instance:
+            removed = prune_runs(project, instance)
+        stay = sum(run.folder.exists() for run in found)
+        found = removed
+    if as_json:
+        print_json([{**run.data, "status": run.status} for run in found])
+        return
+    if found:
+        rows: list[Row] = [
+            [
+                run.run_id[:8],
+                run.workflow_id,
+                f"{run.started_at:%Y-%m-%d %H:%M}",
+                Status(run.status),
+                size_text(sizes.get(run.run_id)),
+            ]
+            for run in found
+        ]
+        head = ("Run", "Workflow", "Started (UTC)", "Result", "Size")
+        print_table(Table(head, rows, right=("Size",)))
+    does = "would be removed" if dry_run else "removed"
+    err = messages()
+    err.print(f"{counted(len(found), 'run')} {does}.")
+    if stay:
+        err.print(f"{counted(stay, 'run')} may go, but stay: see above, or they run in Dagster.")
+    if project.settings.keeps_all_runs:
+        err.print(
+            "  → All are kept until keep_runs or keep_days is set in \\[tool.dataflow].",
+            style="cyan",
+        )
+
+
+@app.command()
 def show(
     run: Annotated[str, typer.Argument(help="The beginning of a run's id, or `last`.")],
     as_json: Json = False,

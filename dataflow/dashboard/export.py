@@ -273,6 +273,12 @@ def read_manifest(project: Project) -> dict[str, list[str]]:
     return dict(_manifest(project)["renderedFiles"])
 
 
+def runs_shown(project: Project) -> set[str]:
+    """The ids of the runs whose data the dashboards show."""
+    origins = _manifest(project)["origins"].values()
+    return {str(origin["run_id"]) for origin in origins if origin.get("run_id")}
+
+
 def _manifest(project: Project) -> dict[str, dict[str, Any]]:
     """What is shown: the files by source, and the run that published each source's data."""
     try:

@@ -19,6 +19,7 @@ from dataflow.engine.secrets import Scrubber
 from dataflow.orchestration import dagster_names as names
 from dataflow.orchestration.instance import share_instance
 from dataflow.orchestration.live import tell
+from dataflow.orchestration.retention import prune
 from dataflow.orchestration.step import INTERRUPTS, git_state, parameters_of
 from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.project import Project
@@ -104,6 +105,8 @@ class RunExecutor(dg.Executor):
             _ask_for_its_end(plan_context.instance, run)
             raise dg.DagsterExecutionInterruptedError from error
         _end(records)
+        for record in records:
+            _prune(record, plan_context.instance)
 
 
 def _begin(steps: WorkflowSteps, run: Any, keys: set[str]) -> RunRecord:
@@ -173,6 +176,15 @@ def _announcer(record: RunRecord, plan_context: Any) -> Callable[[str], None]:
 def _end(records: list[RunRecord], *, cancelled: bool = False, error: str | None = None) -> None:
     for record in records:
         record.end(cancelled=cancelled, error=error)
+
+
+def _prune(record: RunRecord, instance: Any) -> None:
+    """Remove old runs of a workflow; this run has ended, whatever happens here."""
+    try:
+        if not record.project.settings.keeps_all_runs:
+            prune(record.project, instance, record.workflow_id, few=True)
+    except Exception as error:
+        tell(f"Old runs were not removed: {error}")
 
 
 def _ask_for_its_end(instance: Any, run: Any) -> None:

@@ -44,6 +44,7 @@ from dataflow.project import Project
 # 2: the run's end is written down, as `status`; before, it was worked out from the steps alone.
 FORMAT = 2
 RUN_FILE = "run.json"
+REMOVED = ".removed-"  # begins the name of a folder that is being removed: no run any more
 SHORT = 8  # characters of an id that tell runs apart
 UNDER_WAY = ("running", "retrying")  # the states of a step at work
 ENDED_WELL = ("succeeded", "skipped")
@@ -375,7 +376,7 @@ def newest_first(project: Project, workflow_id: str | None = None) -> Iterator[R
             for name in os.listdir(home):  # noqa: PTH208 - names only: there may be many
                 if match := _DATED.match(name):
                     dated.setdefault(match[0], []).append((home, name))
-                else:
+                elif not name.startswith(REMOVED):
                     others.append((home, name))
     by_second = (
         _read(home / name for home, name in dated[second]) for second in sorted(dated, reverse=True)

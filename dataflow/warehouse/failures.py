@@ -85,7 +85,7 @@ def explain(error: Exception, path: Path) -> WarehouseError | None:
         return WarehouseError(
             "the disk is full; nothing of this write was kept, earlier data is intact",
             where=where,
-            hint="Free space on the disk (old folders below runs/ can be removed) and run again.",
+            hint="Free space on the disk (the setting keep_runs removes old runs) and run again.",
         )
     if type(error).__name__ == "OutOfMemoryException":
         return WarehouseError(

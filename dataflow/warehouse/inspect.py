@@ -123,6 +123,20 @@ def contents(project: Project) -> dict[TableName, Origin | None]:
         return {table: origins.get(table) for table in relations(conn.raw, None)}
 
 
+def published_writers(project: Project) -> set[str]:
+    """The ids of the runs that wrote the published tables, or published them.
+
+    Raises:
+        WarehouseError: the published version cannot be opened.
+    """
+    if versions.current(Layout.of(project)) is None:
+        return set()
+    with Connection(project, "published") as conn:
+        runs = {origin.run for origin in provenance.provenance(conn.raw).values()}
+        runs.update(origin["run_id"] for origin in versions.published_runs(conn.path).values())
+    return {run for run in runs if run}
+
+
 def restored_at(project: Project) -> str | None:
     """When a backup was last restored (ISO 8601, UTC), which undid earlier runs; None if never."""
     return Layout.of(project).restored_at()
