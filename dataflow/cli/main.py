@@ -14,6 +14,7 @@ from dataflow.cli import (
     dbt,
     doctor,
     init,
+    project,
     remove,
     runs,
     service,
@@ -39,6 +40,9 @@ workflow.app.command("validate")(validate.validate)
 workflow.app.command("test")(test.run_tests)
 workflow.app.command("rename")(remove.rename)
 workflow.app.command("remove")(remove.remove)
+app.command("init")(project.init)
+app.command("setup")(project.setup)
+app.command("upgrade")(project.upgrade)
 app.add_typer(workflow.app, name="workflow")
 app.add_typer(runs.app, name="runs")
 app.add_typer(service.app, name="service")

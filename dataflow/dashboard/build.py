@@ -19,8 +19,9 @@ from typing import Any
 from filelock import FileLock
 
 from dataflow.dashboard.build_errors import PAGE_ERROR, build_error
-from dataflow.dashboard.install import install, packages_hash
+from dataflow.dashboard.install import install, installed_hash, packages_hash
 from dataflow.dashboard.node import find_node, run_limited
+from dataflow.dashboard.patches import TEMPLATE
 from dataflow.dashboard.paths import (
     BUILD_STAMP,
     build_folder,
@@ -42,7 +43,6 @@ _FILES = ("app.css", "evidence.config.yaml", "svelte.config.js", "tailwind.confi
 _BUILT_FROM = ".dataflow-pages"
 _COMPRESSED = {".css", ".html", ".js", ".json", ".svg", ".wasm"}
 _SMALL = 1024
-_TEMPLATE = Path("node_modules", "@evidence-dev", "evidence", "template")
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,10 @@ def staged_pages(
             return
         try:
             try:
+                if installed_hash(project) != packages_hash(project):
+                    with progress("installing the dashboard's packages", None, on_progress) as part:
+                        install(project, on_line=on_line, on_part=part)
                 with progress("building the dashboard's pages", last_seconds(project), on_progress):
-                    install(project, on_line=on_line)
                     left_out = _build(project, workflow_id, files, on_line)
             except DashboardError as error:
                 if not own_are_built:
@@ -338,9 +340,9 @@ def _lay_out(project: Project, files: Mapping[Path, Path]) -> None:
     work = work_folder(project)
     shutil.rmtree(work, ignore_errors=True)
     site = _site(project)
-    shutil.copytree(project.evidence / _TEMPLATE, site)
-    (work / "node_modules").symlink_to(project.evidence / "node_modules", target_is_directory=True)
-    shutil.copyfile(project.evidence / "package.json", work / "package.json")
+    modules = project.evidence / "node_modules"
+    shutil.copytree(modules / TEMPLATE, site)
+    (work / "node_modules").symlink_to(modules, target_is_directory=True)
     for relative, path in files.items():
         folder = relative.parts[0]
         targets = [work / relative]

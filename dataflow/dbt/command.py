@@ -8,13 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dataflow.base.files import whole_file
+from dataflow.base.files import whole_file, write_whole
 from dataflow.dbt.results import writing
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
 from dataflow.settings import variable_of
 
 WAREHOUSE_VARIABLE = "DATAFLOW_WAREHOUSE_PATH"  # what dbt/profiles.yml reads
+# DATAFLOW's own macros and generic tests.
+MACROS = Path(__file__).with_name("macros")
 # These need no database; everything else waits for its turn.
 WITHOUT_DATABASE = {"parse", "ls", "list", "deps", "clean", "init"}
 
@@ -35,6 +37,7 @@ def run_by_hand(project: Project, arguments: list[str]) -> int:
         if command not in WITHOUT_DATABASE:
             words = " ".join(["dbt", *arguments])
             turn.enter_context(writing(project, words, project.dbt / "target"))
+        lay_out_macros(project)
         done = subprocess.run(
             dbt_command(project, *arguments),
             cwd=project.dbt,
@@ -43,6 +46,30 @@ def run_by_hand(project: Project, arguments: list[str]) -> int:
         )
         forget_variables(project)
     return done.returncode
+
+
+def own_macros(project: Project) -> list[Path]:
+    """DATAFLOW's macros and generic tests, but for those that the project has a file of."""
+    folders = (project.dbt / "macros", project.dbt / "tests")
+    replaced = {path.name for folder in folders for path in folder.rglob("*.sql")}
+    return [path for path in sorted(MACROS.glob("*.sql")) if path.name not in replaced]
+
+
+def lay_out_macros(project: Project) -> None:
+    """Put a copy of `own_macros` where dbt finds it: it reads files below a project only.
+
+    The folder is named by `macro-paths` of `dbt/dbt_project.yml`.
+    """
+    folder = project.state / "dbt-macros"
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = {path.name: path.read_text("utf-8") for path in own_macros(project)}
+    for path in folder.glob("*.sql"):
+        if path.name not in wanted:
+            path.unlink(missing_ok=True)
+    for name, text in wanted.items():
+        path = folder / name
+        if not path.is_file() or path.read_text("utf-8") != text:
+            write_whole(path, text)
 
 
 def dbt_command(project: Project, *arguments: str, folder: Path | None = None) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dataflow.dbt.command import MACROS
 from dataflow.project import Project
 from dataflow.workflows.yaml_file import read_yaml
 
@@ -37,9 +38,9 @@ class DbtNames:
 def read_names(project: Project) -> DbtNames:
     """Every model, seed, snapshot and source of the dbt project, read from its files."""
     names = DbtNames(tests=set(DBTS_OWN_TESTS))
-    for folder in ("tests", "macros"):
-        for path in (project.dbt / folder).rglob("*.sql"):
-            names.tests |= set(TEST.findall(path.read_text("utf-8", errors="replace")))
+    folders = (project.dbt / "tests", project.dbt / "macros", MACROS)
+    for path in (path for folder in folders for path in folder.rglob("*.sql")):
+        names.tests |= set(TEST.findall(path.read_text("utf-8", errors="replace")))
     for folder, pattern in (("models", "*.sql"), ("models", "*.py"), ("seeds", "*.csv")):
         names.models |= {path.stem for path in (project.dbt / folder).rglob(pattern)}
     for path in (project.dbt / "snapshots").rglob("*.sql"):
@@ -60,7 +61,7 @@ def read_names(project: Project) -> DbtNames:
 
 
 def table_of(project: Project, model: Path) -> tuple[str, str]:
-    """The schema and table of a model's file, by the rule of `dbt/macros/generate_schema_name.sql`.
+    """The schema and table of a model's file, by the rule of `macros/workflow_schema.sql`.
 
     Args:
         project: the project.

@@ -15,7 +15,13 @@ from typing import Any
 import yaml
 
 from dataflow.base.files import whole_file, write_whole
-from dataflow.dbt.command import dbt_command, dbt_environment, forget_variables
+from dataflow.dbt.command import (
+    dbt_command,
+    dbt_environment,
+    forget_variables,
+    lay_out_macros,
+    own_macros,
+)
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
 from dataflow.workflows.model import Workflow
@@ -122,6 +128,8 @@ def _without(project: Project, broken: Iterable[str]) -> Path:
         if path.name != ignore.name:
             with contextlib.suppress(FileExistsError):
                 (folder / path.name).symlink_to(path)
+    with contextlib.suppress(FileExistsError):  # for `../.dataflow` in dbt_project.yml
+        (folder.parent / project.state.name).symlink_to(project.state)
     return folder
 
 
@@ -137,15 +145,16 @@ def _sources_hash(project: Project) -> str:
     files = [project.dbt / "dbt_project.yml", project.dbt / "profiles.yml"]
     for folder in PARSED:
         files += [path for path in (project.dbt / folder).rglob("*") if path.is_file()]
-    for path in sorted(files):
+    for path in [*sorted(files), *own_macros(project)]:
         if path.is_file() and path.suffix in SUFFIXES:
-            digest.update(f"\0{path.relative_to(project.dbt)}\0".encode())
+            digest.update(f"\0{project.relative(path)}\0".encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
 def _parse(project: Project, folder: Path) -> list[str]:
     """Have dbt read `folder`; returns its messages when it cannot."""
+    lay_out_macros(project)
     result = subprocess.run(
         [
             *dbt_command(project, "parse", folder=folder),

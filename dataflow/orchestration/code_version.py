@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from dataflow.base.sharing import is_shared
+from dataflow.dashboard.install import packages_hash
+from dataflow.dbt.command import own_macros
 from dataflow.project import Project
 from dataflow.stages.notebook import Stage, read_notebook
 from dataflow.stages.parameters import INJECTED_TAG
@@ -75,6 +77,8 @@ def models_version(project: Project, workflow: Workflow) -> str:
     others = other_workflows(project, workflow.id)
     digest = _digest(project)
     named: set[str] = set()
+    for path in own_macros(project):
+        _add(digest, path.name, _content(path))
     for path in _below(project.dbt):
         parts = path.relative_to(project.dbt).parts
         if parts[0] in MADE_BY_DBT or path.suffix == ".md":
@@ -110,6 +114,7 @@ def dashboard_version(project: Project, workflow: Workflow) -> str:
         if path.relative_to(pages).parts[0].removesuffix(".md") not in others
     ]
     digest = _digest(project)
+    _add(digest, "packages", packages_hash(project).encode())
     for path in sorted(files):
         _add(digest, path.relative_to(root).as_posix(), _content(path))
     return digest.hexdigest()[:16]

@@ -110,10 +110,7 @@ def plan_workflow(project: Project, workflow_id: str, template: str = DEFAULT) -
         ConfigurationError: there is no such template, the name cannot be a workflow's, or it is
             taken; then the error lists which paths exist.
     """
-    if template not in template_names():
-        raise ConfigurationError(
-            f"there is no template `{template}`", hint=nearest(template, template_names())
-        )
+    refuse_template(template)
     refuse_name(workflow_id)
     scaffold = Scaffold(project, workflow_id, template)
     taken = [*_existing(scaffold), *same_schemas(project, workflow_id)]
@@ -125,6 +122,14 @@ def plan_workflow(project: Project, workflow_id: str, template: str = DEFAULT) -
             root=project.root,
         )
     return scaffold
+
+
+def refuse_template(template: str) -> None:
+    """Raise `ConfigurationError` when there is no such template."""
+    if template not in template_names():
+        raise ConfigurationError(
+            f"there is no template `{template}`", hint=nearest(template, template_names())
+        )
 
 
 def refuse_name(workflow_id: str) -> None:

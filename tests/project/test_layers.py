@@ -24,7 +24,7 @@ def imports() -> dict[tuple[str, str], list[str]]:
     found: dict[tuple[str, str], list[str]] = {}
     for path in PACKAGE.rglob("*.py"):
         parts = path.relative_to(PACKAGE).parts
-        if "template" in parts:
+        if {"template", "project_template"} & {*parts}:
             continue
         own = parts[0].removesuffix(".py")
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -78,7 +78,11 @@ LATE = {
 
 def late_imports() -> tuple[dict[str, set[str]], list[tuple[str, int, str]]]:
     """By module what it imports at its top; and the imports of ours inside of functions."""
-    files = [path for path in PACKAGE.rglob("*.py") if "template" not in path.parts]
+    files = [
+        path
+        for path in PACKAGE.rglob("*.py")
+        if not {"template", "project_template"} & {*path.parts}
+    ]
     modules = {
         ".".join(("dataflow", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(
             ".__init__"

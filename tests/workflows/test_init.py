@@ -22,9 +22,7 @@ from dataflow.validation.workflow import examine_workflow
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    made = make_project(tmp_path / "project", {})
-    shutil.copytree(REPOSITORY / "dbt/tests/generic", made.dbt / "tests/generic")
-    return made
+    return make_project(tmp_path / "project", {})
 
 
 def everything_in(project: Project) -> list[str]:
