@@ -43,7 +43,7 @@ def install(
 
     Args:
         force: install again although nothing changed.
-        on_line: called with what happens, in words, and with what npm complains of.
+        on_line: called with what happens, in words, and with npm's errors.
         on_part: called with the number of packages that npm has, and of all.
 
     Returns:
@@ -145,7 +145,7 @@ def _npm_ci(project: Project, node: Node, work: Path, on_line: OnLine, on_part: 
         if _FETCHED.match(line):
             done += 1
             on_part(min(done, total), total)
-        elif line and not line.startswith("npm http"):
+        elif line.startswith("npm error"):
             on_line(line)
 
     command = [*node.npm, "ci", "--no-progress", "--loglevel=http"]

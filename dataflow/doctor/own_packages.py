@@ -20,6 +20,7 @@ from pathlib import Path
 
 from dataflow.base.finding import Finding, broken, ok, warning
 from dataflow.base.words import counted
+from dataflow.dashboard.install import NODE_LOCK
 from dataflow.doctor.machine import DISTRIBUTION, needed_packages, read_lock
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
@@ -27,7 +28,7 @@ from dataflow.stages.notebook import read_notebook
 from dataflow.stages.result import code_of
 
 FILE = "requirements-own.txt"
-LOCKS = ("requirements.lock", "requirements-node.lock")
+LOCKS = ("requirements.lock", "requirements-dev.lock")
 SUBJECT = "own packages"
 # What makes and fills an environment, whoever made it.
 _TOOLS = {"pip", "setuptools", "wheel", "uv", DISTRIBUTION}
@@ -85,9 +86,9 @@ def check_own_packages(project: Project) -> Iterator[Finding]:
     own = read_own(project.root / FILE)
     asked = _with_dependencies(wanted.name for wanted in own if wanted.name)
     asked |= _TOOLS | needed_packages()
-    for lock in LOCKS:
-        if (project.root / lock).is_file():
-            asked |= read_lock(project.root / lock).keys()
+    for lock in (*(project.root / name for name in LOCKS), NODE_LOCK):
+        if lock.is_file():
+            asked |= read_lock(lock).keys()
     findings = [*_not_installed(own), *_imports(project, asked)]
     if (project.root / LOCKS[0]).is_file():
         named = " ".join(finding.detail for finding in findings)

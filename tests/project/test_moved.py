@@ -31,7 +31,13 @@ def linked(source: str, target: str) -> None:
 def test_make_sets_the_environment_of_a_moved_project_right(tmp_path: Path, name: str) -> None:
     root = tmp_path / name
     root.mkdir()
-    for file in ("Makefile", "pyproject.toml", "requirements.lock"):
+    for file in (
+        "Makefile",
+        "development.mk",
+        "pyproject.toml",
+        "requirements.lock",
+        "requirements-dev.lock",
+    ):
         shutil.copy2(REPOSITORY / file, root / file)
     shutil.copytree(
         REPOSITORY / "dataflow", root / "dataflow", ignore=shutil.ignore_patterns("__pycache__")
