@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from dataflow.addresses import PORTS, local_url
 from dataflow.base.words import counted
 from dataflow.cli.output import console, messages
 from dataflow.errors import ConfigurationError
@@ -33,6 +32,7 @@ def init(
     dry_run: DryRun = False,
 ) -> None:
     """Create a project: everything that workflows need, in a git repository."""
+    from dataflow.addresses import service_url
     from dataflow.scaffold.project import is_editable, make_project, plan_project
 
     plan = plan_project(folder, example, template)
@@ -49,7 +49,7 @@ def init(
     for step in (*steps, f"dataflow workflow run {workflow or 'first'}",
                  "dataflow service start evidence"):  # fmt: skip
         err.print(f"  {step}", style="bold", markup=False)
-    err.print(f"  → {local_url(PORTS['evidence'])}", style="cyan")
+    err.print(f"  → {service_url(Project(plan.root), 'evidence')}", style="cyan")
     if is_editable():
         err.print(
             "  → DATAFLOW is installed from a folder here: `make setup` of the project needs its "

@@ -128,7 +128,8 @@ def ensure_node(project: Project, on_line: OnLine = lambda line: None) -> Node:
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-qq", "install"]
         command = [*pip, "--require-hashes", "--no-deps", "--requirement", str(NODE_LOCK)]
         what = "the installation of Node"
-        code, lines = run_limited(command, what, project.root, None, on_line)
+        seconds = project.settings.node_timeout
+        code, lines = run_limited(command, what, project.root, None, on_line, seconds)
         if code != 0:
             reason = lines[-1] if lines else f"pip ended with exit code {code}"
             raise ConfigurationError(f"{error.message}; {reason}", hint=error.hint) from None
@@ -150,7 +151,8 @@ def _npm_ci(project: Project, node: Node, work: Path, on_line: OnLine, on_part: 
 
     command = [*node.npm, "ci", "--no-progress", "--loglevel=http"]
     what = "the installation of the dashboard's packages"
-    code, lines = run_limited(command, what, work, node.environment(), take)
+    seconds = project.settings.node_timeout
+    code, lines = run_limited(command, what, work, node.environment(), take, seconds)
     if code != 0:
         errors = [line for line in lines if line.startswith("npm error")] or lines
         raise DashboardError(
