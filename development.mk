@@ -12,7 +12,7 @@ HAS_BROWSER := $(shell command -v chromium || command -v chromium-browser || com
 BROWSER := .browser/bin/chromium
 export PATH := $(CURDIR)/.browser/bin:$(PATH)
 
-.PHONY: demo types wheel release lock
+.PHONY: demo types wheel release docs no-docs lock
 
 demo: ## Set up, run the workflow `earthquakes`, and say where to look
 	@printf '\n[1/4] The Python environment\n'
@@ -47,6 +47,15 @@ release: $(INSTALLED) ## Build and check what would be published
 	@$(BIN)/python -m hatchling build
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/check-wheel-contents dist/*.whl
+
+docs: $(INSTALLED) ## Build the documentation as a site: docs/_build/html
+	@$(BIN)/python -m sphinx -M html . docs/_build -c docs -W -q
+	@echo "Open docs/_build/html/index.html"
+
+clean: no-docs
+
+no-docs:
+	rm -rf docs/_build
 
 lock: ## Choose the newest versions that pyproject.toml allows (needs uv)
 	@command -v $(UV) >/dev/null || { \

@@ -33,12 +33,18 @@ class _Open(BaseModel):
 class WorkflowSection(_Strict):
     """`workflow:` who and when."""
 
-    name: Text
-    description: str = ""
-    schedule: str | None = None
-    timezone: str = "UTC"
-    owner: str | None = None
-    tags: list[str] = Field(default_factory=list)
+    name: Text = Field(description="the name that people see")
+    description: str = Field(
+        default="", description="shown in Dagster and on the first page of the dashboards"
+    )
+    schedule: str | None = Field(
+        default=None, description="a cron line; without it the workflow runs by hand"
+    )
+    timezone: str = Field(default="UTC", description="the time zone of that line; UTC by default")
+    owner: str | None = Field(
+        default=None, description="an e-mail address or a team, shown in Dagster"
+    )
+    tags: list[str] = Field(default_factory=list, description="words to filter by in Dagster")
 
     @property
     def schedule_in_words(self) -> str | None:
@@ -77,12 +83,26 @@ class Transformation(_Open):
 class StageSection(_Strict):
     """One of `stages:` a notebook and how it runs."""
 
-    notebook: Text
-    parameters: dict[str, Any] = Field(default_factory=dict)
-    writes: list[Text] = Field(default_factory=list)
-    after: list[Text] | None = None
-    timeout: Annotated[float, Field(gt=0)] | None = None
-    retries: Annotated[int, Field(ge=0, le=20)] = 0
+    notebook: Text = Field(description="the file, beside `config.yaml`")
+    parameters: dict[str, Any] = Field(
+        default_factory=dict,
+        description="values that override the notebook's defaults; a run may set others",
+    )
+    writes: list[Text] = Field(
+        default_factory=list,
+        description="the tables it writes, as `table` (in the schema `<workflow>_raw`) or "
+        "`schema.table`",
+    )
+    after: list[Text] | None = Field(
+        default=None,
+        description="the stages it waits for; by default the one above, none with `[]`",
+    )
+    timeout: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="seconds for the whole notebook; no limit by default"
+    )
+    retries: int = Field(
+        default=0, ge=0, le=20, description="how often it is tried again; 0 by default, 20 at most"
+    )
 
 
 class WorkflowConfig(_Open):

@@ -16,6 +16,7 @@ import yaml
 from docs_pages import SHOWN_ONLY, TRIED, commands_named, pages, snippets
 from docs_runner import PageRunner, try_page
 from projects import REPOSITORY
+from pydantic import BaseModel
 
 from dataflow.cli.main import app
 from dataflow.project import Project
@@ -114,9 +115,21 @@ def test_a_page_names_no_command_that_does_not_exist(page: Path):
     assert wrong == []
 
 
-def test_every_key_of_a_configuration_is_explained():
+@pytest.mark.parametrize(
+    ("title", "section"), [("Key of `workflow`", WorkflowSection), ("Key of a stage", StageSection)]
+)
+def test_a_table_of_keys_says_what_the_code_says(title: str, section: type[BaseModel]):
     text = (REPOSITORY / "docs" / "configuration.md").read_text("utf-8")
-    sections = (WorkflowSection, StageSection, Ingestion, IngestionSource, Transformation)
+    table = text.partition(f"| {title} | Means |\n|---|---|\n")[2].partition("\n\n")[0]
+
+    assert table.split("\n") == [
+        f"| `{name}` | {key.description} |" for name, key in section.model_fields.items()
+    ]
+
+
+def test_every_key_for_notebooks_is_explained():
+    text = (REPOSITORY / "docs" / "configuration.md").read_text("utf-8")
+    sections = (Ingestion, IngestionSource, Transformation)
     keys = {key for section in sections for key in section.model_fields}
 
     assert [key for key in sorted(keys) if f"`{key}`" not in text] == []
