@@ -45,7 +45,7 @@ EXAMPLES = {
     )
 }  # fmt: skip
 # Folders that a project has from the beginning, and git keeps.
-_EMPTY = ("notebooks/.gitkeep", "evidence/pages/.gitkeep", "dbt/models/.gitkeep")
+_KEPT = ("notebooks", "evidence/pages", "dbt/models")
 # The version that pyproject.toml and environment.yml ask for.
 PIN = re.compile(rb"(dataflow-notebooks(?:\[project\])?==)[\w.+]+")
 _NAME = "my-project"
@@ -103,7 +103,9 @@ def plan_project(root: Path, example: str | None = None, template: str | None = 
             hint="Choose a folder outside of it, or add a workflow to it: "
             "dataflow workflow init NAME.",
         )
-    files = {**owned_files(name), **dict.fromkeys(_EMPTY, b""), **_example_files(example)}
+    files = {**owned_files(name), **_example_files(example)}
+    if example is None:
+        files |= {f"{folder}/.gitkeep": b"" for folder in _KEPT}
     taken = [Problem("exists already", root / path) for path in files if (root / path).exists()]
     if taken:
         raise ConfigurationError(
