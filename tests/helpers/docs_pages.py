@@ -36,7 +36,6 @@ SHOWN_ONLY = {
     "markdown",
     "svelte",
     "html",
-    "mermaid",
 }
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,})(?P<language>[\w+-]*)[^\n]*$")
