@@ -37,7 +37,6 @@ def run_by_hand(project: Project, arguments: list[str]) -> int:
         if command not in WITHOUT_DATABASE:
             words = " ".join(["dbt", *arguments])
             turn.enter_context(writing(project, words, project.dbt / "target"))
-        lay_out_macros(project)
         done = subprocess.run(
             dbt_command(project, *arguments),
             cwd=project.dbt,
@@ -73,7 +72,11 @@ def lay_out_macros(project: Project) -> None:
 
 
 def dbt_command(project: Project, *arguments: str, folder: Path | None = None) -> list[str]:
-    """The command line that runs dbt on the project, or on `folder` in its place."""
+    """The command line that runs dbt on the project, or on `folder` in its place.
+
+    DATAFLOW's own macros are put where dbt finds them.
+    """
+    lay_out_macros(project)
     return [
         sys.executable,
         "-W",

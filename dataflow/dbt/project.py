@@ -19,7 +19,6 @@ from dataflow.dbt.command import (
     dbt_command,
     dbt_environment,
     forget_variables,
-    lay_out_macros,
     own_macros,
 )
 from dataflow.errors import ConfigurationError
@@ -154,7 +153,6 @@ def _sources_hash(project: Project) -> str:
 
 def _parse(project: Project, folder: Path) -> list[str]:
     """Have dbt read `folder`; returns its messages when it cannot."""
-    lay_out_macros(project)
     result = subprocess.run(
         [
             *dbt_command(project, "parse", folder=folder),

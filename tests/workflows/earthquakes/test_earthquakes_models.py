@@ -11,6 +11,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from dataflow.dbt.command import lay_out_macros
+from dataflow.project import Project
+
 DBT = Path(__file__).parents[3] / "dbt"
 
 EVENTS = """
@@ -53,6 +56,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the dbt project; dbt reads its files once for both tests."""
     folder = tmp_path_factory.mktemp("dbt") / "dbt"
     shutil.copytree(DBT, folder, ignore=shutil.ignore_patterns("target", "logs"))
+    lay_out_macros(Project(folder.parent))
     return folder
 
 
