@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 from browser import chromium
+from missing import NOT_TESTED, not_tested
 from once import MakeOnce, make_once  # noqa: F401 - a fixture
 from projects import REPOSITORY, copy_repository
 
 from dataflow.dashboard.build import build_pages, built_hash, pages_hash
 from dataflow.project import Project
-
-NOT_TESTED = "NOT TESTED"  # begins the reason of a skip that the last line repeats
 
 # A shell that puts the tests into the background has them ignore Ctrl-C, and what they start
 # inherits that; how commands end on Ctrl-C is tested, so it has to be as in a terminal.
@@ -48,8 +47,7 @@ def built_pages(make_once: MakeOnce) -> Path:  # noqa: F811
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Without a browser what needs one is skipped; in CI that is a failure."""
     if item.get_closest_marker("browser") and chromium() is None:
-        without = f"{NOT_TESTED}: what pages look like, as this machine has no chromium"
-        pytest.fail(without) if os.environ.get("CI") else pytest.skip(without)
+        not_tested("what pages look like, as this machine has no chromium")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

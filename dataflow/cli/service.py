@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -33,6 +34,7 @@ class ServiceName(StrEnum):
 
 
 Name = Annotated[ServiceName, typer.Argument(help="The service.", show_default=False)]
+Names = Annotated[list[ServiceName], typer.Argument(help="The services.", show_default=False)]
 NameOrAll = Annotated[ServiceName, typer.Argument(help="The service.")]
 Port = Annotated[
     int | None,
@@ -48,7 +50,7 @@ Port = Annotated[
 
 @app.command()
 def start(
-    name: Name,
+    names: Names,
     detach: Annotated[
         bool, typer.Option("-d", "--detach", help="In the background, until `service stop`.")
     ] = False,
@@ -57,11 +59,13 @@ def start(
         bool, typer.Option("--dev", help="Evidence's own server: pages change as you write them.")
     ] = False,
 ) -> None:
-    """Start a service; Ctrl-C ends it. With -d it runs in the background."""
+    """Start services; Ctrl-C ends them. With -d they run in the background."""
     from dataflow.services import control, foreground
 
     project = Project.find()
-    services = _services(name, port, dev)
+    services = _services(*names, port=port)
+    if dev and [service.name for service in services] != ["evidence"]:
+        raise ConfigurationError("--dev is for evidence", hint="dataflow service start evidence")
     if detach:
         _start_in_background(
             [partial(control.launch, project, service, port=port, dev=dev) for service in services]
@@ -96,7 +100,7 @@ def restart(name: Name, port: Port = None) -> None:
     from dataflow.services import control
 
     project = Project.find()
-    services = _services(name, port)
+    services = _services(name, port=port)
     _start_in_background([partial(control.restart, project, s, port) for s in services])
 
 
@@ -196,16 +200,50 @@ def logs(
         return
 
 
-def _services(name: ServiceName, port: int | None = None, dev: bool = False) -> list[Service]:
+@app.command()
+def systemd(
+    names: Annotated[
+        list[ServiceName] | None,
+        typer.Argument(help="The services; dagster and evidence.", metavar="[NAME]..."),
+    ] = None,
+    user: Annotated[
+        str | None,
+        typer.Option(help="The user they run as; the owner of the project.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="A folder to write the units to; else they are printed."),
+    ] = None,
+) -> None:
+    """Print or write units, with which systemd starts the services with the machine."""
+    from dataflow.base.files import write_whole
+    from dataflow.services.systemd import next_steps, owner, units
+
+    project = Project.find()
+    services = _services(*(names or (ServiceName.dagster, ServiceName.evidence)))
+    user = user or owner(project)
+    written = units(project, services, user)
+    if output is None:
+        print("\n".join(f"# {name}\n{text}" for name, text in written.items()), end="")
+        messages().print("[dim]Nothing was written; --output FOLDER writes a file for each.[/]")
+        return
+    for name, text in written.items():
+        write_whole(output / name, text)
+        console().print(str(output / name), markup=False, soft_wrap=True)
+    messages().print("Next, as root:")
+    for step in next_steps(project, output, list(written), user):
+        messages().print(f"  {step}", markup=False, soft_wrap=True, style="cyan")
+
+
+def _services(*names: ServiceName, port: int | None = None) -> list[Service]:
     from dataflow.services.catalog import SERVICES
 
-    services = list(SERVICES.values()) if name == ServiceName.all else [SERVICES[name.value]]
+    chosen = SERVICES if ServiceName.all in names else dict.fromkeys(names)
+    services = [SERVICES[name] for name in chosen]
     if port is not None and len(services) > 1:
         raise ConfigurationError(
             "--port is for a single service", hint="Start them one by one to choose their ports."
         )
-    if dev and name is not ServiceName.evidence:
-        raise ConfigurationError("--dev is for evidence", hint="dataflow service start evidence")
     return services
 
 

@@ -117,8 +117,9 @@ def test_a_port_that_another_project_has_is_said_to_be_its(
     ("arguments", "said"),
     [
         (["start", "postgres"], "postgres"),
-        (["start"], "Missing argument 'name'"),
+        (["start"], "Missing argument 'names'"),
         (["start", "all", "--port", "9001"], "--port is for a single service"),
+        (["start", "dagster", "evidence", "--port", "9001"], "--port is for a single service"),
         (["start", "jupyter", "--dev"], "--dev is for evidence"),
         (["start", "jupyter", "--port", "70000"], "65535"),
     ],
