@@ -34,9 +34,10 @@ TEMPLATE = Path(__file__).with_name("project_template")
 _IN_WHEEL = Path(__file__).with_name("repository")
 REPOSITORY = _IN_WHEEL if _IN_WHEEL.is_dir() else Path(__file__).parents[2]
 SHARED = (
-    ".gitattributes", ".gitignore", ".pre-commit-config.yaml", "Makefile",
-    "dbt/dbt_project.yml", "dbt/macros/generate_schema_name.sql", "dbt/profiles.yml",
-    "evidence/evidence.config.yaml", "requirements-own.txt", "requirements.lock",
+    ".dockerignore", ".gitattributes", ".gitignore", ".pre-commit-config.yaml", "Containerfile",
+    "Makefile", "compose.yaml", "dbt/dbt_project.yml", "dbt/macros/generate_schema_name.sql",
+    "dbt/profiles.yml", "evidence/evidence.config.yaml", "requirements-own.txt",
+    "requirements.lock",
 )  # fmt: skip
 EXAMPLES = {
     "earthquakes": (

@@ -47,6 +47,8 @@ def prepare(project: Project, port: int, dev: bool) -> Plan:
     ensure_home(project)
     if (project.dbt / "dbt_project.yml").is_file():
         ensure_manifest(project)
+    with open_instance(project) as instance:
+        end_left_runs(instance)
     # A socket's path has to be short, and whoever can open it can run code: a folder in the
     # system's temporary folder, for this user only.
     folder = Path(tempfile.mkdtemp(prefix="dataflow-dagster-"))
@@ -128,6 +130,15 @@ def cancel_runs(instance: Any, seconds: float = CANCEL_SECONDS) -> list[str]:
     for run in left:  # its process is killed next
         instance.report_run_canceled(run, message="The service ended before the run did.")
     return [run.run_id for run in found]
+
+
+def end_left_runs(instance: Any) -> None:
+    """End the runs of an earlier code server, which are gone with it, before the next one starts.
+
+    To Dagster they go on for ever: it notices only when a run ends without its server.
+    """
+    for run in _under_way(instance):
+        instance.report_run_failed(run, "Dagster was killed, or the machine went down.")
 
 
 def _under_way(instance: Any) -> list[Any]:

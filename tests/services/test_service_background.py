@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -165,7 +164,7 @@ def test_one_that_cannot_start_does_not_keep_the_others_back(
     # Somebody has JupyterLab's port, and Dagster is not able to read these models.
     taken = free_port()
     for name, number in (("jupyter", taken), ("evidence", port)):
-        monkeypatch.setitem(SERVICES, name, replace(SERVICES[name], port=number))
+        monkeypatch.setenv(f"DATAFLOW_{name.upper()}_PORT", str(number))
     monkeypatch.setenv("DATAFLOW_PROJECT", str(project.root))
     (project.root / "dbt").mkdir()
     (project.root / "dbt" / "dbt_project.yml").write_text("name: [\n")

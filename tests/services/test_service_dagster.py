@@ -16,9 +16,10 @@ from dagster._core.storage.tags import GRPC_INFO_TAG
 from projects import REPOSITORY, wait_until
 from service_helpers import fetch, running, state_of
 
+from dataflow.orchestration.instance import HOME_VARIABLE, open_instance
 from dataflow.project import Project
 from dataflow.runs.record import Run, RunRecord, newest_first
-from dataflow.services.dagster import cancel_runs
+from dataflow.services.dagster import cancel_runs, prepare
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -226,21 +227,41 @@ def test_stopped_runs_are_cancelled_for_good_until_somebody_executes_them_again(
     }  # fmt: skip
 
 
+LOST = {GRPC_INFO_TAG: json.dumps({"host": "localhost", "socket": "/nowhere/code.sock"})}
+
+
+@op
+def nothing() -> None: ...
+
+
+@job
+def empty() -> None:
+    nothing()
+
+
 def test_only_the_services_own_runs_are_cancelled_and_those_without_a_server_too() -> None:
-    @op
-    def nothing() -> None: ...
-
-    @job
-    def empty() -> None:
-        nothing()
-
     with DagsterInstance.ephemeral() as instance:
         started = DagsterRunStatus.STARTED
-        lost = {GRPC_INFO_TAG: json.dumps({"host": "localhost", "socket": "/nowhere/code.sock"})}
         by_hand = instance.create_run_for_job(empty, status=started)
-        by_service = instance.create_run_for_job(empty, status=started, tags=lost)
+        by_service = instance.create_run_for_job(empty, status=started, tags=LOST)
 
         assert cancel_runs(instance, 0.1) == [by_service.run_id]
 
         assert instance.get_run_by_id(by_hand.run_id).status == started
         assert instance.get_run_by_id(by_service.run_id).status == DagsterRunStatus.CANCELED
+
+
+def test_runs_that_went_on_when_the_machine_went_down_have_failed_at_the_next_start(
+    project: Project, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(HOME_VARIABLE, "")  # unset afterwards
+    monkeypatch.delenv(HOME_VARIABLE)
+    with open_instance(project) as instance:
+        started = DagsterRunStatus.STARTED
+        by_hand = instance.create_run_for_job(empty, status=started)
+        lost = instance.create_run_for_job(empty, status=started, tags=LOST)
+
+        shutil.rmtree(str(prepare(project, port, False).remove))
+
+        assert instance.get_run_by_id(by_hand.run_id).status == started
+        assert instance.get_run_by_id(lost.run_id).status == DagsterRunStatus.FAILURE
