@@ -36,6 +36,7 @@ test: $(if $(HAS_BROWSER),,$(BROWSER))
 lint: types release
 
 types: $(INSTALLED)
+	$(PIP) check
 	$(BIN)/mypy
 
 wheel: $(INSTALLED) ## Build the package, for projects of one's own: dist/*.whl
