@@ -36,7 +36,8 @@ def _rewrite(file: Path, old: str, new: str) -> bool:
     if old not in text:
         return False
     first, newline, rest = text.replace(old, new).partition("\n")
-    if first.startswith("#!") and (" " in new or len(first) > _LONGEST):
+    # What has a shell in between already names Python in its second line.
+    if first.startswith("#!") and new in first and (" " in new or len(first) > _LONGEST):
         first = f"#!/bin/sh\n'''exec' \"{first[2:]}\" \"$0\" \"$@\"\n' '''"
     draft = file.with_name(f".{file.name}.moved")
     draft.write_text(first + newline + rest, "utf-8")

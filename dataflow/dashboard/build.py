@@ -21,7 +21,7 @@ from filelock import FileLock
 from dataflow.dashboard.build_errors import PAGE_ERROR, build_error
 from dataflow.dashboard.install import install, installed_hash, packages_hash
 from dataflow.dashboard.node import find_node, run_limited
-from dataflow.dashboard.patches import TEMPLATE
+from dataflow.dashboard.patches import FIRST_PAGE, TEMPLATE
 from dataflow.dashboard.paths import (
     BUILD_STAMP,
     build_folder,
@@ -214,7 +214,9 @@ def _chosen(project: Project, workflow_id: str | None) -> dict[Path, Path]:
     Built for a workflow, the pages of the others are those of the last build; if that has
     none, the current ones, unless they were left out because they do not compile.
     """
-    files = _files_below(project.evidence, _FOLDERS)
+    # Evidence looks for every page among those of the project, too.
+    files = {Path("pages", FIRST_PAGE.name): FIRST_PAGE}
+    files |= _files_below(project.evidence, _FOLDERS)
     files |= {Path(name): path for name in _FILES if (path := project.evidence / name).is_file()}
     if workflow_id is None:
         return files

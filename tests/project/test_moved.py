@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from projects import REPOSITORY
 
+from dataflow.base.moved import set_right
+
 VENV = Path(sys.prefix)
 MADE = VENV / "pyvenv.cfg"
 
@@ -70,3 +72,15 @@ def test_make_sets_the_environment_of_a_moved_project_right(tmp_path: Path, name
         ["make", ".venv/.installed"], cwd=root, capture_output=True, text=True, check=False
     )
     assert "up to date" in again.stdout
+
+
+def test_an_environment_with_spaces_in_its_path_can_be_moved_again(tmp_path: Path) -> None:
+    # A shell stands between it and its commands already.
+    old, new = tmp_path / "first one" / ".venv", tmp_path / "once more" / ".venv"
+    command = new / "bin" / "tool"
+    command.parent.mkdir(parents=True)
+    text = "#!/bin/sh\n'''exec' \"{}/bin/python\" \"$0\" \"$@\"\n' '''\nprint(1)\n"
+    command.write_text(text.format(old))
+
+    assert set_right(str(old), str(new)) == [command]
+    assert command.read_text() == text.format(new)
