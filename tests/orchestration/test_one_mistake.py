@@ -194,6 +194,7 @@ def test_workflows_with_odd_names_of_checks_tags_and_owners_are_fine(project):
         assert examine_workflow(project, project.notebooks / name).problems == [], name
 
 
+@pytest.mark.slow  # the first test of this file runs and publishes
 @pytest.mark.parametrize(
     "command",
     [
