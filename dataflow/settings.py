@@ -186,16 +186,25 @@ class Source:
     """Where a setting's value comes from.
 
     Args:
+        name: the setting.
         given: the value as it is there.
         path: the file; None for the environment.
-        line: the line in the file.
         variable: the environment variable, of the environment or `.env`.
     """
 
+    name: str
     given: Any
     path: Path | None = None
-    line: int | None = None
     variable: str | None = None
+
+    @property
+    def line(self) -> int | None:
+        """The line in the file, which is looked for only when somebody is told."""
+        if self.path is None:
+            return None
+        if self.variable is not None:
+            return _line(self.path, rf"\s*(export\s+)?{self.variable}\s*=")
+        return _line_in_table(self.path, self.name)
 
     def __str__(self) -> str:
         return f"{self.path.name}:{self.line}" if self.path else f"environment: {self.variable}"
@@ -256,15 +265,13 @@ def sources(root: Path | None) -> dict[str, Source]:
             text, in_file = os.environ.get(variable), from_file.get(variable)
             switches = variable == one.metadata["switch"]
             if text and text != in_file:
-                here.append(Source("false" if switches else text, variable=variable))
+                here.append(Source(name, "false" if switches else text, variable=variable))
             elif in_file:  # it may be in the environment already, read from there
-                line = _line(env_file, rf"\s*(export\s+)?{variable}\s*=")
-                given = "false" if switches else in_file
-                there.append(Source(given, env_file, line, variable))
+                there.append(Source(name, "false" if switches else in_file, env_file, variable))
         if given_there := [*here, *there]:
             found[name] = given_there[0]
         elif root and name in table:
-            found[name] = Source(table[name], root / FILE, _line_in_table(root / FILE, name))
+            found[name] = Source(name, table[name], root / FILE)
     return found
 
 
@@ -325,9 +332,9 @@ def _variables_in(path: Path) -> dict[str, str | None]:
     return dotenv_values(path)
 
 
-def _line(path: Path | None, pattern: str) -> int | None:
+def _line(path: Path, pattern: str) -> int | None:
     """The last line of a file that begins with `pattern`: the one that counts in `.env`."""
-    lines = path.read_text("utf-8", "replace").splitlines() if path else []
+    lines = path.read_text("utf-8", "replace").splitlines()
     found = [number for number, line in enumerate(lines, start=1) if re.match(pattern, line)]
     return found[-1] if found else None
 
