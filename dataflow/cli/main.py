@@ -58,9 +58,9 @@ app.command(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from dataflow.base.version import installed
 
-        typer.echo(f"dataflow {version('dataflow-notebooks')}")
+        typer.echo(f"dataflow {installed()}")
         raise typer.Exit
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -33,7 +34,7 @@ def init(
 ) -> None:
     """Create a project: everything that workflows need, in a git repository."""
     from dataflow.addresses import service_url
-    from dataflow.scaffold.project import is_editable, make_project, plan_project
+    from dataflow.scaffold.project import lacks_wheel, make_project, plan_project
 
     plan = plan_project(folder, example, template)
     files = sorted(plan.files) if dry_run else make_project(plan)
@@ -45,15 +46,16 @@ def init(
         return
     err.print(f"\n[green]✓[/] project {plan.name} created. To see a dashboard of it:")
     workflow = example or plan.workflow
-    steps = [f"cd {folder}", *([] if workflow else ["dataflow workflow init first"])]
+    steps = [] if plan.root == Path.cwd() else [f"cd {shlex.quote(str(folder))}"]
+    steps += [] if workflow else ["dataflow workflow init first"]
     for step in (*steps, f"dataflow workflow run {workflow or 'first'}",
                  "dataflow service start evidence"):  # fmt: skip
         err.print(f"  {step}", style="bold", markup=False)
     err.print(f"  → {service_url(Project(plan.root), 'evidence')}", style="cyan")
-    if is_editable():
+    if lacks_wheel():
         err.print(
-            "  → DATAFLOW is installed from a folder here: `make setup` of the project needs its "
-            "package in wheels/, which `make wheel` in that folder builds.",
+            "  → `make setup` of the project needs DATAFLOW's package in wheels/, since no index has "
+            "it: `make wheel` in DATAFLOW's repository builds it.",
             style="cyan",
         )
 
@@ -65,10 +67,15 @@ def setup() -> None:
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from dataflow.dashboard.install import install
+    from dataflow.dashboard.install import ensure_node, install
 
     project = Project.find()
     err = messages()
+
+    def say(line: str) -> None:
+        err.print(line, markup=False)
+
+    ensure_node(project, say)
     with Progress(
         TextColumn("the dashboard's packages"),
         BarColumn(),
@@ -80,7 +87,7 @@ def setup() -> None:
         task = bar.add_task("packages", total=None, visible=err.is_terminal)
         done = install(
             project,
-            on_line=lambda line: err.print(line, markup=False),
+            on_line=say,
             on_part=lambda done, of: bar.update(task, completed=done, total=of),
         )
     err.print(
@@ -91,7 +98,7 @@ def setup() -> None:
 
 def upgrade(dry_run: DryRun = False) -> None:
     """Bring the project's files to the installed version of DATAFLOW; yours stay as they are."""
-    from dataflow.scaffold.project import installed
+    from dataflow.base.version import installed
     from dataflow.scaffold.upgrade import plan_upgrade
     from dataflow.scaffold.upgrade import upgrade as carry_out
     from dataflow.services import control

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataflow.base.finding import Finding, broken, ok, warning
+from dataflow.base.version import DISTRIBUTION
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-DISTRIBUTION = "dataflow-notebooks"
 INSTALL = "pip install --require-hashes --no-deps -r requirements.lock (make setup does it)"
 GIGABYTE = 1_000_000_000
 DISK_BROKEN = 1 * GIGABYTE  # a run of any size fails

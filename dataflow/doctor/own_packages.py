@@ -19,9 +19,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from dataflow.base.finding import Finding, broken, ok, warning
+from dataflow.base.version import DISTRIBUTION
 from dataflow.base.words import counted
 from dataflow.dashboard.install import NODE_LOCK
-from dataflow.doctor.machine import DISTRIBUTION, needed_packages, read_lock
+from dataflow.doctor.machine import needed_packages, read_lock
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
 from dataflow.stages.notebook import read_notebook

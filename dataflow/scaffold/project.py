@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,17 +14,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
+from dataflow.base.version import DISTRIBUTION, installed
 from dataflow.base.words import nearest
 from dataflow.errors import ConfigurationError, Problem, ProjectNotFound
 from dataflow.project import Project
 from dataflow.scaffold.workflow import (
+    all_or_nothing,
+    make_folder,
     make_workflow,
     plan_workflow,
     refuse_name,
     refuse_template,
 )
 
-DISTRIBUTION = "dataflow-notebooks"
 # What init wrote, in which version: upgrade tells by it what its owner changed.
 RECORD = ".dataflow-init.json"
 WHEELS = "wheels"
@@ -87,12 +88,12 @@ def plan_project(root: Path, example: str | None = None, template: str | None = 
         ConfigurationError: there is no such example or template, the folder cannot have that
             name, lies in another project, or has one of the files already.
     """
-    root = root.absolute()
+    root = root.resolve()
     if example is not None and example not in EXAMPLES:
         raise ConfigurationError(
             f"there is no example `{example}`", hint=nearest(example, EXAMPLES)
         )
-    name = project_name(root)
+    name = re.sub(r"[^a-z0-9]+", "-", root.name.lower()).strip("-")
     if not name:
         raise ConfigurationError(
             f"`{root.name}` has no letter or digit that a project could be called by",
@@ -133,25 +134,15 @@ def owned_files(name: str) -> dict[str, bytes]:
     return dict(sorted(files.items()))
 
 
-def project_name(root: Path) -> str:
-    """What the project in `root` is called: its folder, as a Python package may be called."""
-    return re.sub(r"[^a-z0-9]+", "-", root.name.lower()).strip("-")
-
-
-def installed() -> str:
-    """The version of DATAFLOW that is installed."""
-    return metadata.version(DISTRIBUTION)
-
-
 def installed_wheel() -> Path | None:
     """The wheel that DATAFLOW was installed from, where it was and still is a file."""
     path = Path(unquote(urlparse(str(_origin().get("url"))).path))
     return path if path.suffix == ".whl" and path.is_file() else None
 
 
-def is_editable() -> bool:
-    """Whether DATAFLOW is installed as the folder that it is developed in."""
-    return bool(_origin().get("dir_info", {}).get("editable"))
+def lacks_wheel() -> bool:
+    """Whether DATAFLOW came from no index, and the file it came from is not there."""
+    return bool(_origin()) and installed_wheel() is None
 
 
 def _origin() -> dict[str, Any]:
@@ -171,43 +162,28 @@ def make_project(plan: NewProject) -> list[str]:
         ConfigurationError: the folder cannot be written.
     """
     root = plan.root
-    made_root = not root.exists()
-    made: list[Path] = []
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        files = dict(plan.files)
-        if (wheel := installed_wheel()) is not None:
-            files[f"{WHEELS}/{wheel.name}"] = wheel.read_bytes()
-        files[RECORD] = record_of(owned_files(plan.name)).encode()
+    files = dict(plan.files)
+    if (wheel := installed_wheel()) is not None:
+        files[f"{WHEELS}/{wheel.name}"] = wheel.read_bytes()
+    files[RECORD] = record_of(plan.name).encode()
+    with all_or_nothing("the project", root) as made:
         for name, content in files.items():
-            target = root / name
-            for folder in reversed(target.relative_to(root).parents):
-                if not (root / folder).exists():
-                    (root / folder).mkdir()
-                    made.append(root / folder)
-            made.append(target)
-            target.write_bytes(content)
+            make_folder((root / name).parent, made)
+            made.append(root / name)
+            (root / name).write_bytes(content)
         if plan.workflow is not None:
             scaffold = plan_workflow(Project(root), plan.workflow, str(plan.template))
-            made += [root / ".dataflow", *scaffold.folders]
+            made += scaffold.folders
             files |= {path.relative_to(root).as_posix(): b"" for path in make_workflow(scaffold)}
         _begin_git(root)
-    except BaseException as error:
-        for path in [root] if made_root else reversed(made):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise ConfigurationError(
-                f"the project cannot be written: {error.strerror or error}; nothing was created",
-                where=str(error.filename or root),
-            ) from None
-        raise
     return sorted(files)
 
 
-def record_of(files: Mapping[str, bytes]) -> str:
-    """The content of `RECORD` for files as this version writes them."""
-    hashes = {path: digest(content) for path, content in files.items()}
-    return json.dumps({"version": installed(), "files": hashes}, indent=2) + "\n"
+def record_of(name: str) -> str:
+    """The content of `RECORD` for a project called `name`, as this version writes its files."""
+    hashes = {path: digest(content) for path, content in owned_files(name).items()}
+    record = {"name": name, "version": installed(), "files": hashes}
+    return json.dumps(record, indent=2) + "\n"
 
 
 def digest(content: bytes) -> str:

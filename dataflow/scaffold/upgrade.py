@@ -12,21 +12,20 @@ from pathlib import Path
 from packaging.version import Version
 
 from dataflow.base.files import whole_file, write_whole
+from dataflow.base.version import DISTRIBUTION, installed
 from dataflow.errors import ConfigurationError
 from dataflow.orchestration.instance import open_instance
 from dataflow.project import Project
 from dataflow.scaffold.project import (
-    DISTRIBUTION,
     PIN,
     RECORD,
     WHEELS,
     digest,
-    installed,
     installed_wheel,
     owned_files,
-    project_name,
     record_of,
 )
+from dataflow.scaffold.workflow import unwritable
 
 DIFFERENCE = ".upgrade.diff"  # what is appended to a file's name for the difference beside it
 
@@ -56,12 +55,14 @@ class Upgrade:
 
     Args:
         project: the project.
+        name: what it is called, whatever the folder it was cloned to.
         version: the version of DATAFLOW that wrote its files.
         changes: what happens to files.
         wheel: DATAFLOW's own file, to be kept in `wheels/`; None when it is there, or not needed.
     """
 
     project: Project
+    name: str
     version: str
     changes: list[Change]
     wheel: Path | None
@@ -76,7 +77,8 @@ def plan_upgrade(project: Project) -> Upgrade:
     path = project.root / RECORD
     try:
         record = json.loads(path.read_text("utf-8"))
-        version, recorded = str(record["version"]), dict(record["files"])
+        name, version = str(record["name"]), str(record["version"])
+        recorded = dict(record["files"])
     except FileNotFoundError:
         raise ConfigurationError(
             "this project was not made by `dataflow init`, so its files are its owner's",
@@ -96,7 +98,7 @@ def plan_upgrade(project: Project) -> Upgrade:
             hint=f"Install what the project asks for: pip install {DISTRIBUTION}=={version}, "
             "or make setup.",
         )
-    wanted = owned_files(project_name(project.root))
+    wanted = owned_files(name)
     changes = [
         *_changes(project.root, recorded, wanted),
         *_removals(project.root, recorded, wanted),
@@ -104,7 +106,7 @@ def plan_upgrade(project: Project) -> Upgrade:
     wheel = installed_wheel()
     if wheel is not None and (project.root / WHEELS / wheel.name).is_file():
         wheel = None
-    return Upgrade(project, version, changes, wheel)
+    return Upgrade(project, name, version, changes, wheel)
 
 
 def upgrade(plan: Upgrade) -> None:
@@ -113,30 +115,42 @@ def upgrade(plan: Upgrade) -> None:
     Killed in between, the next call does the rest.
 
     Raises:
-        DataflowError: Dagster's database could not be migrated.
+        ConfigurationError: a file cannot be written.
     """
     root = plan.project.root
-    for change in plan.changes:
-        path = root / change.path
-        if change.removes:
-            path.unlink(missing_ok=True)
-        if change.content is not None:
-            mode = path.stat().st_mode if path.exists() else None
-            with whole_file(path) as draft:
-                draft.write_bytes(change.content)
-                if mode is not None:
-                    draft.chmod(mode)
-        if change.difference:
-            write_whole(path.with_name(path.name + DIFFERENCE), change.difference)
-    if plan.wheel is not None:
-        folder = root / WHEELS
-        with whole_file(folder / plan.wheel.name) as draft:
-            shutil.copyfile(plan.wheel, draft)
-        for old in folder.glob("dataflow_notebooks-*.whl"):
-            if old.name != plan.wheel.name:
-                old.unlink()
-    migrate(plan.project)
-    write_whole(root / RECORD, record_of(owned_files(project_name(root))))
+    try:
+        for change in plan.changes:
+            _carry_out(root, change)
+        if plan.wheel is not None:
+            _keep_wheel(root / WHEELS, plan.wheel)
+        migrate(plan.project)
+        write_whole(root / RECORD, record_of(plan.name))
+    except OSError as error:
+        then = "call it again when that is fixed, it does the rest"
+        raise unwritable("the new files", root, error, then) from None
+
+
+def _carry_out(root: Path, change: Change) -> None:
+    path = root / change.path
+    if change.removes:
+        path.unlink(missing_ok=True)
+    if change.content is not None:
+        mode = path.stat().st_mode if path.exists() else None
+        with whole_file(path) as draft:
+            draft.write_bytes(change.content)
+            if mode is not None:
+                draft.chmod(mode)
+    if change.difference:
+        write_whole(path.with_name(path.name + DIFFERENCE), change.difference)
+
+
+def _keep_wheel(folder: Path, wheel: Path) -> None:
+    """Put a copy of DATAFLOW's package in the place of those of other versions."""
+    with whole_file(folder / wheel.name) as draft:
+        shutil.copyfile(wheel, draft)
+    for old in folder.glob("dataflow_notebooks-*.whl"):
+        if old.name != wheel.name:
+            old.unlink()
 
 
 def migrate(project: Project) -> None:

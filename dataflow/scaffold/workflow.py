@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import shutil
 import tempfile
@@ -156,32 +157,67 @@ def make_workflow(scaffold: Scaffold) -> list[Path]:
         ConfigurationError: the project's folders cannot be written.
     """
     project = scaffold.project
-    state_was_there = project.state.exists()
-    made: list[Path] = []
-    try:
-        project.state.mkdir(exist_ok=True)
+    with all_or_nothing("the workflow", project.root) as made:
+        make_folder(project.state, made)
         with tempfile.TemporaryDirectory(dir=project.state, prefix="init-") as temporary:
             scaffold.write(Path(temporary))
             for folder in scaffold.folders:
-                built = Path(temporary) / folder.relative_to(project.root)
-                for parent in reversed(folder.parents):
-                    if parent.is_relative_to(project.root) and not parent.exists():
-                        parent.mkdir()
-                        made.append(parent)
-                built.rename(folder)
+                make_folder(folder.parent, made)
                 made.append(folder)
+                # The state folder may lie on another file system, as in a container.
+                shutil.move(Path(temporary) / folder.relative_to(project.root), folder)
+    return scaffold.files
+
+
+@contextlib.contextmanager
+def all_or_nothing(what: str, root: Path) -> Iterator[list[Path]]:
+    """Remove what was created in the block when it fails.
+
+    Args:
+        what: what is created, for the error.
+        root: the project's folder.
+
+    Yields:
+        A list for the paths of files and folders, to be added when they are created.
+
+    Raises:
+        ConfigurationError: a file could not be written.
+    """
+    made: list[Path] = []
+    try:
+        yield made
     except BaseException as error:
         for path in reversed(made):
             shutil.rmtree(path, ignore_errors=True)
-        if not state_was_there:
-            shutil.rmtree(project.state, ignore_errors=True)
+            with contextlib.suppress(OSError):  # a file
+                path.unlink()
         if isinstance(error, OSError):
-            raise ConfigurationError(
-                f"the workflow cannot be written: {error.strerror or error}; nothing was created",
-                where=project.relative(Path(str(error.filename2 or error.filename or "."))),
-            ) from None
+            raise unwritable(what, root, error, "nothing was created") from None
         raise
-    return scaffold.files
+
+
+def unwritable(what: str, root: Path, error: OSError, then: str) -> ConfigurationError:
+    """The error for files of the project in `root` that could not be written.
+
+    Args:
+        what: what they are.
+        root: the project's folder.
+        error: why.
+        then: what that leads to.
+    """
+    file = error.filename2 or error.filename
+    return ConfigurationError(
+        f"{what} cannot be written: {error.strerror or error}; {then}",
+        where=Project(root).relative(Path(str(file))) if file else str(root),
+    )
+
+
+def make_folder(folder: Path, made: list[Path]) -> None:
+    """Make a folder and those above it that are missing, and add them to `made`."""
+    for path in reversed((folder, *folder.parents)):
+        if not path.exists():
+            path.mkdir()
+            made.append(path)
 
 
 def _is_leftover(path: Path) -> bool:

@@ -15,6 +15,7 @@ import pytest
 from browser import browser_page
 from projects import REPOSITORY, copy_repository, environment, free_port
 
+from dataflow.base.version import installed
 from dataflow.cli.main import run
 from dataflow.dashboard.build import built_hash, pages_hash
 from dataflow.errors import ConfigurationError
@@ -23,7 +24,6 @@ from dataflow.scaffold.project import (
     EXAMPLES,
     RECORD,
     SHARED,
-    installed,
     make_project,
     owned_files,
     plan_project,
@@ -140,7 +140,9 @@ def test_upgrade_updates_what_nobody_changed_and_leaves_the_rest_with_the_differ
         "pyproject.toml",
     }  # fmt: skip
     (root / f"README.md{DIFFERENCE}").unlink()
-    (again,) = plan_upgrade(project).changes
+    # A colleague's clone may be called otherwise.
+    root = root.rename(tmp_path / "clone")
+    (again,) = plan_upgrade(Project(root)).changes
     assert again.path == ".gitignore"
     assert again.content is None
     assert json.loads((root / RECORD).read_text())["version"] == installed()

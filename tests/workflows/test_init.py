@@ -206,15 +206,15 @@ def test_nothing_is_left_behind_when_init_is_interrupted(project: Project, monke
     before = everything_in(project)
 
     last = project.notebooks / "sea"
-    rename = Path.rename
+    move = shutil.move
 
-    def interrupted(self: Path, target: Path) -> Path:
+    def interrupted(source: Path, target: Path) -> Path:
         """Ctrl-C, when all but the last folder are in place."""
         if target == last:
             raise KeyboardInterrupt
-        return rename(self, target)
+        return move(source, target)
 
-    monkeypatch.setattr(Path, "rename", interrupted)
+    monkeypatch.setattr(shutil, "move", interrupted)
     with pytest.raises(KeyboardInterrupt):
         make_workflow(plan)
 
