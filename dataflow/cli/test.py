@@ -23,8 +23,6 @@ def run_tests(
     ] = None,
 ) -> None:
     """Run a workflow's tests with pytest; a failing stage shows its cell."""
-    import importlib.util
-
     from dataflow.workflows.registry import find_workflow_folder
 
     project = Project.find()
@@ -37,10 +35,6 @@ def run_tests(
             f"workflow {folder.name} has no tests",
             hint=f"Write {project.relative(places[0])}/test_{folder.name}.py; the fixture "
             "`run_stage` runs one stage on small tables.",
-        )
-    if importlib.util.find_spec("pytest") is None:
-        raise ConfigurationError(
-            "pytest is not installed", hint="pip install 'dataflow-notebooks[dev]'"
         )
     code = _pytest(project, [*map(str, found), *(pytest_arguments or [])])
     if code == 5:

@@ -19,8 +19,8 @@ from typing import Any
 from filelock import FileLock
 
 from dataflow.dashboard.build_errors import PAGE_ERROR, build_error
-from dataflow.dashboard.install import install, installed_hash, packages_hash
-from dataflow.dashboard.node import find_node, run_limited
+from dataflow.dashboard.install import ensure_node, install, installed_hash, packages_hash
+from dataflow.dashboard.node import run_limited
 from dataflow.dashboard.patches import FIRST_PAGE, TEMPLATE
 from dataflow.dashboard.paths import (
     BUILD_STAMP,
@@ -369,7 +369,7 @@ def _route(page: Path) -> Path:
 
 
 def _run_vite(project: Project, on_line: Callable[[str], None]) -> None:
-    node, site = find_node(project), _site(project)
+    node, site = ensure_node(project, on_line), _site(project)
     environment = node.environment(
         VITE_EVIDENCE_SPA="true",
         EVIDENCE_IS_BUILDING="true",

@@ -149,6 +149,7 @@ def _npm_ci(project: Project, node: Node, work: Path, on_line: OnLine, on_part: 
         elif line.startswith("npm error"):
             on_line(line)
 
+    on_line(f"installing the {total} packages of the dashboard")
     command = [*node.npm, "ci", "--no-progress", "--loglevel=http"]
     what = "the installation of the dashboard's packages"
     seconds = project.settings.node_timeout

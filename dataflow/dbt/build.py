@@ -114,7 +114,7 @@ def building(
     target = project.state / "dbt" / f"{run_id}-{step.name}"
     target.mkdir(parents=True, exist_ok=True)
     run = {"run_id": run_id, "workflow": workflow_id, "step": step.name}
-    lay_out_macros(project)
+    seconds = project.settings.dbt_timeout  # not later: dbt would go on if it cannot be read
     try:
         with (
             environment(dbt_environment(project)),  # dagster-dbt hands this process's on
@@ -130,7 +130,7 @@ def building(
                     raise_on_error=False,
                 ),
             )
-            with time_limit(build.invocation, project.settings.dbt_timeout):
+            with time_limit(build.invocation, seconds):
                 yield build
             succeeded = build.invocation.is_successful()
         build.results = read_results(project, target)
@@ -149,6 +149,7 @@ def dbt_resource(project: Project, folder: Path) -> ProjectDbt:
         project: the project.
         folder: an existing folder of the run's own, for the command that starts dbt.
     """
+    lay_out_macros(project)
     return ProjectDbt(
         project_dir=str(readable_folder(project)),
         profiles_dir=str(project.dbt),

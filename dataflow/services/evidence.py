@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 from dataflow.addresses import HOST, local_url
-from dataflow.dashboard.node import find_node
 from dataflow.dashboard.paths import build_folder, data_folder
 from dataflow.project import Project
 from dataflow.services.model import Command, Plan
@@ -30,7 +29,7 @@ def prepare(project: Project, port: int, dev: bool) -> Plan:
         dev: Evidence's own server, which reloads a page whenever it changes.
 
     Raises:
-        ConfigurationError: `dev`, and there is no Node.
+        ConfigurationError: `dev`, and Node cannot be had.
         DashboardError: `dev`, and Evidence's packages cannot be installed.
     """
     if dev:
@@ -51,11 +50,11 @@ def _development_server(project: Project, port: int) -> Command:
     It shows the tables that the built dashboard shows, so that authors see what readers see
     and need not run Evidence's own (slow) `evidence sources`.
     """
-    from dataflow.dashboard.install import install
+    from dataflow.dashboard.install import ensure_node, install
 
     install(project)
     _show_exported_tables(project)
-    node = find_node(project)
+    node = ensure_node(project)
     environment = node.variables() | {"BROWSER": "none"}
     if node.npm[-1].endswith("npm-cli.js"):
         # Evidence's command starts `npx`, and PyPI's Node has a broken one.

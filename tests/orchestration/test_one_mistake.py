@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from projects import REPOSITORY, Workflow, dataflow, make_project
+from projects import Workflow, copy_dbt, dataflow, make_project
 
 from dataflow.orchestration.build import BROKEN_TAG, build_definitions
 from dataflow.orchestration.dagster_names import check_name
@@ -273,10 +272,7 @@ def test_dbt_files_that_dbt_cannot_read_break_their_own_workflow_only(tmp_path, 
         "latin": ("m_latin.sql", b"select '\xe4' as a"),
     }
     project = make_project(tmp_path / "project", dict.fromkeys(["good", *wrong], made))
-    for part in ("dbt_project.yml", "profiles.yml", "macros"):
-        copy = shutil.copytree if (REPOSITORY / "dbt" / part).is_dir() else shutil.copy
-        project.dbt.mkdir(exist_ok=True)
-        copy(REPOSITORY / "dbt" / part, project.dbt / part)
+    copy_dbt(project)
     models = project.dbt / "models"
     for workflow_id in ("good", *wrong):
         (models / workflow_id).mkdir(parents=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import duckdb
 import pytest
-from projects import REPOSITORY, Workflow, dataflow, make_project
+from projects import Workflow, copy_dbt, dataflow, make_project
 
 from dataflow.dashboard.export import exported_files
 from dataflow.shared.db import get_duckdb_connection
@@ -36,9 +35,7 @@ def test_a_time_is_the_same_day_in_stages_models_and_dashboards(tmp_path: Path):
     )
     models = project.dbt / "models" / "clock"
     models.mkdir(parents=True)
-    for part in ("dbt_project.yml", "profiles.yml"):
-        shutil.copy(REPOSITORY / "dbt" / part, project.dbt / part)
-    shutil.copytree(REPOSITORY / "dbt" / "macros", project.dbt / "macros")
+    copy_dbt(project)
     (models / "days.sql").write_text(
         "{{ config(schema='clock', materialized='table') }}\n"
         "select *, moment::date as model_day from clock_raw.t"  # not named as a source

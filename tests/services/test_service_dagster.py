@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus, job, op
 from dagster._core.storage.tags import GRPC_INFO_TAG
-from projects import REPOSITORY, wait_until
+from projects import copy_dbt, wait_until
 from service_helpers import fetch, running, state_of
 
 from dataflow.orchestration.instance import HOME_VARIABLE, open_instance
@@ -179,10 +179,7 @@ def test_stopped_runs_are_cancelled_for_good_until_somebody_executes_them_again(
             "count():\n    import time; print('asleep', flush=True)\n    time.sleep(300)\n",
         )
     )
-    for part in ("dbt_project.yml", "profiles.yml", "macros"):
-        copy = shutil.copytree if (REPOSITORY / "dbt" / part).is_dir() else shutil.copy
-        ticking.dbt.mkdir(exist_ok=True)
-        copy(REPOSITORY / "dbt" / part, ticking.dbt / part)
+    copy_dbt(ticking)
     model = ticking.dbt / "models" / "tick" / "counted.sql"
     model.parent.mkdir(parents=True)
     model.write_text(f"{FROM_TICKS}, range(10000000) a, range(10000000) b")
