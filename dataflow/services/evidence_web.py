@@ -12,7 +12,7 @@ import contextlib
 import mimetypes
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, urlsplit
 
@@ -33,9 +33,9 @@ from dataflow.dashboard.paths import MANIFEST, build_folder, data_folder
 from dataflow.errors import DataflowError
 from dataflow.project import Project
 from dataflow.runs.html import POLICY, page_of
-from dataflow.runs.record import folder_of
+from dataflow.runs.record import Run, folder_of, read_run
 from dataflow.services.evidence import HEALTH
-from dataflow.services.pages import missing_page, render, run_page, runs_page
+from dataflow.services.pages import missing_page, page_policy, render, run_page, runs_page
 
 _DEFINED_BY = ("config.yaml", "*.ipynb", "dagster_job.py")
 _FOREVER = "public, max-age=31536000, immutable"
@@ -59,10 +59,6 @@ _PAGE_POLICY = "; ".join(
 _RUN_FILE_POLICY = (
     f"{POLICY}; frame-ancestors 'self'; sandbox allow-downloads allow-popups "
     "allow-popups-to-escape-sandbox allow-top-navigation-by-user-activation"
-)
-_RUN_LIST_POLICY = (
-    "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; form-action 'none'; "
-    "base-uri 'none'; frame-ancestors 'self'"
 )
 _GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?(?:,|$))")
 _HEADERS = {
@@ -97,6 +93,7 @@ def create_app(project: Project, *, hosts: Sequence[str] = ()) -> Starlette:
             Route(HEALTH, health),
             Mount("/data", ExportedData(project)),
             Route("/runs", lambda request: RedirectResponse("/runs/")),
+            # Pages below a run's: Route("/runs/{workflow}/{run}/NAME", run_view(project, view)).
             Mount("/runs", RunFiles(project)),
             Mount("/", Pages(build_folder(project))),
         ],
@@ -106,6 +103,36 @@ def create_app(project: Project, *, hosts: Sequence[str] = ()) -> Starlette:
             Middleware(TrustedHostMiddleware, allowed_hosts=[*OWN_NAMES, *hosts]),
         ],
     )
+
+
+def run_view(
+    project: Project, view: Callable[[Project, Run, Request], Response]
+) -> Callable[[Request], Response]:
+    """An endpoint for an address below a run's, `/runs/{workflow}/{run}/...`.
+
+    Args:
+        project: the project.
+        view: answers for the run; a run that is not there, or cannot be read, has its own page.
+    """
+
+    def endpoint(request: Request) -> Response:
+        parts = (request.path_params["workflow"], request.path_params["run"])
+        home = project.runs / parts[0]
+        if any(part.startswith(".") or "\0" in part for part in parts):
+            raise HTTPException(404)
+        folder = folder_of(home, parts[1]) or home / parts[1]
+        if not folder.resolve().is_relative_to(project.runs.resolve()):
+            raise HTTPException(404)
+        run = read_run(folder)
+        if run is None:
+            return HTMLResponse(
+                missing_page(project, parts),
+                status_code=404,
+                headers={"content-security-policy": page_policy()},
+            )
+        return view(project, run, request)
+
+    return endpoint
 
 
 class _Folder(StaticFiles):
@@ -246,16 +273,16 @@ class RunFiles(_Folder):
         if len(parts) <= 1:
             text: str | None = runs_page(self._project, parts[0] if parts else None)
         else:
-            text = run_page(self._project.runs.joinpath(*parts))
+            text = run_page(self._project, self._project.runs.joinpath(*parts))
         if text is None:
             return self._missing(parts)
-        return HTMLResponse(text, headers={"content-security-policy": _RUN_LIST_POLICY})
+        return HTMLResponse(text, headers={"content-security-policy": page_policy()})
 
     def _missing(self, parts: tuple[str, ...]) -> Response:
         return HTMLResponse(
             missing_page(self._project, parts),
             status_code=404,
-            headers={"content-security-policy": _RUN_LIST_POLICY},
+            headers={"content-security-policy": page_policy()},
         )
 
     def _refresh(self, path: str) -> None:

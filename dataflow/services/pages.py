@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import secrets
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, TemplateError
+from markupsafe import Markup
+from starlette.responses import HTMLResponse
 
 from dataflow.base.words import seconds_text
 from dataflow.project import Project
@@ -16,20 +20,51 @@ from dataflow.runs.record import RUN_FILE, Run, newest_first, read_run, step_sec
 
 MOST = 200  # runs on a page
 
+# The sections of a run's page below its steps, in order. Each is a template of its own and what
+# it gets of a run; None leaves it out. One that fails says so, and leaves the rest of the page.
+Section = tuple[str, Callable[[Project, Run], Mapping[str, Any] | None]]
+SECTIONS: list[Section] = []
+
 
 def render(template: str, **values: Any) -> str:
     """A file of `templates/` with `values` in it, as HTML."""
     return str(_environment().get_template(template).render(values))
 
 
+def page_response(template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+    """A file of `templates/` as an answer, with the policy for pages of our own.
+
+    The only script that runs is the template's: `<script nonce="{{ nonce }}">`. Forms go to this
+    server, and so do the script's requests.
+    """
+    nonce = secrets.token_urlsafe(16)
+    return HTMLResponse(
+        render(template, nonce=nonce, **values),
+        status_code=status,
+        headers={"content-security-policy": page_policy(nonce), "cache-control": "no-cache"},
+    )
+
+
+def page_policy(nonce: str | None = None) -> str:
+    """The policy of a page of our own; without a `nonce` it has no script."""
+    script = f"script-src 'nonce-{nonce}'; connect-src 'self'; " if nonce else ""
+    return (
+        f"default-src 'none'; {script}img-src 'self' data:; style-src 'unsafe-inline'; "
+        "frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
+    )
+
+
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    # The class of a status: "awaiting review" has the colour of `.awaiting-review`.
+    environment.filters["css"] = lambda status: str(status).replace(" ", "-")
+    return environment
 
 
 def runs_page(project: Project, workflow_id: str | None = None) -> str:
@@ -47,7 +82,7 @@ def runs_page(project: Project, workflow_id: str | None = None) -> str:
     )
 
 
-def run_page(folder: Path) -> str | None:
+def run_page(project: Project, folder: Path) -> str | None:
     """One run as HTML; None when `folder` holds no run that can be read."""
     run = read_run(folder)
     if run is None:
@@ -57,9 +92,12 @@ def run_page(folder: Path) -> str | None:
             "run.html",
             run=run,
             title=f"{run.workflow_id} {run.run_id[:8]}",
+            crumbs=[_crumb(run.folder.parent.name)],
             seconds=seconds_text,
             took=lambda step: seconds_text(step_seconds(step)),
             others=_others(run),
+            address=_address(run),
+            sections=_sections(project, run),
             pages={path.stem.split(".")[0]: path.stem for path in run.notebooks},
         )
     except (TypeError, ValueError, AttributeError, TemplateError):
@@ -76,11 +114,29 @@ def missing_page(project: Project, parts: tuple[str, ...]) -> str:
     return render(
         "missing.html",
         title=title,
+        crumbs=[_crumb(workflow_id)] if workflow_id else [],
         workflow_id=workflow_id,
         run_id=run_id,
         file="/".join(rest) if is_there else "",
         unreadable=is_there,
     )
+
+
+def _crumb(workflow_id: str) -> tuple[str, str]:
+    return workflow_id, f"/runs/{quote(workflow_id)}/"
+
+
+def _sections(project: Project, run: Run) -> list[Markup]:
+    shown = []
+    for template, values_of in SECTIONS:
+        try:
+            values = values_of(project, run)
+            if values is not None:
+                shown.append(Markup(render(template, run=run, address=_address(run), **values)))
+        except Exception as error:
+            text = f"This part of the page cannot be shown: {type(error).__name__}: {error}"
+            shown.append(Markup('<p class="failed">{}</p>').format(text))
+    return shown
 
 
 def _address(run: Run) -> str:
