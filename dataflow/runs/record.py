@@ -51,6 +51,10 @@ ENDED_WELL = ("succeeded", "skipped")
 FAILED = ("failed", "cancelled")
 NOT_RUN = "not run"  # it would have followed
 LEFT_OUT = "left out"  # not among the steps that were asked for
+# What passed may have to be seen by somebody before readers get it.
+AWAITING = "awaiting review"
+REJECTED = "rejected"
+SUPERSEDED = "superseded"  # a newer run's data took its place before anybody decided
 _DATED = re.compile(r"\d{8}T\d{6}Z(?=_)")
 
 
@@ -89,7 +93,8 @@ class Run:
 
     @property
     def status(self) -> str:
-        """How the run stands: waiting, running, succeeded, failed, cancelled, killed, incomplete.
+        """How the run stands: waiting, running, succeeded, failed, cancelled, killed, incomplete,
+        awaiting review, rejected, superseded.
 
         The run says itself how it ended, or its process is gone and it was killed.
         """
@@ -266,7 +271,7 @@ class RunRecord:
         self._change(lambda run: run.update(facts))
 
     def end(self, *, cancelled: bool = False, error: str | None = None) -> str:
-        """Note that the run has ended; returns its status, which never changes after this.
+        """Note that the run has ended; returns its status, which only a review changes after this.
 
         Args:
             cancelled: somebody ended it.
@@ -293,6 +298,23 @@ class RunRecord:
 
         self._change(change)
         return status
+
+    def reviewed(self, status: str, **facts: Any) -> None:
+        """Note what came of the review of a run that awaited it.
+
+        Args:
+            status: how the run stands by that; also of those of its steps that awaited it.
+            facts: what to add to the record's `review`.
+        """
+
+        def change(run: dict[str, Any]) -> None:
+            run["review"] = {**(run.get("review") or {}), **facts}
+            for step in run["steps"].values():
+                if step["status"] == AWAITING:
+                    step["status"] = status
+            run["status"] = status
+
+        self._change(change)
 
     def step_started(self, name: str, **facts: Any) -> None:
         """Note that a step is running, in this process."""
@@ -325,9 +347,9 @@ class RunRecord:
 
 
 def _end_of(steps: dict[str, dict[str, Any]]) -> str:
-    """How a run whose steps ended like this has ended: succeeded, failed, cancelled, incomplete."""
+    """How a run whose steps ended like this has ended; see `Run.status`."""
     states = {step["status"] for step in steps.values()}
-    for decisive in ("cancelled", "failed"):
+    for decisive in ("cancelled", "failed", AWAITING):
         if decisive in states:
             return decisive
     # An op that another op skipped is no failure; a later step that was not reached is no success.

@@ -146,7 +146,8 @@ def files_of_all(project: Project) -> list[Path]:
     """The files and folders of the warehouse that every user of a shared project writes."""
     layout = Layout.of(project)
     return [
-        *layout.folder.glob("*"), *layout.folder.glob("locks/*"), *layout.published.glob("*/")
+        *layout.folder.glob("*"), *layout.folder.glob("locks/*"), *layout.published.glob("*/"),
+        *layout.candidates.glob("*/"), *layout.candidates.glob("*/*/"),
     ]  # fmt: skip
 
 

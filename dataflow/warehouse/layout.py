@@ -77,6 +77,11 @@ class Layout:
         return self.published / "data"
 
     @property
+    def candidates(self) -> Path:
+        """Versions that await review: `<workflow>/<run id>`."""
+        return self.published / "candidates"
+
+    @property
     def restored(self) -> Path:
         """The file with the time of the last restore, which undid earlier runs."""
         return self.folder / "restored-at"

@@ -10,8 +10,10 @@ not wait for it: then the working warehouse is copied first, and the write lock 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -86,11 +88,15 @@ def publish(
     shared: Iterable[TableName] = (),
     declared: Mapping[TableName, datetime | None] | None = None,
     run_id: str | None = None,
+    for_review: bool = False,
     timeout: float = DEFAULT_TIMEOUT,
     keep_seconds: float = versions.KEEP_SECONDS,
     big_table_bytes: int = BIG_TABLE_BYTES,
 ) -> Published:
     """Publish a workflow, after its checks and dbt tests have passed.
+
+    With `for_review` readers do not see it yet: the version is kept aside as the run's candidate,
+    which `publish_candidate` publishes as it is.
 
     Args:
         project: whose warehouse.
@@ -103,6 +109,7 @@ def publish(
             that does not matter. If a table that readers have is gone from the working warehouse,
             nothing is published either.
         run_id: the run that made them; the environment's when None.
+        for_review: keep the version aside; takes a run.
         timeout: seconds to wait for other writers.
         keep_seconds: how long a superseded version stays, for those about to open it.
         big_table_bytes: the size on disk from which a table is kept as a file of its own.
@@ -128,7 +135,8 @@ def publish(
         writing = publishing.enter_context(contextlib.ExitStack())
         writing.enter_context(lock.write_lock(project, holder, timeout, run_id=run_id))
         started = time.monotonic()
-        with _next_version(layout, keep_seconds) as draft:
+        aside = layout.candidates / workflow_id / str(run_id) if for_review else None
+        with _next_version(layout, keep_seconds, aside) as draft:
             source = _source(
                 layout,
                 draft.folder,
@@ -143,13 +151,7 @@ def publish(
             written = made.write(wanted, single, declared or {})
             if source == layout.working:
                 locked = time.monotonic() - started
-            origin = {
-                "workflow": workflow_id,
-                "run_id": run_id,
-                "version": draft.version.number,
-                "published_at": draft.metadata.published_at,
-            }
-            draft.metadata.schemas.update(dict.fromkeys([*wanted, *map(str, single)], origin))
+            draft.note_origin(workflow_id, run_id, [*wanted, *map(str, single)])
         return Published(
             version=draft.version.number,
             path=draft.version.path,
@@ -158,6 +160,107 @@ def publish(
             seconds=time.monotonic() - started,
             seconds_locked=locked,
         )
+
+
+def publish_candidate(
+    project: Project,
+    workflow_id: str,
+    run_id: str,
+    *,
+    timeout: float = DEFAULT_TIMEOUT,
+    keep_seconds: float = versions.KEEP_SECONDS,
+) -> Published:
+    """Publish the version that was kept aside for the review of a run, exactly as it is.
+
+    What other workflows published since stays. Called again after it was killed, it does what is
+    left to do.
+
+    Args:
+        project, workflow_id: whose it is.
+        run_id: the run.
+        timeout: seconds to wait for other publishers.
+        keep_seconds: as `publish` takes it.
+
+    Raises:
+        WarehouseLocked: another publisher was at it all the time.
+        WarehouseError: there is no such candidate, or the version cannot be written.
+    """
+    layout = Layout.of(project)
+    candidate = layout.candidates / workflow_id / run_id / FILE_NAME
+    holder = f"publish of {workflow_id}"
+    with (
+        translated(layout.published),
+        lock.acquire(layout.published / FILE_NAME, holder=holder, timeout=timeout, run_id=run_id),
+    ):
+        started = time.monotonic()
+        last = versions.current(layout)
+        if last is not None and (metadata := last.metadata) is not None:
+            taken = [name for name, of in metadata.schemas.items() if of.get("run_id") == run_id]
+            if taken:  # it was killed when this was done
+                return Published(last.number, last.path, taken, 0, 0.0, 0.0)
+        kept = Metadata.read(candidate.parent)
+        if kept is None:
+            raise WarehouseError(
+                f"the candidate version of run {run_id[:8]} is gone",
+                where=str(candidate.parent),
+                hint=f"Make another: dataflow workflow run {workflow_id} --changed",
+            )
+        names = [name for name, origin in kept.schemas.items() if origin.get("run_id") == run_id]
+        schemas = [name for name in names if "." not in name]
+        single = [TableName(*name.split(".", 1)) for name in names if "." in name]
+        with _next_version(layout, keep_seconds) as draft:
+            # Its big tables are files already, whatever their size.
+            made = _Making(layout, candidate, draft, sys.maxsize, kept)
+            written = made.write(schemas, single, {})
+            draft.note_origin(workflow_id, run_id, names)
+        return Published(
+            version=draft.version.number,
+            path=draft.version.path,
+            schemas=schemas,
+            bytes_copied=written,
+            seconds=time.monotonic() - started,
+            seconds_locked=0.0,
+        )
+
+
+def candidate_path(project: Project, workflow_id: str, run_id: str) -> Path | None:
+    """The database file of the version that awaits the review of a run; None when there is none."""
+    path = Layout.of(project).candidates / workflow_id / run_id / FILE_NAME
+    return path if path.is_file() else None
+
+
+def candidate_hash(project: Project, workflow_id: str, run_id: str) -> str | None:
+    """SHA-256 of everything in a candidate version; None when there is none.
+
+    Whoever approves a run approves this: the files are never changed.
+    """
+    layout = Layout.of(project)
+    folder = layout.candidates / workflow_id / run_id
+    metadata = Metadata.read(folder)
+    if metadata is None:
+        return None
+    digest = hashlib.sha256()
+    own = f".{metadata.version}.parquet"
+    files = sorted(layout.data / name for name in metadata.files.values() if name.endswith(own))
+    for path in [folder / FILE_NAME, *files]:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def remove_candidates(project: Project, workflow_id: str, *, but: str | None = None) -> list[str]:
+    """Remove the candidate versions of a workflow; returns the ids of their runs.
+
+    Args:
+        project, workflow_id: whose they are.
+        but: the run whose candidate stays.
+    """
+    removed = []
+    for version in versions.candidates(Layout.of(project), workflow_id):
+        if version.folder.name != but:
+            versions.remove_candidate(version.folder)
+            removed.append(version.folder.name)
+    return removed
 
 
 def revise(
@@ -211,20 +314,33 @@ class _Draft:
     last: Version | None
     metadata: Metadata
 
+    def note_origin(self, workflow_id: str, run_id: str | None, names: Iterable[str]) -> None:
+        """Note whose run these schemas and tables are from."""
+        origin = {
+            "workflow": workflow_id,
+            "run_id": run_id,
+            "version": self.version.number,
+            "published_at": self.metadata.published_at,
+        }
+        self.metadata.schemas.update(dict.fromkeys(names, origin))
+
 
 @contextlib.contextmanager
-def _next_version(layout: Layout, keep_seconds: float) -> Iterator[_Draft]:
-    """Make the next version in the block: at its end it is the current one.
+def _next_version(
+    layout: Layout, keep_seconds: float, aside: Path | None = None
+) -> Iterator[_Draft]:
+    """Make the next version in the block: at its end it is the current one, or the folder `aside`.
 
     The caller is the one publisher.
     """
     versions.clean(layout, keep_seconds)
     last = versions.current(layout)
-    numbers = [version.number for version in versions.all_versions(layout)]
-    number = max(numbers, default=0) + 1
+    # Candidates count: a version's number is in the names of its data files.
+    known = [*versions.all_versions(layout), *versions.candidates(layout)]
+    number = max((version.number for version in known), default=0) + 1
     draft = _Draft(
         layout.published / f".draft-{number}",
-        Version(number, layout.published / str(number)),
+        Version(number, aside or layout.published / str(number)),
         last,
         _metadata(layout, last, number),
     )
@@ -234,9 +350,13 @@ def _next_version(layout: Layout, keep_seconds: float) -> Iterator[_Draft]:
         draft.metadata.write(draft.folder)
         (draft.folder / READERS_LOCK).touch()
         sync(draft.folder)
+        if aside is not None:
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            versions.remove_candidate(aside)  # of an earlier try of the same step
         draft.folder.rename(draft.version.folder)
-        sync(layout.published)
-        versions.make_current(layout, draft.version)
+        sync(draft.version.folder.parent)
+        if aside is None:
+            versions.make_current(layout, draft.version)
     finally:
         # After a failure, too: a draft and its data files would keep the disk full.
         with contextlib.suppress(OSError):
@@ -274,12 +394,16 @@ def _source(
 
 @dataclass
 class _Making:
-    """Makes the file of a new version, `draft`, whose metadata gets its files."""
+    """Makes the file of a new version, `draft`, whose metadata gets its files.
+
+    `version` has the metadata of `source` where that is a version itself.
+    """
 
     layout: Layout
     source: Path
     draft: _Draft
     big_table_bytes: int
+    version: Metadata | None = None
 
     def write(
         self,
@@ -290,7 +414,8 @@ class _Making:
         """Write it; returns the bytes written."""
         draft, metadata = self.draft, self.draft.metadata
         target = draft.folder / FILE_NAME
-        written = 0 if self.source == self.layout.working else self.source.stat().st_size
+        is_copy = self.source.parent.name == COPY
+        written = self.source.stat().st_size if is_copy else 0
         if draft.last is not None:
             shutil.copyfile(draft.last.path, target)
             written += target.stat().st_size
@@ -307,6 +432,8 @@ class _Making:
             copying = Copying(connection, self.layout.data, metadata.version, self.big_table_bytes)
             copying.schemas(schemas)
             copying.tables(shared)
+            if self.version is not None:
+                copying.take_files(self.version.files, self.version.definitions)
             copy_provenance(connection, SOURCE, schemas, shared)
             metadata.files = kept | copying.files
             definitions = metadata.definitions | copying.definitions
@@ -315,7 +442,7 @@ class _Making:
             }
             connection.execute(f"DETACH {SOURCE}")
             _point_at_files(connection, self.layout, draft, kept)
-        if self.source != self.layout.working:
+        if is_copy:
             shutil.rmtree(self.source.parent)
         sync(target)
         target.chmod(0o444)  # nobody changes a version by mistake

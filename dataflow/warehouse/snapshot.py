@@ -68,6 +68,22 @@ class Copying:
         self.files: dict[str, str] = {}
         self.definitions: dict[str, str] = {}
         self.bytes_written = 0
+        self._replaced: set[str] = set()
+
+    def take_files(self, files: Mapping[str, str], definitions: Mapping[str, str]) -> None:
+        """Take over the big tables of `SOURCE` among what was copied, which it has as files.
+
+        Args:
+            files, definitions: as its own metadata have them.
+        """
+        there = relations(self._connection, None)
+        for name, file in files.items():
+            table = TableName(*name.split(".", 1))
+            if table in there and (table.schema in self._replaced or name in self._replaced):
+                self.files[name] = file
+                _copy_comments(self._connection, table)
+                if name in definitions:
+                    self.definitions[name] = definitions[name]
 
     def schemas(self, schemas: list[str]) -> None:
         """Replace whole schemas; one that is missing in the source is missing afterwards.
@@ -76,6 +92,7 @@ class Copying:
             WarehouseError: a view refers to something that is not there.
         """
         connection = self._connection
+        self._replaced.update(schemas)
         for schema in schemas:
             connection.execute(f"DROP SCHEMA IF EXISTS {quote(schema)} CASCADE")
         present = [schema for schema in schemas if _exists(connection, schema)]
@@ -91,6 +108,7 @@ class Copying:
     def tables(self, tables: list[TableName]) -> None:
         """Replace single tables; the rest of their schemas stays."""
         there = relations(self._connection, SOURCE)
+        self._replaced.update(map(str, tables))
         for table in tables:
             drop(self._connection, table)
             if table not in there:

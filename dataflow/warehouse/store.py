@@ -29,7 +29,15 @@ from dataflow.warehouse.inspect import (
     tables,
 )
 from dataflow.warehouse.provenance import by_hand
-from dataflow.warehouse.publish import Published, publish, published_path
+from dataflow.warehouse.publish import (
+    Published,
+    candidate_hash,
+    candidate_path,
+    publish,
+    publish_candidate,
+    published_path,
+    remove_candidates,
+)
 from dataflow.warehouse.query import Access, run_shell, running, write_csv, write_json
 from dataflow.warehouse.schemas import databases, remove_tables, rename_schemas, table_makers
 from dataflow.warehouse.versions import published_runs
@@ -44,6 +52,8 @@ __all__ = [
     "Published",
     "back_up",
     "by_hand",
+    "candidate_hash",
+    "candidate_path",
     "check",
     "compare_writes",
     "contents",
@@ -56,10 +66,12 @@ __all__ = [
     "has_development_copy",
     "memory_limit",
     "publish",
+    "publish_candidate",
     "published_path",
     "published_runs",
     "published_writers",
     "quick_check",
+    "remove_candidates",
     "remove_tables",
     "rename_schemas",
     "reset_development",

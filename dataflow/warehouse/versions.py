@@ -8,6 +8,7 @@
       7/version.json        what is in it, and which run published it
       7/readers.lock        shared lock of everyone who has it open
       data/*.parquet        big tables, shared by all versions that contain them
+      candidates/quakes/RUN a version that awaits review, made of a run of the workflow quakes
       .draft-8/             a publish under way, or one that died
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import itertools
 import json
 import os
@@ -190,6 +192,23 @@ def all_versions(layout: Layout) -> list[Version]:
     return sorted(found, key=lambda version: version.number)
 
 
+def candidates(layout: Layout, workflow_id: str | None = None) -> list[Version]:
+    """The versions that await review, of one workflow or of all; their folders are the runs' ids."""
+    found = []
+    for folder in layout.candidates.glob(f"{glob.escape(workflow_id or '') or '*'}/*"):
+        if folder.name[0] != "." and (metadata := Metadata.read(folder)):
+            found.append(Version(metadata.version, folder))
+    return found
+
+
+def remove_candidate(folder: Path) -> None:
+    """Remove a version that is no longer awaited; what is left of it in `data/` goes later."""
+    trash = folder.with_name(f".{folder.name}")  # complete or not at all
+    with contextlib.suppress(FileNotFoundError):
+        folder.rename(trash)
+    shutil.rmtree(trash, ignore_errors=True)
+
+
 def clean(layout: Layout, keep_seconds: float = KEEP_SECONDS) -> list[int]:
     """Remove what no reader needs: superseded versions, their data, leftovers of killed processes.
 
@@ -258,9 +277,8 @@ def _clean_data(layout: Layout) -> None:
     """Remove data files that neither a version nor an old development copy refers to."""
     if not layout.data.is_dir():
         return
-    folders = [version.folder for version in all_versions(layout)] + [
-        layout.shared_development.parent
-    ]
+    folders = [version.folder for version in all_versions(layout)]
+    folders += [*layout.candidates.glob("*/*"), layout.shared_development.parent]
     needed: set[str] = set()
     for folder in folders:
         if metadata := Metadata.read(folder):
