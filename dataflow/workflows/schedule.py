@@ -1,6 +1,9 @@
-"""A workflow's schedule: whether Dagster takes its cron line, and the same in words."""
+"""A workflow's schedule: whether Dagster takes its cron line, the same in words, and its times."""
 
 from __future__ import annotations
+
+import datetime
+from zoneinfo import ZoneInfo
 
 
 def cron_problem(schedule: str) -> str | None:
@@ -38,3 +41,26 @@ def in_words(schedule: str, timezone: str) -> str:
     except (ValueError, FormatException):
         words = schedule
     return f"{words} ({timezone})"
+
+
+def next_time(schedule: str, timezone: str, after: datetime.datetime) -> datetime.datetime | None:
+    """When a valid `schedule` is due next, in its own time zone; None when never (30 February)."""
+    return _time(schedule, timezone, after, "get_next")
+
+
+def last_time(schedule: str, timezone: str, before: datetime.datetime) -> datetime.datetime | None:
+    """When a valid `schedule` was due last, in its own time zone; None when never."""
+    return _time(schedule, timezone, before, "get_prev")
+
+
+def _time(
+    schedule: str, timezone: str, moment: datetime.datetime, which: str
+) -> datetime.datetime | None:
+    from croniter import CroniterBadDateError, croniter
+
+    times = croniter(schedule, moment.astimezone(ZoneInfo(timezone)))
+    try:
+        found: datetime.datetime = getattr(times, which)(datetime.datetime)
+    except CroniterBadDateError:
+        return None
+    return found
