@@ -24,12 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 from dataflow.base.table import Row, Shown, Status, Table
 from dataflow.base.words import counted, seconds_text
-from dataflow.errors import ConfigurationError, DataflowError, Problem, RunFailed
+from dataflow.errors import DataflowError, Problem, RunFailed
 from dataflow.orchestration.apart import run_apart
 from dataflow.orchestration.options import RunOptions
 from dataflow.project import Project as Paths
 from dataflow.runs import record
 from dataflow.runs.html import page_of
+from dataflow.runs.search import UNSUCCESSFUL, Wanted
 from dataflow.runs.summary import failure, steps_table
 from dataflow.stages.notebook import Stage, declared_parameters
 
@@ -89,29 +90,47 @@ class Project(Shown):
         since: datetime.date | str | None = None,
         failed: bool = False,
         limit: int | None = None,
+        status: str | Sequence[str] = (),
+        parameters: Mapping[str, Any] | Sequence[str] = (),
+        trigger: str | None = None,
+        user: str | None = None,
+        commit: str | None = None,
     ) -> Runs:
         """The recorded runs, the newest first.
 
         Args:
             workflow: one workflow's only; one that is gone may still have runs.
-            since: only those that started then or later: a date, a time, or either as text
-                (`2026-11-26`, `2026-11-26T09:00`). Without a zone it is UTC.
-            failed: only those that did not succeed.
+            since: only those that started then or later: a date, a time, either as text
+                (`2026-11-26`, `2026-11-26T09:00`; without a zone it is UTC), or how long ago
+                (`12h`, `7d`).
+            failed: only those that ended without success.
             limit: how many at most.
+            status: only those that stand like this, or like one of these.
+            parameters: only those that ran with these values, set for the run or in
+                `config.yaml`; or with these names, whatever the value.
+            trigger: only those that were started by this: `schedule`, `cli`, ...
+            user: only those that this user started.
+            commit: only those whose commit begins like this.
 
         Raises:
             WorkflowNotFound: there is neither a workflow nor a run of that name.
-            ConfigurationError: `since` is not a time.
+            ConfigurationError: `since` is not a time, or a status is unknown.
         """
         if workflow is not None and not (self.paths.runs / workflow).is_dir():
             workflow = self.workflow(workflow).id
-        first = None if since is None else _moment(since)
-        found = itertools.takewhile(
-            lambda run: first is None or run.started_at >= first,
-            record.newest_first(self.paths, workflow),
+        if isinstance(parameters, Mapping):
+            parameters = [f"{name}={value}" for name, value in parameters.items()]
+        wanted = Wanted.asked(
+            statuses=[*([status] if isinstance(status, str) else status), *UNSUCCESSFUL * failed],
+            since=since,
+            parameters=parameters,
+            trigger=trigger,
+            user=user,
+            commit=commit,
         )
-        wanted = (run for run in found if not failed or run.status not in ("succeeded", "running"))
-        return Runs(Run.of(run, self) for run in itertools.islice(wanted, limit))
+        recent = wanted.not_older(record.newest_first(self.paths, workflow))
+        found = (run for run in recent if not wanted or wanted.fits(run))
+        return Runs(Run.of(run, self) for run in itertools.islice(found, limit))
 
     def find_run(self, name: str) -> Run:
         """The run whose id, or folder's name, starts with `name`; `last` is the newest.
@@ -451,17 +470,3 @@ def _examined(
     if warnings := [*warnings, *saved_outputs(project.paths, with_outputs)]:
         found["notebooks"] = Examination(warnings=warnings)
     return found
-
-
-def _moment(since: datetime.date | str) -> datetime.datetime:
-    """A time that somebody wrote or chose; without a zone it is UTC."""
-    if isinstance(since, str):
-        try:
-            since = datetime.datetime.fromisoformat(since)
-        except ValueError:
-            raise ConfigurationError(
-                f"`{since}` is not a time", hint="Write it like 2026-11-26 or 2026-11-26T09:00."
-            ) from None
-    if not isinstance(since, datetime.datetime):
-        since = datetime.datetime.combine(since, datetime.time())
-    return since if since.tzinfo else since.replace(tzinfo=datetime.UTC)

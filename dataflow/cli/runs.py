@@ -25,19 +25,63 @@ app = typer.Typer(help="Find and read the executed notebooks of runs.", no_args_
 @app.command("list")
 def list_all(
     workflow: Annotated[str | None, typer.Argument(help="One workflow's runs only.")] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="Only those that failed.")] = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Only those that ended without success.")
+    ] = False,
+    status: Annotated[
+        list[str] | None,
+        typer.Option("--status", help="Only those that stand like this. Can be given repeatedly."),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since", help="Only those that started then or later: 2026-11-26, or 12h, 7d ago."
+        ),
+    ] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-p",
+            "--parameter",
+            metavar="NAME VALUE",
+            help="Only those that ran with this value, set for the run or in config.yaml; `*` is "
+            "any. Can be given repeatedly.",
+        ),
+    ] = None,
+    trigger: Annotated[
+        str | None,
+        typer.Option(
+            "--trigger", help="Only those started by this: schedule, cli, python, dagster, ..."
+        ),
+    ] = None,
+    user: Annotated[str | None, typer.Option("--user", help="Only those of this user.")] = None,
+    commit: Annotated[
+        str | None, typer.Option("--commit", help="Only those whose commit begins like this.")
+    ] = None,
     limit: Annotated[int, typer.Option("-n", "--limit", help="How many at most.")] = 20,
     as_json: Json = False,
 ) -> None:
     """List runs, the newest first."""
     from dataflow.api import Project, Runs
 
-    found = Project.find().runs(workflow, failed=failed, limit=limit + 1)
+    found = Project.find().runs(
+        workflow,
+        failed=failed,
+        limit=limit + 1,
+        status=status or (),
+        since=since,
+        parameters=parameter or (),
+        trigger=trigger,
+        user=user,
+        commit=commit,
+    )
     runs = Runs(found[:limit])
     if as_json:
         print_json([{**run.data, "status": run.status} for run in runs])
         return
     print_table(runs.table, wrapped="Notebooks")
+    if not found:
+        messages().print("[dim]There are no such runs.[/]")
     if len(found) > limit:
         messages().print(f"[dim]There are older ones: --limit {2 * limit}[/]")
 

@@ -114,7 +114,7 @@ def _begin(steps: WorkflowSteps, run: Any, keys: set[str]) -> RunRecord:
     chosen = [step.name for step in steps.all if step.name in wanted]
     record = RunRecord(steps.project, steps.workflow.id, run.run_id)
     record.begin(
-        [{"name": step.name, "kind": step.kind} for step in steps.all],
+        [{"name": step.name, "kind": step.kind, "after": list(step.after)} for step in steps.all],
         selection=None if len(chosen) == len(steps.all) else chosen,
         trigger=_trigger(run.tags),
         parent=run.tags.get(PARENT_TAG),

@@ -27,13 +27,13 @@ import json
 import os
 import re
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from dataflow.base.files import write_whole
 from dataflow.base.process import is_alive, this_process
@@ -55,7 +55,10 @@ LEFT_OUT = "left out"  # not among the steps that were asked for
 AWAITING = "awaiting review"
 REJECTED = "rejected"
 SUPERSEDED = "superseded"  # a newer run's data took its place before anybody decided
-_DATED = re.compile(r"\d{8}T\d{6}Z(?=_)")
+# What reading a record may raise: there is none, or somebody wrote something else into it.
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+_DATED = re.compile(r"\d{8}T\d{6}Z_")  # begins the name of a folder, but of version 0.1.0
+_LENGTH = 17  # of that
 
 
 @dataclass(frozen=True)
@@ -226,7 +229,8 @@ class RunRecord:
         """Note that the run begins, in this process; a run that has begun changes nothing.
 
         Args:
-            steps: all steps of the run in order, each with `name` and `kind`.
+            steps: all steps of the run in order, each with `name`, `kind`, and `after`: the names
+                of those it waits for.
             facts: what else is known: `selection` (names of the chosen steps, None for all),
                 `parameters`, `trigger`, `git`.
         """
@@ -251,7 +255,11 @@ class RunRecord:
                 user=_user(),
                 **facts,
                 steps={
-                    step["name"]: {"kind": step["kind"], "status": state(step["name"])}
+                    step["name"]: {
+                        "kind": step["kind"],
+                        "after": step.get("after"),
+                        "status": state(step["name"]),
+                    }
                     for step in steps
                 },
             )
@@ -390,39 +398,74 @@ def newest_first(project: Project, workflow_id: str | None = None) -> Iterator[R
 
     Records are read as they are asked for, so that the first of ten thousand cost little.
     """
-    dated: dict[str, list[tuple[Path, str]]] = {}
-    others: list[tuple[Path, str]] = []
+
+    def read(home: str, name: str) -> Run | None:
+        return read_run(Path(home, name))
+
+    return in_order(project, read, workflow_id)
+
+
+class Started(Protocol):
+    """What has a start in time."""
+
+    @property
+    def started_at(self) -> datetime.datetime:
+        """When it started."""
+
+
+T = TypeVar("T", bound=Started)
+
+
+def in_order(
+    project: Project,
+    read: Callable[[str, str], T | None],
+    workflow_id: str | None = None,
+    *,
+    until: str | None = None,
+) -> Iterator[T]:
+    """What `read` makes of the runs' folders, the newest first, read as it is asked for.
+
+    Args:
+        project: the project.
+        read: takes the folder of a workflow's runs and a run's name in it; None leaves it out.
+        workflow_id: one workflow's only.
+        until: the name of a run's folder; those that started in a later second are not read.
+    """
+    last = (until or "")[:_LENGTH] if _DATED.match(until or "") else None
+    dated: dict[str, list[tuple[str, str]]] = {}
+    others: list[tuple[str, str]] = []
     homes = [project.runs / workflow_id] if workflow_id else project.runs.glob("*")
-    for home in homes:
+    for home in map(str, homes):
         with suppress(NotADirectoryError, FileNotFoundError, PermissionError):
             for name in os.listdir(home):  # noqa: PTH208 - names only: there may be many
-                if match := _DATED.match(name):
-                    dated.setdefault(match[0], []).append((home, name))
+                second = name[:_LENGTH]
+                if second in dated:
+                    dated[second].append((home, name))
+                elif _DATED.match(name):
+                    if last is None or second <= last:
+                        dated[second] = [(home, name)]
                 elif not name.startswith(REMOVED):
                     others.append((home, name))
-    by_second = (
-        _read(home / name for home, name in dated[second]) for second in sorted(dated, reverse=True)
-    )
-    older = _read(home / name for home, name in others)
-    return heapq.merge(itertools.chain.from_iterable(by_second), older, key=_started, reverse=True)
+
+    def sorted_(folders: list[tuple[str, str]]) -> list[T]:
+        found = [one for folder in folders if (one := read(*folder)) is not None]
+        return sorted(found, key=_started, reverse=True) if len(found) > 1 else found
+
+    by_second = map(sorted_, (dated[second] for second in sorted(dated, reverse=True)))
+    newest = itertools.chain.from_iterable(by_second)
+    if not others:
+        return newest
+    return heapq.merge(newest, sorted_(others), key=_started, reverse=True)
 
 
 def read_run(folder: Path) -> Run | None:
     """The run in a folder; None when it holds none that can be read."""
-    return next(iter(_read([folder])), None)
-
-
-def _read(folders: Iterable[Path]) -> list[Run]:
-    """The runs in these folders, the newest first."""
-    runs = []
-    for folder in folders:
-        try:
-            run = Run(folder, json.loads((folder / RUN_FILE).read_text("utf-8")))
-            _ = run.started_at, run.run_id, run.workflow_id, run.status, run.seconds, run.notebooks
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue
-        runs.append(run)
-    return sorted(runs, key=_started, reverse=True)
+    try:
+        run = Run(folder, json.loads((folder / RUN_FILE).read_text("utf-8")))
+        _ = run.started_at, run.run_id, run.workflow_id, run.status, run.seconds, run.notebooks
+    except UNREADABLE:
+        return None
+    return run
 
 
 def step_seconds(step: Mapping[str, Any]) -> float | None:
@@ -432,7 +475,7 @@ def step_seconds(step: Mapping[str, Any]) -> float | None:
     return (_moment(step["ended_at"]) - _moment(step["started_at"])).total_seconds()
 
 
-def _started(run: Run) -> datetime.datetime:
+def _started(run: Started) -> datetime.datetime:
     return run.started_at
 
 
@@ -459,7 +502,7 @@ def find_run(project: Project, name: str) -> Run:
     }
     found = [
         run
-        for run in _read(folders)
+        for run in sorted(filter(None, map(read_run, folders)), key=_started, reverse=True)
         if run.run_id.startswith(name) or run.folder.name.startswith(name)
     ]
     if not found:
