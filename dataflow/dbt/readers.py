@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from dataflow.dbt.names import read_names, table_of
+from dataflow.dbt.names import read_names, table_of, yaml_files
 from dataflow.project import Project
 from dataflow.workflows.registry import read_workflows
+from dataflow.workflows.yaml_file import read_yaml
 
 # What breaks when a column goes; a notebook of the workflow changes together with its tables.
 DEPEND = ("model", "test", "source query", "page")
+_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/|\{#.*?#\}|<!--.*?-->", re.DOTALL)
+# Of a page: its queries, components and expressions; what is between them is text.
+_PROSE = re.compile(r"(?P<code>```.*?```|<[^>]*>|\{[^}]*\})|[^`<{]+|.", re.DOTALL)
+_STAR = re.compile(r"(?:\bselect|\bdistinct|,|\.)\s*\*|\bcolumns\s*\(|\A\s*from\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -31,12 +37,29 @@ class Reader:
     direct: bool
     text: str
 
-    def names_column(self, column: str) -> bool:
-        """Whether the column's name stands in the file."""
-        return bool(re.search(rf"(?<!\w){re.escape(column)}(?!\w)", self.text, re.IGNORECASE))
+    def line_of(self, column: str) -> int | None:
+        """The first line that names the column; None when the file does not.
+
+        Comments do not count, nor does what a page says beside its queries and components.
+        """
+        code = _COMMENT.sub(_blank, self.text) if self.path.suffix in (".sql", ".md") else self.text
+        if self.kind == "page":
+            code = _PROSE.sub(lambda match: match["code"] or _blank(match), code)
+        found = re.search(rf"(?<!\w){re.escape(column)}(?!\w)", code, re.IGNORECASE)
+        return code.count("\n", 0, found.start()) + 1 if found else None
+
+    def passes_on(self, column: str) -> bool:
+        """Whether the column may be in what it makes: it names it, or takes all columns."""
+        takes_all = self.path.suffix == ".py" or _STAR.search(_COMMENT.sub(_blank, self.text))
+        return bool(takes_all) or self.line_of(column) is not None
 
 
-def readers_of(project: Project, schema: str, table: str) -> list[Reader]:
+def readers_of(
+    project: Project,
+    schema: str,
+    table: str,
+    passes: Callable[[Reader], bool] = lambda reader: True,
+) -> list[Reader]:
     """The files that read a table, directly or through models, in the order of the data's way.
 
     Found in the files' text: a name that is put together when the code runs is not.
@@ -45,6 +68,7 @@ def readers_of(project: Project, schema: str, table: str) -> list[Reader]:
         project: the project.
         schema: the table's schema.
         table: its name.
+        passes: whether to go on to the readers of what a reader makes.
     """
     names = read_names(project)
     sources = [name for name, within in names.schemas.items() if within.lower() == schema.lower()]
@@ -60,6 +84,8 @@ def readers_of(project: Project, schema: str, table: str) -> list[Reader]:
             if path in found or not pattern.search(text):
                 continue
             found[path] = Reader(path, kind, direct, text)
+            if not passes(found[path]):
+                continue
             if kind == "model":
                 made = table_of(project, path)
                 waiting.append(_pattern(*made, [("ref", path.stem)]))
@@ -89,20 +115,70 @@ def makers_of(project: Project, schema: str, table: str) -> list[Path]:
 
 def columns_used(
     project: Project, table: tuple[str, str], columns: Sequence[str]
-) -> dict[str, list[str]]:
-    """The columns of a table that models, dbt's tests or dashboards name, and the files that do.
+) -> dict[str, str]:
+    """The columns of a table that models, dbt's tests or dashboards name, and where.
 
     Args:
         project: the project.
         table: schema and name.
         columns: those to look for.
+
+    Returns:
+        For each column that is used the places, each as `file:line`, and the pages that show
+        what is made of it, in words.
     """
-    readers = [one for one in readers_of(project, *table) if one.kind in DEPEND]
-    return {
-        column: files
-        for column in columns
-        if (files := [project.relative(r.path) for r in readers if r.names_column(column)])
-    }
+    used = {}
+    for column in columns:
+        readers = readers_of(project, *table, partial(Reader.passes_on, column=column))
+        places = _tests_of(project, table, column)
+        users = []
+        for reader in readers:
+            if reader.kind in DEPEND and (line := reader.line_of(column)) is not None:
+                places.append(f"{project.relative(reader.path)}:{line}")
+                users.append(reader)
+        if places:
+            pages = {
+                project.relative(reader.path)
+                for model in users
+                if model.kind == "model"
+                for reader in readers_of(project, *table_of(project, model.path))
+                if reader.kind == "page" and reader not in users
+            }
+            behind = f"; what is made of it is shown in {', '.join(sorted(pages))}" if pages else ""
+            used[column] = ", ".join(places) + behind
+    return used
+
+
+def _tests_of(project: Project, table: tuple[str, str], column: str) -> list[str]:
+    """The places where a source has tests of a column of its table, as `file:line`."""
+    wanted = (table[0].lower(), table[1].lower(), column.lower())
+    return [
+        f"{project.relative(path)}:{file.line(('sources', s, 'tables', t, 'columns', c))}"
+        for path in yaml_files(project.dbt / "models")
+        for file in [read_yaml(path)]
+        for s, source in _dicts(file.data, "sources")
+        for t, one in _dicts(source, "tables")
+        for c, declared in _dicts(one, "columns")
+        if wanted
+        == tuple(
+            str(name).lower()
+            for name in (
+                source.get("schema", source.get("name")), one.get("name"), declared.get("name")
+            )
+        )
+        and (declared.get("tests") or declared.get("data_tests"))
+    ]  # fmt: skip
+
+
+def _dicts(data: object, key: str) -> list[tuple[int, dict[str, object]]]:
+    """The mappings listed below `key` with their places in the list."""
+    found = data.get(key) if isinstance(data, dict) else None
+    listed = found if isinstance(found, list) else []
+    return [(number, item) for number, item in enumerate(listed) if isinstance(item, dict)]
+
+
+def _blank(match: re.Match[str]) -> str:
+    return "\n" * match[0].count("\n")
 
 
 def _models_of(project: Project, schema: str, table: str) -> list[Path]:

@@ -7,13 +7,15 @@ import copy
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
 
 from dataflow.base.lifetime import end_with_run
+from dataflow.dbt.border import check_columns
 from dataflow.engine.secrets import Scrubber
+from dataflow.errors import WarehouseError
 from dataflow.orchestration.dagster_names import step_of
 from dataflow.orchestration.live import tell
 from dataflow.orchestration.notebooks.config_schema import from_config
@@ -22,6 +24,7 @@ from dataflow.project import Project
 from dataflow.runs.record import RunRecord, Step
 from dataflow.stages.context import WithoutSecrets, cleaned_error
 from dataflow.variables import secrets_of
+from dataflow.warehouse.store import stage_writes
 
 INTERRUPTS = (KeyboardInterrupt, dg.DagsterExecutionInterruptedError)
 
@@ -124,6 +127,45 @@ def _wait_for_retry(
     record.step(name, **{**facts, "status": "retrying", "retry": again})
     tell(f"  {name} failed: {facts['error']['message']}; {again}")
     time.sleep(delay)
+
+
+def note_writes(
+    project: Project, run_id: str, step: Step, cells: Mapping[int, int] | None = None
+) -> None:
+    """Note the tables that the step wrote, with the columns they have and the cells that did it.
+
+    Args:
+        project: the project.
+        run_id: the run.
+        step: the step, which has ended.
+        cells: of a notebook the cells' numbers by their execution counts.
+    """
+    numbers = cells or {}
+    step.facts["writes"] = {
+        str(table): {
+            "cells": sorted({numbers[count] for count in one.cells if count in numbers}),
+            "columns": one.columns,
+        }
+        for table, one in stage_writes(project, run_id, step.name).items()
+    }
+
+
+def check_border(steps: WorkflowSteps, run_id: str, step: Step) -> None:
+    """Fail the step when what it wrote lacks columns that models or pages use.
+
+    Raises:
+        dagster.Failure: it does; says which, and where they are used.
+    """
+    names = [one.name for one in steps.all]
+    later = names[names.index(step.name) + 1 :] if step.name in names else []
+    try:
+        check_columns(
+            steps.project, run_id, step.name, later={(steps.workflow.id, name) for name in later}
+        )
+    except WarehouseError as error:
+        step.facts["error"] = {"message": error.message, "hint": error.hint}
+        # Another try would write the same columns.
+        raise dg.Failure(str(error), allow_retries=False) from None
 
 
 def parameters_of(run_config: Any) -> dict[str, dict[str, Any]]:

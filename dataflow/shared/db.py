@@ -66,7 +66,7 @@ def get_duckdb_connection(
 
 def _columns_used(
     project: Project, table: tuple[str, str], columns: Sequence[str]
-) -> dict[str, list[str]]:
+) -> dict[str, str]:
     from dataflow.dbt.readers import columns_used
 
     return columns_used(project, table, columns)

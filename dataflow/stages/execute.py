@@ -64,6 +64,7 @@ class StageOutcome:
         error: why it failed.
         peak_memory_bytes: the most memory the kernel had.
         cells: for each code cell its number, seconds and status.
+        counts: the cells' numbers by their execution counts.
     """
 
     status: str
@@ -73,6 +74,7 @@ class StageOutcome:
     error: CellError | None = None
     peak_memory_bytes: int | None = None
     cells: list[dict[str, Any]] = field(default_factory=list)
+    counts: dict[int, int] = field(default_factory=dict)
 
 
 def execute_stage(
@@ -199,6 +201,7 @@ def outcome_of(executed: Any, output: Path) -> StageOutcome:
             for number, cell in author_numbers(executed.cells)
             if cell.cell_type == "code" and INJECTED_TAG not in cell.metadata.get("tags", [])
         ],
+        counts=_numbers(executed.cells),
     )
 
 
@@ -231,9 +234,18 @@ def find_error(cells: Any) -> CellError | None:
     return None
 
 
+def _numbers(cells: Iterable[Any]) -> dict[int, int]:
+    """The cells' numbers by their execution counts, of those that were executed."""
+    return {
+        cell.execution_count: number
+        for number, cell in author_numbers(cells)
+        if cell.get("execution_count")
+    }
+
+
 def _numbered(frame: str, cells: Iterable[Any]) -> str:
     """A frame with its cell's number in the place of its execution count."""
-    numbers = {cell.get("execution_count"): number for number, cell in author_numbers(cells)}
+    numbers = _numbers(cells)
 
     def number_of(match: re.Match[str]) -> str:
         number = numbers.get(int(match[1]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +14,8 @@ from dataflow.base.lock import DEFAULT_TIMEOUT, Held
 from dataflow.base.sql import TableName, quote, schemas_of
 from dataflow.errors import WarehouseError
 from dataflow.project import Project
-from dataflow.warehouse import changes, failures, lock, provenance, versions
+from dataflow.warehouse import cells, changes, failures, lock, provenance, versions
+from dataflow.warehouse.columns import Readers
 from dataflow.warehouse.development import WHAT, ensure
 from dataflow.warehouse.files import give_back_after, open_file, warn_if_still_open
 from dataflow.warehouse.layout import Layout
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 Database = Literal["working", "development", "published"]
-# Given a table and columns of it: those that others use, with the files that do.
-Readers = Callable[[TableName, Sequence[str]], Mapping[str, Sequence[str]]]
 
 
 class _Opened:
@@ -35,6 +34,7 @@ class _Opened:
         self.path = path
         self.raw = raw
         self._keeps = keeps
+        self._forget: Callable[[], None] = lambda: None
         self.watch: changes.Watch | None = None
 
     def begin_writing(self, layout: Layout) -> None:
@@ -44,8 +44,16 @@ class _Opened:
             provenance.prepare(self.raw)
             self.watch = changes.Watch(self.raw, keep_log=nested)
         self._layout = layout
+        self._forget = cells.at_end_of_each(self._end_of_cell)
+
+    def _end_of_cell(self, number: int) -> None:
+        if self.watch is not None:
+            # Not on the connection itself, whose next cell may fetch what this one selected.
+            with self.raw.cursor() as cursor:
+                self.watch.end_of_cell(cursor, number)
 
     def close(self) -> None:
+        self._forget()
         try:
             if self.watch is not None:
                 self._record(self.watch)
@@ -63,7 +71,8 @@ class _Opened:
         with contextlib.suppress(duckdb.Error, OSError):
             with contextlib.suppress(duckdb.TransactionException):
                 self.raw.rollback()
-            changes.record(self._layout, watch.note(self.raw))
+            watch.note(self.raw)
+            changes.record(self._layout, watch.report(self.raw, cells.current()))
             provenance.tidy(self.raw)
 
 
@@ -130,6 +139,11 @@ class Connection:
             version = versions.current(self._layout)
             return version.path if version else self._layout.current / self._layout.working.name
         return self._layout.working if self.database == "working" else self._layout.development
+
+    def allow_other_columns(self, table: TableName) -> None:
+        """Note that the author wants a table to have other columns, whoever uses those it had."""
+        if self._opened is not None and self._opened.watch is not None:
+            self._opened.watch.allowed.add(table)
 
     def close(self) -> None:
         """Close, and release the lock; an unfinished transaction is rolled back."""

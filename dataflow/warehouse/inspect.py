@@ -6,7 +6,7 @@ import contextlib
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from dataflow.base.sql import TableName, filled
 from dataflow.base.words import counted
 from dataflow.errors import WarehouseError
 from dataflow.project import Project
-from dataflow.warehouse import failures, lock, provenance, versions
+from dataflow.warehouse import changes, failures, lock, provenance, versions
 from dataflow.warehouse.connect import Connection, Database
 from dataflow.warehouse.files import attached, checkpoint, copy_database, open_file
 from dataflow.warehouse.layout import BLOCK_BYTES, Layout
@@ -121,6 +121,42 @@ def contents(project: Project) -> dict[TableName, Origin | None]:
     with Connection(project, "working", read_only=True) as conn:
         origins = provenance.provenance(conn.raw)
         return {table: origins.get(table) for table in relations(conn.raw, None)}
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    """A table as it is published.
+
+    Args:
+        columns: its columns with their types.
+        run, workflow, step: who wrote it last; None by hand, or where it is not known.
+    """
+
+    columns: dict[str, str]
+    run: str | None
+    workflow: str | None
+    step: str | None
+
+
+def published_tables(
+    project: Project, names: Collection[TableName]
+) -> dict[TableName, PublishedTable]:
+    """These tables as they are published; without those that are not.
+
+    Raises:
+        WarehouseError: the published version cannot be opened.
+    """
+    if versions.current(Layout.of(project)) is None:
+        return {}
+    with Connection(project, "published") as conn:
+        origins = provenance.provenance(conn.raw)
+        workflows = provenance.writers(conn.raw)
+        found = changes.columns_of(conn.raw, names)
+    tables = {}
+    for table, columns in found.items():
+        run, step, _ = origins.get(table) or (None, None, None)
+        tables[table] = PublishedTable(columns, run, workflows.get(table), step)
+    return tables
 
 
 def published_writers(project: Project) -> set[str]:

@@ -10,7 +10,8 @@ programs that can read only a DuckDB file, and another store may export one or r
 
 from dataflow.base.lock import DEFAULT_TIMEOUT
 from dataflow.warehouse.backup import back_up, restore
-from dataflow.warehouse.changes import compare_writes, forget_writes
+from dataflow.warehouse.changes import compare_writes, forget_writes, stage_writes
+from dataflow.warehouse.columns import lost, refuse_used
 from dataflow.warehouse.connect import Connection, Database, dbt_writes
 from dataflow.warehouse.describe import Description, describe
 from dataflow.warehouse.development import (
@@ -20,9 +21,11 @@ from dataflow.warehouse.development import (
 )
 from dataflow.warehouse.files import memory_limit
 from dataflow.warehouse.inspect import (
+    PublishedTable,
     check,
     contents,
     files_of_all,
+    published_tables,
     published_writers,
     quick_check,
     restored_at,
@@ -50,6 +53,7 @@ __all__ = [
     "Database",
     "Description",
     "Published",
+    "PublishedTable",
     "back_up",
     "by_hand",
     "candidate_hash",
@@ -64,14 +68,17 @@ __all__ = [
     "files_of_all",
     "forget_writes",
     "has_development_copy",
+    "lost",
     "memory_limit",
     "publish",
     "publish_candidate",
     "published_path",
     "published_runs",
+    "published_tables",
     "published_writers",
     "quick_check",
     "remove_candidates",
+    "refuse_used",
     "remove_tables",
     "rename_schemas",
     "reset_development",
@@ -79,6 +86,7 @@ __all__ = [
     "restored_at",
     "run_shell",
     "running",
+    "stage_writes",
     "table_makers",
     "tables",
     "write_csv",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from dataflow.base.sql import TableName, filled, quote
 from dataflow.errors import ConfigurationError, WarehouseError
-from dataflow.warehouse.connect import Connection, Readers
+from dataflow.warehouse.columns import Difference, Readers, refuse_used
+from dataflow.warehouse.connect import Connection
 from dataflow.warehouse.failures import translated
 from dataflow.warehouse.incoming import Incoming, check_key, prepare
 from dataflow.warehouse.names import parse_table
@@ -73,7 +73,11 @@ def write_table(
     with translated(path), prepare(raw, data) as incoming, _transaction(raw):
         if key:
             check_key(raw, incoming, key, unique=mode != "delete+insert")
-        readers = conn.readers if isinstance(conn, Connection) else None
+        readers = None
+        if isinstance(conn, Connection):
+            readers = conn.readers
+            if on_schema_change == "replace":
+                conn.allow_other_columns(target)
         return _write(raw, target, incoming, mode, key, on_schema_change, readers)
 
 
@@ -93,7 +97,12 @@ def _write(
     can_be_replaced = mode == "replace" and not _has_constraints(raw, target)
     if difference := _compare(raw, incoming, there):
         if on_schema_change is None and can_be_replaced and readers is not None:
-            _refuse_used(target, difference, readers)
+            refuse_used(
+                target, difference, readers, "the data's columns are not those of {}, and others "
+                "use these; nothing was written",
+                'Convert the columns, change those files first, or replace the table all the '
+                'same: on_schema_change="replace".',
+            )  # fmt: skip
             on_schema_change = "replace"
         there = _adapt(raw, target, difference, there, on_schema_change or "fail")
     if there is None or can_be_replaced:
@@ -110,24 +119,6 @@ def _write(
             f"WHERE EXISTS (FROM ({_select(incoming, there)}) AS new WHERE {same})"
         )
     return _count(raw, f"INSERT INTO {target.quoted} BY NAME {_select(incoming, there)}")
-
-
-def _refuse_used(table: TableName, difference: _Difference, readers: Readers) -> None:
-    """Keep a table whose columns would go, or get other types, where others use those.
-
-    Raises:
-        WarehouseError: names each such column and the files that use it.
-    """
-    going = [*difference.missing, *(name for name, _, _ in difference.changed)]
-    if going and (used := readers(table, going)):
-        listed = "".join(f"\n  {line}" for line in difference.lines())
-        users = "".join(f"\n  {name} is used in {', '.join(used[name])}" for name in used)
-        raise WarehouseError(
-            f"the data's columns are not those of {table}, and others use these; nothing was "
-            f"written:{listed}{users}",
-            hint="Convert the columns, change those files first, or replace the table all the "
-            'same: on_schema_change="replace".',
-        )
 
 
 def _check_call(mode: str, key: Sequence[str], on_schema_change: str | None) -> None:
@@ -173,7 +164,7 @@ def _existing(raw: DuckDBPyConnection, table: TableName) -> dict[str, str] | Non
 def _adapt(
     raw: DuckDBPyConnection,
     table: TableName,
-    difference: _Difference,
+    difference: Difference,
     there: dict[str, str],
     on_schema_change: OnSchemaChange,
 ) -> dict[str, str] | None:
@@ -267,33 +258,7 @@ def _transaction(raw: DuckDBPyConnection) -> Iterator[None]:
     raw.commit()
 
 
-@dataclass
-class _Difference:
-    """What is different between the data and the table.
-
-    Args:
-        added: columns only the data has, with their types.
-        missing: columns only the table has, with their types.
-        changed: columns of another type: (column, the table's type, the data's type).
-    """
-
-    added: dict[str, str] = field(default_factory=dict)
-    missing: dict[str, str] = field(default_factory=dict)
-    changed: list[tuple[str, str, str]] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.added or self.missing or self.changed)
-
-    def lines(self) -> list[str]:
-        """One line per column."""
-        return [
-            *(f"+ {name} {kind}  (only in the data)" for name, kind in self.added.items()),
-            *(f"- {name} {kind}  (only in the table)" for name, kind in self.missing.items()),
-            *(f"~ {name} {old} → {new}  (table → data)" for name, old, new in self.changed),
-        ]
-
-
-def _compare(raw: DuckDBPyConnection, incoming: Incoming, existing: dict[str, str]) -> _Difference:
+def _compare(raw: DuckDBPyConnection, incoming: Incoming, existing: dict[str, str]) -> Difference:
     """The difference between the data and the table that is there.
 
     No difference: another order, another case, a type that the table's type contains (an
@@ -302,7 +267,7 @@ def _compare(raw: DuckDBPyConnection, incoming: Incoming, existing: dict[str, st
     Args:
         existing: the table's columns and types.
     """
-    difference = _Difference()
+    difference = Difference()
     there = {column.lower(): (column, kind) for column, kind in existing.items()}
     for column, kind in incoming.columns.items():
         if column.lower() not in there:

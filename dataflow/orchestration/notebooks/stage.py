@@ -20,7 +20,7 @@ from dataflow.orchestration.notebooks.results import (
     report_yielded,
     stage_facts,
 )
-from dataflow.orchestration.step import recorded_step
+from dataflow.orchestration.step import check_border, note_writes, recorded_step
 from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.project import Project
 from dataflow.runs.html import write_page_soon
@@ -120,6 +120,7 @@ def _run(
             made = check_writes(project, workflow, stage, context.run_id, outcome)
             outcome.report.checks.extend([made] if made else [])
         step.facts.update(stage_facts(outcome))
+        note_writes(project, context.run_id, step, outcome.counts)
         report_yielded(context, project)
         if outcome.error is not None:
             raise dg.Failure(
@@ -130,6 +131,8 @@ def _run(
         if failed:
             step.facts["status"] = "failed"
             step.facts["error"] = {"message": "check failed: " + "; ".join(map(_in_words, failed))}
+        else:
+            check_border(steps, context.run_id, step)
     yield from _events(context, project, stage, outcome, checks, step)
 
 

@@ -20,11 +20,12 @@ from dataflow.base.process import environment, kill_carrying, started_by
 from dataflow.engine.secrets import Scrubber
 from dataflow.orchestration.dagster_names import step_of
 from dataflow.orchestration.python.op_output import OpOutput, logged
-from dataflow.orchestration.step import parameters_of, recorded_step
+from dataflow.orchestration.step import check_border, note_writes, parameters_of, recorded_step
 from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.project import ROOT_VARIABLE, Project
 from dataflow.runs.record import Step, current_step
 from dataflow.stages.result import Result, StageSkipped, listener, plain, report_of
+from dataflow.warehouse.store import forget_writes
 from dataflow.workflows.model import Workflow
 
 
@@ -48,6 +49,7 @@ def op_step(steps: WorkflowSteps) -> Iterator[Step]:
         context, steps, name, attempt=context.retry_number + 1, values=values
     ) as step:
         step.facts["log"] = f"{name}.log"
+        forget_writes(project, context.run_id, name)  # of an earlier try
         begun = time.monotonic()
         try:
             with (
@@ -66,9 +68,11 @@ def op_step(steps: WorkflowSteps) -> Iterator[Step]:
                 recorded=report.tables,
                 checks=[*step.facts.get("checks", []), *report.checks],
             )
+            note_writes(project, context.run_id, step)
         if report.failed_checks:
             shown = ", ".join(check["name"] for check in report.failed_checks)
             raise dg.Failure(f"check failed: {shown}", allow_retries=False)
+        check_border(steps, context.run_id, step)
 
 
 def _noting_errors(step: Step, log: OpOutput, workflow: Workflow) -> Iterator[Step]:
