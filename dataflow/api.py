@@ -24,19 +24,22 @@ from typing import TYPE_CHECKING, Any
 
 from dataflow.base.table import Row, Shown, Status, Table
 from dataflow.base.words import counted, seconds_text
+from dataflow.engine.secrets import Scrubber
 from dataflow.errors import DataflowError, Problem, RunFailed
 from dataflow.orchestration.apart import run_apart
 from dataflow.orchestration.options import RunOptions
 from dataflow.project import Project as Paths
-from dataflow.runs import record
+from dataflow.runs import marks, record
 from dataflow.runs.html import page_of
 from dataflow.runs.search import UNSUCCESSFUL, Wanted
 from dataflow.runs.summary import failure, steps_table
 from dataflow.stages.notebook import Stage, declared_parameters
+from dataflow.variables import secrets_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from dataflow.services.exported_run import Exported
     from dataflow.validation.workflow import Examination
     from dataflow.workflows.registry import Registered
 
@@ -412,6 +415,49 @@ class Run(record.Run, Shown):
             typer.launch(address)
         return address
 
+    def pin(self) -> Run:
+        """Keep it: nothing removes it until `unpin`; returns the run as it is recorded now.
+
+        Raises:
+            DataflowError: its record is gone, or cannot be changed.
+        """
+        return Run.of(marks.pin(self), self.project)
+
+    def unpin(self) -> Run:
+        """Let it go when it is old, like any other; returns and raises as `pin`."""
+        return Run.of(marks.unpin(self), self.project)
+
+    def add_note(self, text: str) -> Run:
+        """Add a note with who wrote it and when, to `notes`; returns and raises as `pin`.
+
+        Args:
+            text: what there is to know about it; secrets in it become `${NAME}`.
+
+        Raises:
+            ConfigurationError: there is no text.
+        """
+        self.project.paths.load_environment()
+        secrets = secrets_of(self.project.paths.notebooks / self.workflow_id)
+        return Run.of(marks.add_note(self, Scrubber(secrets).text(text)), self.project)
+
+    def export(self, file: Path | str, *, overwrite: bool = False) -> Exported:
+        """Put it into a zip file that can be read without DATAFLOW: unpacked, by its index.html.
+
+        Args:
+            file: the file to create, or a folder, where it gets a name of its own.
+            overwrite: replace an existing file.
+
+        Returns:
+            The file's `path`, how many `files` are in it, and what had to be `left_out`.
+
+        Raises:
+            ConfigurationError: the file exists already.
+            DataflowError: it cannot be written; nothing is left of it.
+        """
+        from dataflow.services.exported_run import export_run
+
+        return export_run(self.project.paths, self, Path(file), overwrite=overwrite)
+
     @property
     def table(self) -> Table:
         """The run's steps."""
@@ -449,7 +495,7 @@ class Runs(list[Run], Shown):
                 run.run_id[: record.SHORT],
                 run.workflow_id,
                 f"{run.started_at:%Y-%m-%d %H:%M}",
-                Status(run.status),
+                Status(run.status, "pinned" if run.pinned else ""),
                 seconds_text(run.seconds),
                 ", ".join(path.stem for path in run.notebooks),
             ]

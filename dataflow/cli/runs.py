@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +19,9 @@ from dataflow.cli.output import (
 
 if TYPE_CHECKING:
     from dataflow.api import Run
+    from dataflow.runs.record import Mark
+
+RunName = Annotated[str, typer.Argument(help="The beginning of a run's id, or `last`.")]
 
 app = typer.Typer(help="Find and read the executed notebooks of runs.", no_args_is_help=True)
 
@@ -88,26 +92,49 @@ def list_all(
 
 @app.command()
 def prune(
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only list what would be removed.")
+    workflow: Annotated[str | None, typer.Argument(help="One workflow's runs only.")] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option("--keep", metavar="AGE", help="Keep those of the last 12h, 30d or 8w."),
+    ] = None,
+    keep_last: Annotated[
+        int | None,
+        typer.Option("--keep-last", metavar="N", min=1, help="Keep the newest of each workflow."),
+    ] = None,
+    remove: Annotated[
+        bool, typer.Option("--remove/--dry-run", help="Remove them; by default they are listed.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Remove the runs that the settings keep_runs and keep_days do not keep."""
+    """List the old runs of all workflows, which nothing needs any more; with --remove, remove them.
+
+    Old are those that the settings keep_runs and keep_days do not keep. With --keep or --keep-last
+    these count instead; with both, the longer of the two.
+    """
+    from collections import Counter
+
+    from dataflow.api import Project
     from dataflow.base.table import Row, Status, Table
     from dataflow.base.words import counted, size_text
-    from dataflow.orchestration.instance import open_instance
-    from dataflow.orchestration.retention import expired, interrupted, size_of
+    from dataflow.orchestration.retention import interrupted, old_of, size_of
     from dataflow.orchestration.retention import prune as prune_runs
-    from dataflow.project import Project
+    from dataflow.runs.retention import Limits, age_of
 
-    project = Project.find()
-    found = expired(project)
+    project = Project.find().paths
+    if workflow is not None and not (project.runs / workflow).is_dir():
+        workflow = Project(project).workflow(workflow).id
+    limits = Limits.of(project.settings)
+    if keep is not None or keep_last is not None:
+        limits = Limits(keep_last, None if keep is None else age_of(keep))
+    old = old_of(project, workflow, limits)
+    found = [each.run for each in old if not each.needed]
     sizes = {run.run_id: size_of(run) for run in found}
     stay = 0
-    if not dry_run and (found or next(interrupted(project), None)):
+    if remove and (found or next(interrupted(project), None)):
+        from dataflow.orchestration.instance import open_instance
+
         with open_instance(project) as instance:
-            removed = prune_runs(project, instance)
+            removed = prune_runs(project, instance, workflow, limits=limits)
         stay = sum(run.folder.exists() for run in found)
         found = removed
     if as_json:
@@ -126,24 +153,85 @@ def prune(
         ]
         head = ("Run", "Workflow", "Started (UTC)", "Result", "Size")
         print_table(Table(head, rows, right=("Size",)))
-    does = "would be removed" if dry_run else "removed"
     err = messages()
-    err.print(f"{counted(len(found), 'run')} {does}.")
+    size = size_text(sum(sizes.get(run.run_id, 0) for run in found))
+    does = "removed" if remove else "would be removed"
+    err.print(f"{counted(len(found), 'run')} {does}{f' ({size})' if found else ''}.")
+    needed = Counter(each.needed for each in old if each.needed)
+    if needed:
+        why = ", ".join(f"{count} {reason}" for reason, count in needed.items())
+        err.print(f"{counted(needed.total(), 'old run')} needed all the same: {why}.")
     if stay:
         err.print(f"{counted(stay, 'run')} may go, but stay: see above, or they run in Dagster.")
-    if project.settings.keeps_all_runs:
+    if limits.keep_all:
         err.print(
-            "  → All are kept until keep_runs or keep_days is set in \\[tool.dataflow].",
+            "  → All are kept until keep_runs or keep_days is set in \\[tool.dataflow]; for once, "
+            "say --keep 30d or --keep-last 50.",
             style="cyan",
         )
+    elif found and not remove:
+        err.print("  → Add --remove to remove them.", style="cyan")
+
+
+@app.command()
+def pin(run: RunName) -> None:
+    """Keep a run: nothing removes it until it is unpinned."""
+    from dataflow.api import Project
+
+    pinned = Project.find().find_run(run).pin()
+    messages().print(f"Run {pinned.run_id[:8]} of {pinned.workflow_id} is pinned.")
+
+
+@app.command()
+def unpin(run: RunName) -> None:
+    """Let a pinned run go when it is old, like any other."""
+    from dataflow.api import Project
+
+    free = Project.find().find_run(run).unpin()
+    messages().print(f"Run {free.run_id[:8]} of {free.workflow_id} is not pinned.")
+
+
+@app.command()
+def note(
+    run: RunName, text: Annotated[str, typer.Argument(help="What there is to know about it.")]
+) -> None:
+    """Add a note to a run, with who wrote it and when; `runs show` and the run's page have it."""
+    from dataflow.api import Project
+
+    noted = Project.find().find_run(run).add_note(text)
+    messages().print(f"Noted on run {noted.run_id[:8]} of {noted.workflow_id}.")
+
+
+@app.command()
+def export(
+    run: RunName,
+    file: Annotated[
+        Path,
+        typer.Argument(help="The zip file to create, or a folder for it.", show_default=False),
+    ] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+) -> None:
+    """Put a run into a zip file that anybody can read: unpack it, open index.html."""
+    from rich.markup import escape
+
+    from dataflow.api import Project
+    from dataflow.base.words import counted, size_text
+
+    made = Project.find().find_run(run).export(file, overwrite=force)
+    typer.echo(made.path)
+    for name, reason in made.left_out.items():
+        messages().print(f"[yellow]warning:[/] {escape(name)} is left out: {escape(reason)}")
+    messages().print(f"{counted(made.files, 'file')}, {size_text(made.path.stat().st_size)}")
 
 
 @app.command()
 def show(
-    run: Annotated[str, typer.Argument(help="The beginning of a run's id, or `last`.")],
+    run: RunName,
     as_json: Json = False,
 ) -> None:
     """Show a run: its steps, parameters, error, and where its executed notebooks are."""
+    from rich.markup import escape
+
     from dataflow.api import Project
     from dataflow.cli import report
 
@@ -167,13 +255,23 @@ def show(
     report.print_run(paths, found)
     for path in found.notebooks:
         out.print(f"  {paths.relative(path)}")
+    if found.pinned:
+        out.print(f"pinned by {_by(found.pinned)}")
+    for mark in found.notes:
+        out.print(f"[bold]note[/] by {_by(mark)}: {escape(mark.text)}")
     if found.error:
         print_error(found.error)
 
 
+def _by(mark: Mark) -> str:
+    from rich.markup import escape
+
+    return f"{escape(mark.by)}, {mark.at:%Y-%m-%d %H:%M} UTC"
+
+
 @app.command("open")
 def open_run(
-    run: Annotated[str, typer.Argument(help="The beginning of a run's id, or `last`.")],
+    run: RunName,
     stage: Annotated[
         str | None,
         typer.Option("--stage", help="The stage; by default the one that failed, or the first."),

@@ -197,7 +197,7 @@ def check_disk(project: Project) -> Iterator[Finding]:
     """There is enough disk space for a run."""
     free = shutil.disk_usage(project.root).free
     detail = f"{free / GIGABYTE:.1f} GB free"
-    hint = "Free disk space: dataflow runs prune removes old runs, once keep_runs is set."
+    hint = "Free disk space: dataflow runs prune --keep-last 20 lists runs that may go."
     if free < DISK_BROKEN:
         yield broken("disk", detail, hint)
     elif free < DISK_WARNING:

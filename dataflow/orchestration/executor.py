@@ -19,7 +19,7 @@ from dataflow.engine.secrets import Scrubber
 from dataflow.orchestration import dagster_names as names
 from dataflow.orchestration.instance import share_instance
 from dataflow.orchestration.live import tell
-from dataflow.orchestration.retention import prune
+from dataflow.orchestration.retention import AT_A_RUNS_END, prune
 from dataflow.orchestration.step import INTERRUPTS, git_state, parameters_of
 from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.project import Project
@@ -182,7 +182,7 @@ def _prune(record: RunRecord, instance: Any) -> None:
     """Remove old runs of a workflow; this run has ended, whatever happens here."""
     try:
         if not record.project.settings.keeps_all_runs:
-            prune(record.project, instance, record.workflow_id, few=True)
+            prune(record.project, instance, record.workflow_id, seconds=AT_A_RUNS_END)
     except Exception as error:
         tell(f"Old runs were not removed: {error}")
 

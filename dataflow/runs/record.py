@@ -44,6 +44,7 @@ from dataflow.project import Project
 # 2: the run's end is written down, as `status`; before, it was worked out from the steps alone.
 FORMAT = 2
 RUN_FILE = "run.json"
+LOCK_FILE = ".lock"  # beside the record, so that it goes with the run
 REMOVED = ".removed-"  # begins the name of a folder that is being removed: no run any more
 SHORT = 8  # characters of an id that tell runs apart
 UNDER_WAY = ("running", "retrying")  # the states of a step at work
@@ -59,6 +60,21 @@ SUPERSEDED = "superseded"  # a newer run's data took its place before anybody de
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 _DATED = re.compile(r"\d{8}T\d{6}Z_")  # begins the name of a folder, but of version 0.1.0
 _LENGTH = 17  # of that
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What somebody added to a run that was recorded: that it is pinned, or a note.
+
+    Args:
+        by: the user.
+        at: when, UTC.
+        text: the note; empty for a pin.
+    """
+
+    by: str
+    at: datetime.datetime
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -139,6 +155,18 @@ class Run:
         if ended is None:
             return None
         return (_moment(ended) - self.started_at).total_seconds()
+
+    @property
+    def pinned(self) -> Mark | None:
+        """By whom and when it was pinned: it is never removed; None for others."""
+        return _mark(self.data.get("pinned"))
+
+    @property
+    def notes(self) -> list[Mark]:
+        """What people noted about it, the oldest first."""
+        notes = self.data.get("notes")
+        marks = map(_mark, notes if isinstance(notes, list) else [])
+        return [mark for mark in marks if mark is not None and mark.text]
 
     @property
     def notebooks(self) -> list[Path]:
@@ -252,7 +280,7 @@ class RunRecord:
                 status=None,
                 process=this_process(),
                 host=socket.gethostname(),
-                user=_user(),
+                user=user(),
                 **facts,
                 steps={
                     step["name"]: {
@@ -346,8 +374,7 @@ class RunRecord:
 
         folder = self.folder
         folder.mkdir(parents=True, exist_ok=True)
-        # Beside the record, so that it goes with the run.
-        with FileLock(folder / ".lock", timeout=60):
+        with FileLock(folder / LOCK_FILE, timeout=60):
             run = self.read()
             change(run)
             text = json.dumps(run, indent=2, ensure_ascii=False)
@@ -365,7 +392,8 @@ def _end_of(steps: dict[str, dict[str, Any]]) -> str:
     return "succeeded" if reached else "incomplete"
 
 
-def _user() -> str:
+def user() -> str:
+    """Who this process belongs to."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, as in some containers
@@ -477,6 +505,15 @@ def step_seconds(step: Mapping[str, Any]) -> float | None:
 
 def _started(run: Started) -> datetime.datetime:
     return run.started_at
+
+
+def _mark(data: Any) -> Mark | None:
+    """A mark of `run.json`, None where there is none that can be read."""
+    if not isinstance(data, dict):
+        return None
+    with suppress(KeyError, TypeError, ValueError):
+        return Mark(str(data["by"]), _moment(data["at"]), str(data.get("text") or ""))
+    return None
 
 
 def _moment(text: str) -> datetime.datetime:

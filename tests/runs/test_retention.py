@@ -14,7 +14,7 @@ from projects import Workflow, dataflow, make_project, start_dataflow, wait_unti
 from dataflow.orchestration.instance import open_instance
 from dataflow.project import Project
 from dataflow.runs.record import newest_first
-from dataflow.runs.retention import expired_runs
+from dataflow.runs.retention import old_runs
 
 MAKE = """
 import pandas as pd
@@ -60,7 +60,7 @@ def test_what_tells_how_steps_and_workflow_stand_is_never_removed(tmp_path: Path
     newest = archive(project, 2, "cancelled")
 
     def removed() -> list[str]:
-        return [run.run_id for run in expired_runs(project, "flow")]
+        return [old.run.run_id for old in old_runs(project, "flow") if not old.needed]
 
     assert removed() == []
     keep(project, "keep_runs = 1")
@@ -114,16 +114,16 @@ def test_a_killed_prune_is_finished_by_the_next_and_two_at_once_do_no_harm(tmp_p
         archive(project, day, "succeeded", a="succeeded")
     before = archived(project)
     keep(project, "keep_runs = 2")
-    dry = dataflow(project, "runs", "prune", "--dry-run", "--json")
+    dry = dataflow(project, "runs", "prune", "--json")
     assert [run["run_id"] for run in json.loads(dry.stdout)] == before[:1:-1]
     assert archived(project) == before
 
-    first = start_dataflow(project, "runs", "prune")
+    first = start_dataflow(project, "runs", "prune", "--remove")
     wait_until(lambda: len(archived(project)) < 58, 60, every=0.01)
     first.send_signal(signal.SIGKILL)
     first.communicate()
     assert len(archived(project)) > 2
-    both = [start_dataflow(project, "runs", "prune") for _ in range(2)]
+    both = [start_dataflow(project, "runs", "prune", "--remove") for _ in range(2)]
 
     for process in both:
         out, err = process.communicate(timeout=60)
