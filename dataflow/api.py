@@ -29,6 +29,7 @@ from dataflow.errors import DataflowError, Problem, RunFailed
 from dataflow.orchestration.apart import run_apart
 from dataflow.orchestration.options import RunOptions
 from dataflow.project import Project as Paths
+from dataflow.review.comparison import RunComparison, compare_runs, run_to_compare
 from dataflow.runs import marks, record
 from dataflow.runs.html import page_of
 from dataflow.runs.search import UNSUCCESSFUL, Wanted
@@ -392,6 +393,29 @@ class Run(record.Run, Shown):
         return failure(self.project.paths, self) or RunFailed(
             f"{text}: {outside}" if outside else text
         )
+
+    def diff(
+        self,
+        other: Run | None = None,
+        *,
+        tolerance: float | None = None,
+        everything: bool = False,
+    ) -> RunComparison:
+        """Compare it with another run of its workflow; the one that started earlier is `before`.
+
+        Args:
+            other: the other run; by default the last one before it that succeeded.
+            tolerance: how much two numbers of outputs may differ, relative to the larger one;
+                1e-9 by default.
+            everything: leave out nothing as noise but the runs' own ids and moments.
+
+        Raises:
+            ConfigurationError: it is of another workflow, or the same run, or none succeeded before.
+        """
+        paths = self.project.paths
+        found = run_to_compare(paths, self, other)
+        options = {} if tolerance is None else {"tolerance": tolerance}
+        return compare_runs(paths, self, found, everything=everything, **options)
 
     def open(self, stage: str | None = None, *, browser: bool = True) -> str:
         """Open a stage's executed notebook as a page.

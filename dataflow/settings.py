@@ -10,6 +10,7 @@ import math
 import os
 import re
 import threading
+import tomllib
 from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields
 from functools import lru_cache
@@ -47,7 +48,10 @@ class Kind:
         Raises:
             ValueError, KeyError, OverflowError: it is not of the kind.
         """
-        if is_text:
+        if is_text and self.type is list:
+            # As in pyproject.toml, or a single one as it is.
+            given = tomllib.loads(f"x = {given}")["x"] if given.startswith("[") else [given]
+        elif is_text:
             given = SWITCH[given.lower()] if self.type is bool else self.type(given)
         elif self.type is float and type(given) is int:
             given = float(given)
@@ -84,6 +88,16 @@ def _address(address: str) -> str | None:
     return f"https://{address}" if address and "://" not in address else address or None
 
 
+def _patterns(patterns: list[Any]) -> tuple[str, ...]:
+    for pattern in patterns:
+        _require(isinstance(pattern, str) and pattern != "")
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(str(error)) from None
+    return tuple(patterns)
+
+
 def _seconds(seconds: float) -> float:
     _require(0 < seconds < threading.TIMEOUT_MAX)
     return seconds
@@ -104,6 +118,12 @@ ADDRESS = Kind("an address", 'Write one like "https://data.example.org".', str, 
 PORT = Kind("a port", "Use a whole number from 1 to 65535.", int, _between(1, 65535))
 COUNT = Kind("a whole number above 0", "Write one like 4.", int, _between(1, math.inf))
 SECONDS = Kind("a number of seconds", "Write one like 900.", float, _seconds)
+PATTERNS = Kind(
+    "a list of regular expressions",
+    """Write one like ['in \\d+ ms', 'token [0-9a-f]+']; a backslash stays one in single quotes.""",
+    list,
+    _patterns,
+)
 YES_NO = Kind("true or false", "Write true or false, without quotes.", bool)
 
 
@@ -171,6 +191,11 @@ class Settings:
         "for how many days ended runs are kept; with `keep_runs`, the longer of the two counts",
         unset="for ever",
     )
+    diff_ignore: tuple[str, ...] = _setting(
+        PATTERNS,
+        (),
+        "what `dataflow runs diff` leaves out of outputs beside its own rules: regular expressions",
+    )
 
     @property
     def keeps_all_runs(self) -> bool:
@@ -219,6 +244,8 @@ def value_text(name: str, value: object) -> str:
     """The value of a setting in words: as in TOML without quotes, or what its default means."""
     if value is None:
         return str(SETTINGS[name].metadata["unset"])
+    if isinstance(value, tuple):
+        return ", ".join(value) or "none"
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -291,8 +318,6 @@ def read_table(root: Path) -> dict[str, Any] | None:
 
 @lru_cache(maxsize=16)
 def _parsed(path: Path, changed: int, size: int) -> dict[str, Any] | None:
-    import tomllib
-
     try:
         text = path.read_bytes().decode("utf-8", "surrogateescape")
     except OSError:

@@ -269,6 +269,50 @@ def _by(mark: Mark) -> str:
     return f"{escape(mark.by)}, {mark.at:%Y-%m-%d %H:%M} UTC"
 
 
+@app.command()
+def diff(
+    run: Annotated[str, typer.Argument(help="The beginning of a run's id, or `last`.")],
+    other: Annotated[
+        str | None,
+        typer.Argument(help="Another run; by default the last one before it that succeeded."),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            "--tolerance", min=0, help="How much numbers may differ, relative to the larger: 1e-9."
+        ),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show what is left out as noise, too.")
+    ] = False,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="End with exit code 1 if they differ, as git does.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare two runs of a workflow: parameters, code, outputs, rows, checks, times, commits.
+
+    The run that started earlier is shown as the one before. What differs between any two runs,
+    such as times and addresses in outputs, is left out; the last line counts it.
+    """
+    from dataflow.api import Project
+    from dataflow.cli.comparison import print_comparison
+
+    project = Project.find()
+    found = project.find_run(run)
+    comparison = found.diff(
+        None if other is None else project.find_run(other),
+        tolerance=tolerance,
+        everything=everything,
+    )
+    if as_json:
+        print_json(comparison.to_json())
+    else:
+        print_comparison(comparison)
+    if exit_code and comparison.differs:
+        raise typer.Exit(1)
+
+
 @app.command("open")
 def open_run(
     run: RunName,

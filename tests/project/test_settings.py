@@ -53,6 +53,16 @@ def test_the_older_variable_switches_pages_off_whatever_a_file_says(
     assert not read_settings(tmp_path).build_pages
 
 
+@pytest.mark.parametrize("given", [r"in \d+ ms", r"['in \d+ ms']"])
+def test_a_list_in_the_environment_is_written_as_in_the_file_or_as_its_only_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+):
+    write_settings(tmp_path, "diff_ignore = ['of the file']")
+    monkeypatch.setenv("DATAFLOW_DIFF_IGNORE", given)
+
+    assert read_settings(tmp_path).diff_ignore == (r"in \d+ ms",)
+
+
 @pytest.mark.parametrize(
     ("written", "message"),
     [
@@ -66,6 +76,8 @@ def test_the_older_variable_switches_pages_off_whatever_a_file_says(
         ("dbt_timeout = nan", "`dbt_timeout` is nan, which is not a number of seconds"),
         ("memory_limit = 8", "`memory_limit` is 8, which is not an amount of memory"),
         ("build_pages = 0", "`build_pages` is 0, which is not true or false"),
+        ("diff_ignore = ['(']", "`diff_ignore` is ['('], which is not a list of regular expressions"),
+        ("diff_ignore = 'x'", "`diff_ignore` is 'x', which is not a list of regular expressions"),
     ],
 )  # fmt: skip
 def test_a_wrong_setting_is_named_with_its_line(tmp_path: Path, written: str, message: str):

@@ -1,0 +1,1 @@
+"""What a person asks about a run beside another: what changed, and what of it matters."""

@@ -1,0 +1,123 @@
+"""What git knows between the commits of two runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from dataclasses import dataclass, replace
+
+from dataflow.project import Project
+from dataflow.runs.record import Run
+
+MOST = 50  # commits shown
+_COMMIT = re.compile(r"[0-9a-f]{7,64}")
+_FORMAT = "%H%x1f%an%x1f%aI%x1f%s"
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One commit.
+
+    Args:
+        id: its hash.
+        author: whose it is.
+        date: when it was written, with its time zone.
+        subject: the first line of its message.
+    """
+
+    id: str
+    author: str
+    date: str
+    subject: str
+
+
+@dataclass(frozen=True)
+class CommitsBetween:
+    """The code of two runs in git.
+
+    Args:
+        before: the commit of the earlier run; None without git.
+        after: the commit of the later one.
+        dirty_before: whether files differed from the commit.
+        dirty_after: the same of the later run.
+        gained: commits that only the later run has, of this workflow's files, the newest first.
+        lost: commits that only the earlier run has: another branch, or history made anew.
+        more: how many commits are not among these.
+        note: why nothing is known about them.
+    """
+
+    before: str | None
+    after: str | None
+    dirty_before: bool = False
+    dirty_after: bool = False
+    gained: tuple[Commit, ...] = ()
+    lost: tuple[Commit, ...] = ()
+    more: int = 0
+    note: str = ""
+
+    @property
+    def differs(self) -> bool:
+        """Whether the two ran at different commits."""
+        return self.before != self.after
+
+
+def commits_between(project: Project, before: Run, after: Run) -> CommitsBetween:
+    """The commits between two runs that concern their workflow."""
+    (old, old_dirty), (new, new_dirty) = _state(before), _state(after)
+    known = CommitsBetween(old, new, old_dirty, new_dirty)
+    if old == new:
+        return known
+    if old is None or new is None:
+        which = "earlier" if old is None else "later"
+        return replace(known, note=f"the {which} run knows no commit")
+    paths = (f"notebooks/{after.workflow_id}", "dbt", "evidence", "dataflow")
+    try:
+        for commit in (old, new):
+            if _git(project, "cat-file", "-e", f"{commit}^{{commit}}") is None:
+                return replace(known, note=f"commit {commit[:8]} is not in this repository")
+        gained = _log(project, f"{old}..{new}", paths)
+        lost = _log(project, f"{new}..{old}", paths)
+    except (OSError, subprocess.SubprocessError):
+        return replace(known, note="git does not answer")
+    more = max(0, len(gained) - MOST) + max(0, len(lost) - MOST)
+    note = "" if gained or lost else f"none of them changed files of {after.workflow_id}"
+    return replace(
+        known, gained=tuple(gained[:MOST]), lost=tuple(lost[:MOST]), more=more, note=note
+    )
+
+
+def _state(run: Run) -> tuple[str | None, bool]:
+    """A run's commit and whether files differed; a record that says something else has none."""
+    git = run.data.get("git")
+    commit = git.get("commit") if isinstance(git, dict) else None
+    if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
+        return None, False
+    return commit, bool(git.get("dirty")) if isinstance(git, dict) else False
+
+
+def _log(project: Project, commits: str, paths: tuple[str, ...]) -> list[Commit]:
+    text = _git(
+        project, "log", f"--format={_FORMAT}", f"--max-count={10 * MOST}", commits, "--", *paths
+    )
+    found = []
+    for line in (text or "").splitlines():
+        parts = line.split("\x1f")
+        if len(parts) == 4:
+            found.append(Commit(*parts))
+    return found
+
+
+def _git(project: Project, *arguments: str) -> str | None:
+    """What git prints; None when it fails."""
+    done = subprocess.run(
+        ["git", *arguments],
+        cwd=project.root,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=10,
+        check=False,
+        env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+    )
+    return done.stdout if done.returncode == 0 else None

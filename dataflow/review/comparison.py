@@ -1,0 +1,606 @@
+"""Two runs of a workflow compared: what somebody looks for when a number is another today.
+
+Parameters, code, outputs, rows, recorded figures, checks, times and commits. What always differs
+between two runs is left out (`noise.py`), and counted, so that nobody has to believe it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dataflow.base.words import counted
+from dataflow.errors import ConfigurationError
+from dataflow.project import Project
+from dataflow.review.commits import CommitsBetween, commits_between
+from dataflow.review.noise import RULES, Noise, steps_of
+from dataflow.review.notebooks import NotebookDiff, compare_cells, read_executed
+from dataflow.review.tables import change_text
+from dataflow.review.text import TOLERANCE, Comparer
+from dataflow.runs.record import (
+    FAILED,
+    LEFT_OUT,
+    NOT_RUN,
+    SHORT,
+    Run,
+    newest_first,
+    step_seconds,
+)
+from dataflow.stages.parameters import REQUIRED, read_declaration
+from dataflow.stages.result import plain
+
+_UNREACHED = ("pending", LEFT_OUT, NOT_RUN)
+_ENDED_EARLY = (*FAILED, "killed", "running", "retrying")
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """Which run it is."""
+
+    run_id: str
+    folder: str
+    workflow: str
+    status: str
+    started_at: str
+    seconds: float | None
+    trigger: str
+    user: str
+
+    @property
+    def short(self) -> str:
+        """The beginning of its id."""
+        return self.run_id[:SHORT]
+
+
+@dataclass(frozen=True)
+class ResultDiff:
+    """A step that ended another way, or that only one of the runs has.
+
+    Args:
+        step: its name.
+        before: its status in the earlier run; None for a step that is new.
+        after: its status in the later one; None for one that is gone.
+        error: what the later run's step failed with, or else the earlier one's.
+    """
+
+    step: str
+    before: str | None
+    after: str | None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class ParameterDiff:
+    """A parameter with another value.
+
+    Args:
+        step: the stage, or op.
+        name: the parameter.
+        before: its value in the earlier run.
+        after: its value in the later one.
+        before_from: where that value came from: `default` of the notebook, `set` for the run or in
+            config.yaml, `absent` where the parameter was not declared, or `not set` where only that
+            is known.
+        after_from: the same of the later run.
+    """
+
+    step: str
+    name: str
+    before: Any
+    after: Any
+    before_from: str
+    after_from: str
+
+
+@dataclass(frozen=True)
+class StageDiff:
+    """The executed notebooks of a stage.
+
+    Args:
+        step: the stage.
+        notebook: how their cells differ; None where they could not be compared.
+        note: what there is to say about them.
+    """
+
+    step: str
+    notebook: NotebookDiff | None
+    note: str = ""
+
+    @property
+    def changed_code(self) -> int:
+        """How many cells have other code, came, went, or stand elsewhere."""
+        return sum(bool(cell.source) or cell.state == "moved" for cell in self._cells)
+
+    @property
+    def changed_outputs(self) -> int:
+        """How many outputs of cells that are in both differ."""
+        both = (cell for cell in self._cells if cell.state not in ("added", "removed"))
+        return sum(len(cell.outputs) for cell in both)
+
+    @property
+    def _cells(self) -> tuple[Any, ...]:
+        return self.notebook.cells if self.notebook else ()
+
+
+@dataclass(frozen=True)
+class FigureDiff:
+    """A figure that a step recorded: the rows of a table, or another one.
+
+    Args:
+        step: the step.
+        table: the table, "" for the stage itself.
+        name: `rows`, or the figure's name.
+        before: its value; None where there was none.
+        after: its value in the later run.
+        change: for two numbers the difference, `+13 (+0.8 %)`.
+    """
+
+    step: str
+    table: str
+    name: str
+    before: Any
+    after: Any
+    change: str = ""
+
+
+@dataclass(frozen=True)
+class CheckDiff:
+    """A check that differs.
+
+    Args:
+        step: the step it belongs to.
+        name: its name.
+        state: `new`, `gone`, `not reached` where its step ended before it, `result` where it passed
+            in one run only, or `details` where only its figures differ.
+        before: `passed`, `failed` or `warning`; None where there was none.
+        after: the same of the later run.
+        details: its figures that differ: name, before, after.
+    """
+
+    step: str
+    name: str
+    state: str
+    before: str | None
+    after: str | None
+    details: tuple[tuple[str, Any, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class TimeDiff:
+    """How long a step took, in seconds; None where it did not run to its end."""
+
+    step: str
+    before: float | None
+    after: float | None
+
+    @property
+    def is_unusual(self) -> bool:
+        """Whether a step took twice as long or half, and by more than two seconds."""
+        if not self.before or not self.after or self.step == "all":
+            return False
+        few, many = sorted((self.before, self.after))
+        return many > 2 * few and many - few > 2
+
+
+@dataclass(frozen=True)
+class RunComparison:
+    """What differs between two runs of a workflow.
+
+    Args:
+        before: the run that started earlier.
+        after: the one that started later.
+        results: steps that ended another way.
+        parameters: parameters with another value.
+        stages: the executed notebooks of stages that ran in both.
+        rows: tables with another number of rows.
+        figures: other recorded figures that differ.
+        checks: checks that differ.
+        times: how long each step took.
+        commits: what git knows about the code.
+        left_out: differences that were noise only, by what they were.
+        same: what is the same, in words.
+        notes: what else there is to say.
+    """
+
+    before: RunFacts
+    after: RunFacts
+    results: tuple[ResultDiff, ...]
+    parameters: tuple[ParameterDiff, ...]
+    stages: tuple[StageDiff, ...]
+    rows: tuple[FigureDiff, ...]
+    figures: tuple[FigureDiff, ...]
+    checks: tuple[CheckDiff, ...]
+    times: tuple[TimeDiff, ...]
+    commits: CommitsBetween
+    left_out: dict[str, int] = field(default_factory=dict)
+    same: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def differences(self) -> list[str]:
+        """What differs, counted: `2 parameters`, `1 cell's code`."""
+        code = sum(stage.changed_code for stage in self.stages)
+        outputs = sum(stage.changed_outputs for stage in self.stages)
+        counts = (
+            (len(self.results), "step's result", "steps' results"),
+            (len(self.parameters), "parameter", "parameters"),
+            (code, "cell's code", "cells' code"),
+            (outputs, "output", "outputs"),
+            (len(self.checks), "check", "checks"),
+            (len(self.figures), "recorded figure", "recorded figures"),
+        )
+        found = [counted(number, *words) for number, *words in counts if number]
+        if self.rows:
+            found.append(f"rows of {counted(len(self.rows), 'table')}")
+        return found
+
+    @property
+    def differs(self) -> bool:
+        """Whether anything differs but noise, times and commits."""
+        return bool(self.differences)
+
+    @property
+    def summary(self) -> str:
+        """What differs, in one line."""
+        found = self.differences
+        if not found:
+            return "Nothing differs"
+        alone = len(found) == 1 and found[0].startswith("1 ")
+        return f"{_listed(found)} {'differs' if alone else 'differ'}"
+
+    @property
+    def noise(self) -> str:
+        """What was left out, in words; "" when nothing was."""
+        return _listed([f"{number:,} × {name}" for name, number in sorted(self.left_out.items())])
+
+    def to_json(self) -> dict[str, Any]:
+        """The comparison for programs; images are named by their hash."""
+        data = asdict(self, dict_factory=_without_images)
+        return {"differs": self.differs, "summary": self.summary, **data}
+
+
+def _without_images(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if "sha256" in found:
+        del found["data"]
+    return found
+
+
+def _listed(words: list[str]) -> str:
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def last_good_before(project: Project, run: Run) -> Run | None:
+    """The newest run before `run` that succeeded; one that did all that it did, if there is any.
+
+    Args:
+        project: the project.
+        run: the run.
+    """
+    wanted = {name for name, step in steps_of(run).items() if step.get("status") not in _UNREACHED}
+    nearest = None
+    earlier = (one for one in newest_first(project, run.folder.parent.name) if _is_before(one, run))
+    for one in itertools.islice((one for one in earlier if one.status == "succeeded"), 50):
+        nearest = nearest or one
+        steps = steps_of(one)
+        if all(steps.get(name, {}).get("status") not in _UNREACHED for name in wanted):
+            return one
+    return nearest
+
+
+def _is_before(one: Run, other: Run) -> bool:
+    return one.started_at < other.started_at and one.run_id != other.run_id
+
+
+def run_to_compare(project: Project, run: Run, other: Run | None) -> Run:
+    """The run to compare `run` with: the `other`, or else the last good one before it.
+
+    Raises:
+        ConfigurationError: there is none, or it is of another workflow, or it is the same run.
+    """
+    if other is None:
+        other = last_good_before(project, run)
+        if other is None:
+            raise ConfigurationError(
+                f"no run of {run.workflow_id} before {run.run_id[:SHORT]} succeeded",
+                hint="Name the other run: `dataflow runs diff RUN OTHER`; "
+                f"`dataflow runs list {run.workflow_id}` shows them.",
+            )
+    if other.workflow_id != run.workflow_id:
+        raise ConfigurationError(
+            f"run {other.run_id[:SHORT]} is one of {other.workflow_id}, and {run.run_id[:SHORT]} "
+            f"one of {run.workflow_id}: only runs of one workflow can be compared",
+            hint=f"`dataflow runs list {run.workflow_id}` shows the others.",
+        )
+    if other.run_id == run.run_id:
+        raise ConfigurationError(
+            f"{run.run_id[:SHORT]} is the same run twice",
+            hint=f"`dataflow runs list {run.workflow_id}` shows the others.",
+        )
+    return other
+
+
+def compare_runs(
+    project: Project,
+    one: Run,
+    other: Run,
+    *,
+    tolerance: float = TOLERANCE,
+    everything: bool = False,
+) -> RunComparison:
+    """Compare two runs of a workflow; the one that started earlier is `before`.
+
+    Args:
+        project: the project.
+        one: a run.
+        other: another one.
+        tolerance: how much two numbers of outputs may differ, relative to the larger one.
+        everything: leave out nothing but moments and ids of the runs themselves.
+
+    Raises:
+        ConfigurationError: they are not two runs of one workflow.
+    """
+    run_to_compare(project, one, other)
+    before, after = sorted((one, other), key=lambda run: (run.started_at, run.folder.name))
+    settings = project.settings
+    rules = () if everything else RULES
+    more = () if everything else settings.diff_ignore
+    noise = [Noise(run, zone=settings.timezone, more=more, rules=rules) for run in (before, after)]
+    comparer = Comparer(noise[0], noise[1], tolerance)
+    return _Comparison(project, before, after, comparer).result()
+
+
+class _Comparison:
+    """Collects what differs."""
+
+    def __init__(self, project: Project, before: Run, after: Run, comparer: Comparer) -> None:
+        self._project = project
+        self._runs = (before, after)
+        self._comparer = comparer
+        self._same: Counter[str] = Counter()
+        self._notes: list[str] = []
+        self._steps = tuple(steps_of(run) for run in self._runs)
+        old, new = self._steps
+        # In the order of the later run; what is gone stands where it stood.
+        self._names = list(dict.fromkeys([*new, *old]))
+        self._in_both = [
+            name
+            for name in self._names
+            if all(steps.get(name, {}).get("status", "pending") not in _UNREACHED
+                   for steps in self._steps)
+        ]  # fmt: skip
+
+    def result(self) -> RunComparison:
+        """The comparison."""
+        before, after = self._runs
+        parameters: list[ParameterDiff] = []
+        stages: list[StageDiff] = []
+        for name in self._in_both:
+            found, stage = self._stage(name)
+            parameters += found
+            stages += [stage] if stage else []
+        rows = [one for name in self._in_both for one in self._rows(name)]
+        figures = [one for name in self._in_both for one in self._figures(name)]
+        checks = [one for name in self._in_both for one in self._checks(name)]
+        return RunComparison(
+            before=_facts(before),
+            after=_facts(after),
+            results=tuple(self._results()),
+            parameters=tuple(parameters),
+            stages=tuple(stages),
+            rows=tuple(rows),
+            figures=tuple(figures),
+            checks=tuple(checks),
+            times=tuple(self._times()),
+            commits=commits_between(self._project, before, after),
+            left_out=dict(self._comparer.left_out),
+            same=tuple(self._same_in_words()),
+            notes=tuple(self._notes),
+        )
+
+    def _same_in_words(self) -> Iterator[str]:
+        words = (
+            ("parameters", "parameter", "parameters"),
+            ("cells", "cell", "cells"),
+            ("outputs", "output", "outputs"),
+            ("rows", "table's rows", "tables' rows"),
+            ("checks", "check", "checks"),
+        )
+        for key, one, many in words:
+            if self._same[key]:
+                yield counted(self._same[key], one, many)
+
+    def _results(self) -> Iterator[ResultDiff]:
+        old, new = self._steps
+        for name in self._names:
+            before, after = (
+                steps[name].get("status") if name in steps else None for steps in (old, new)
+            )
+            if before != after:
+                errors = [steps.get(name, {}).get("error") for steps in (new, old)]
+                known = [one for one in errors if isinstance(one, dict)]
+                error = str(known[0].get("message", "")) if known else ""
+                yield ResultDiff(name, before, after, error)
+
+    def _stage(self, name: str) -> tuple[list[ParameterDiff], StageDiff | None]:
+        """The parameters and the executed notebooks of a step."""
+        steps = [steps[name] for steps in self._steps]
+        cells: list[list[Any] | None] = []
+        notes = []
+        for run, step, which in zip(self._runs, steps, ("earlier", "later"), strict=True):
+            cells.append(None)
+            file = step.get("notebook")
+            if not file:
+                continue
+            try:
+                # Whatever the record says, the run's own folder is read.
+                cells[-1] = read_executed(run.folder / Path(str(file)).name)
+            except ConfigurationError as error:
+                notes.append(f"the {which} run's: {error.message}")
+            if ".try" in str(file):
+                tries = str(file).removesuffix(".ipynb").rpartition(".try")[2]
+                notes.append(f"the {which} run's is that of try {tries}")
+        parameters = self._parameters(name, cells)
+        if not any(step.get("notebook") for step in steps):
+            return parameters, None
+        notebook = None
+        if cells[0] is not None and cells[1] is not None:
+            notebook = compare_cells(cells[0], cells[1], self._comparer)
+            self._same["cells"] += notebook.same_cells
+            self._same["outputs"] += notebook.same_outputs
+            notes += [notebook.note] if notebook.note else []
+        return parameters, StageDiff(name, notebook, "; ".join(notes))
+
+    def _parameters(self, name: str, cells: list[list[Any] | None]) -> list[ParameterDiff]:
+        found = []
+        known = [_values(run, name, nodes) for run, nodes in zip(self._runs, cells, strict=True)]
+        missing = "absent"
+        if None in cells:
+            # Without its notebook nobody knows a run's defaults: only what was set is compared.
+            missing = "not set"
+            known = [
+                {key: value for key, value in values.items() if value[1] == "set"}
+                for values in known
+            ]
+        old, new = known
+        for key in dict.fromkeys([*new, *old]):
+            before, before_from = old.get(key, (None, missing))
+            after, after_from = new.get(key, (None, missing))
+            if _json(before) == _json(after) and (key in old) == (key in new):
+                self._same["parameters"] += 1
+                continue
+            found.append(ParameterDiff(name, key, before, after, before_from, after_from))
+        return found
+
+    def _rows(self, name: str) -> Iterator[FigureDiff]:
+        old, new = (_mapping(steps[name].get("rows")) for steps in self._steps)
+        for table in dict.fromkeys([*new, *old]):
+            before, after = old.get(table), new.get(table)
+            if before == after:
+                self._same["rows"] += 1
+            elif not self._unreached(name, after):
+                yield FigureDiff(name, table, "rows", before, after, _change(before, after))
+
+    def _figures(self, name: str) -> Iterator[FigureDiff]:
+        old, new = (_mapping(steps[name].get("recorded")) for steps in self._steps)
+        for table in dict.fromkeys([*new, *old]):
+            before, after = _mapping(old.get(table)), _mapping(new.get(table))
+            for key in dict.fromkeys([*after, *before]):
+                one, other = before.get(key), after.get(key)
+                if (key == "rows" and table) or self._same_value(one, other):
+                    continue
+                if not self._unreached(name, other):
+                    yield FigureDiff(name, table, key, one, other, _change(one, other))
+
+    def _checks(self, name: str) -> Iterator[CheckDiff]:
+        old, new = (_checks_of(steps[name]) for steps in self._steps)
+        for key in dict.fromkeys([*new, *old]):
+            before, after = old.get(key), new.get(key)
+            results = _result(before), _result(after)
+            if before is None or after is None:
+                early = self._unreached(name, after)
+                state = "new" if before is None else "not reached" if early else "gone"
+                yield CheckDiff(name, key[0], state, *results)
+                continue
+            one, other = _mapping(before.get("metadata")), _mapping(after.get("metadata"))
+            details = tuple(
+                (str(figure), one.get(figure), other.get(figure))
+                for figure in dict.fromkeys([*other, *one])
+                if not self._same_value(one.get(figure), other.get(figure))
+            )
+            if results[0] == results[1] and not details:
+                self._same["checks"] += 1
+                continue
+            state = "details" if results[0] == results[1] else "result"
+            yield CheckDiff(name, key[0], state, *results, details)
+
+    def _unreached(self, name: str, after: Any) -> bool:
+        """Whether something is missing since the later run's step ended before it."""
+        return after is None and self._steps[1][name].get("status") in _ENDED_EARLY
+
+    def _same_value(self, before: Any, after: Any) -> bool:
+        one, other = _json(before), _json(after)
+        return one == other or self._comparer.same(one, other)
+
+    def _times(self) -> Iterator[TimeDiff]:
+        for name in self._names:
+            before, after = (_seconds(steps.get(name, {})) for steps in self._steps)
+            if before is not None or after is not None:
+                yield TimeDiff(name, before, after)
+        yield TimeDiff("all", *(run.seconds for run in self._runs))
+
+
+def _facts(run: Run) -> RunFacts:
+    return RunFacts(
+        run_id=run.run_id,
+        folder=run.folder.name,
+        workflow=run.workflow_id,
+        status=run.status,
+        started_at=run.started_at.isoformat(timespec="seconds"),
+        seconds=run.seconds,
+        trigger=str(run.data.get("trigger") or ""),
+        user=str(run.data.get("user") or ""),
+    )
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _seconds(step: Mapping[str, Any]) -> float | None:
+    try:
+        return step_seconds(step)
+    except (TypeError, ValueError):
+        return None
+
+
+def _values(run: Run, name: str, cells: list[Any] | None) -> dict[str, tuple[Any, str]]:
+    """A step's parameters by name: the value, and whether it is the default or was set."""
+    found: dict[str, tuple[Any, str]] = {}
+    if cells is not None:
+        declared = read_declaration(run.folder / f"{name}.ipynb", cells).parameters
+        for parameter in declared.values():
+            if parameter.default is not REQUIRED:
+                found[parameter.name] = (plain(parameter.default), "default")
+    given = _mapping(steps_of(run)[name].get("values"))
+    given = given or _mapping(_mapping(run.data.get("parameters")).get(name))
+    return {**found, **{str(key): (plain(value), "set") for key, value in given.items()}}
+
+
+def _checks_of(step: Mapping[str, Any]) -> dict[tuple[str, int], Mapping[str, Any]]:
+    """A step's checks by name, and for a name that comes again by its count."""
+    seen: Counter[str] = Counter()
+    found = {}
+    checks = step.get("checks")
+    for check in checks if isinstance(checks, list) else []:
+        if isinstance(check, Mapping):
+            name = str(check.get("name"))
+            found[(name, seen[name])] = check
+            seen[name] += 1
+    return found
+
+
+def _result(check: Mapping[str, Any] | None) -> str | None:
+    if check is None:
+        return None
+    if check.get("passed"):
+        return "passed"
+    return "failed" if check.get("severity") == "error" else "warning"
+
+
+def _json(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+
+
+def _change(before: Any, after: Any) -> str:
+    numbers = [one for one in (before, after) if type(one) in (int, float)]
+    return change_text(*numbers) if len(numbers) == 2 else ""
