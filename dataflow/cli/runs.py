@@ -234,6 +234,7 @@ def show(
 
     from dataflow.api import Project
     from dataflow.cli import report
+    from dataflow.runs.record import DIFFERENCE
 
     found = Project.find().find_run(run)
     if as_json:
@@ -243,7 +244,8 @@ def show(
     git = found.data.get("git")
     commit = ""
     if git:
-        commit = f", commit {git['commit'][:8]}{' and changes' if git.get('dirty') else ''}"
+        commit = f", commit {(git['commit'] or 'none')[:8]}"
+        commit += " and changes" if git.get("dirty") else ""
     out.print(f"[bold]{found.workflow_id}[/] {found.run_id}")
     out.print(
         f"started {found.started_at:%Y-%m-%d %H:%M:%S} UTC by {found.data.get('trigger')}{commit}"
@@ -253,7 +255,7 @@ def show(
         out.print(f"parameters of {stage}: {shown}")
     paths = found.project.paths
     report.print_run(paths, found)
-    for path in found.notebooks:
+    for path in [*found.notebooks, *found.folder.glob(DIFFERENCE)]:
         out.print(f"  {paths.relative(path)}")
     if found.pinned:
         out.print(f"pinned by {_by(found.pinned)}")

@@ -17,10 +17,11 @@ from dagster._core.errors import raise_execution_interrupts
 from dataflow.base.guardian import guarded
 from dataflow.engine.secrets import Scrubber
 from dataflow.orchestration import dagster_names as names
+from dataflow.orchestration.code_state import code_state, keep_difference
 from dataflow.orchestration.instance import share_instance
 from dataflow.orchestration.live import tell
 from dataflow.orchestration.retention import AT_A_RUNS_END, prune
-from dataflow.orchestration.step import INTERRUPTS, git_state, parameters_of
+from dataflow.orchestration.step import INTERRUPTS, parameters_of
 from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.project import Project
 from dataflow.runs.record import RunRecord
@@ -113,14 +114,18 @@ def _begin(steps: WorkflowSteps, run: Any, keys: set[str]) -> RunRecord:
     wanted = {names.step_of(key) for key in keys}
     chosen = [step.name for step in steps.all if step.name in wanted]
     record = RunRecord(steps.project, steps.workflow.id, run.run_id)
+    state = code_state(steps.project)
     record.begin(
         [{"name": step.name, "kind": step.kind, "after": list(step.after)} for step in steps.all],
         selection=None if len(chosen) == len(steps.all) else chosen,
         trigger=_trigger(run.tags),
         parent=run.tags.get(PARENT_TAG),
         parameters=_recorded(steps.workflow, parameters_of(run.run_config)),
-        git=git_state(steps.project),
+        git=state and state.facts(),
     )
+    if state is not None and state.dirty:
+        secrets = secrets_of(steps.workflow.folder)
+        keep_difference(state, record.folder, steps.workflow.id, Scrubber(secrets))
     return record
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import os
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -178,23 +176,3 @@ def parameters_of(run_config: Any) -> dict[str, dict[str, Any]]:
             if own.get("config"):
                 chosen[inner] = dict(own["config"])
     return chosen
-
-
-def git_state(project: Project) -> dict[str, Any] | None:
-    """The commit the project is at and whether files differ from it; None without git."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments],
-            cwd=project.root,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
-        ).stdout.strip()
-
-    try:
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
-    except (OSError, subprocess.SubprocessError):
-        return None

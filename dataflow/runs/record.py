@@ -9,6 +9,7 @@ the folders sort by time. Version 0.1.0 named them by their whole id.
     ingest.ipynb        the executed notebook of each stage, also of those that failed
     ingest.html         the same to read without JupyterLab
     ingest.try2.ipynb   the second try, where a stage is tried again
+    code.diff           how the project's files differed from their commit, if they did
 
 `run.json` is the single source of truth about a run. It is written when the run starts
 (`RunRecord.begin`), by each step when it starts and ends, and when the run has ended
@@ -45,6 +46,7 @@ from dataflow.project import Project
 FORMAT = 2
 RUN_FILE = "run.json"
 LOCK_FILE = ".lock"  # beside the record, so that it goes with the run
+DIFFERENCE = "code.diff"
 REMOVED = ".removed-"  # begins the name of a folder that is being removed: no run any more
 SHORT = 8  # characters of an id that tell runs apart
 UNDER_WAY = ("running", "retrying")  # the states of a step at work

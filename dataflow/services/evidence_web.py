@@ -71,6 +71,7 @@ _HEADERS = {
 mimetypes.add_type("application/wasm", ".wasm")
 mimetypes.add_type("application/vnd.apache.parquet", ".parquet")
 mimetypes.add_type("application/x-ipynb+json", ".ipynb")
+mimetypes.add_type("text/plain", ".diff")
 
 
 def create_app(project: Project, *, hosts: Sequence[str] = ()) -> Starlette:
