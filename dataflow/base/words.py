@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import difflib
 from collections.abc import Iterable
 
@@ -29,6 +30,20 @@ def seconds_text(seconds: float | None) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+
+
+def span_text(seconds: float) -> str:
+    """About how long, in one unit: `40 s`, `12 min`, `3 h`, `5 days`."""
+    for size, unit in ((86_400, "days"), (3_600, "h"), (60, "min")):
+        if seconds >= (2 * size if unit == "days" else size):
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0, seconds):.0f} s"
+
+
+def ago(moment: datetime.datetime) -> str:
+    """How long ago `moment` was, or in how long it will be."""
+    seconds = (datetime.datetime.now(datetime.UTC) - moment).total_seconds()
+    return f"in {span_text(-seconds)}" if seconds < 0 else f"{span_text(seconds)} ago"
 
 
 def size_text(size: int | None) -> str:

@@ -148,7 +148,7 @@ class Run:
     @property
     def started_at(self) -> datetime.datetime:
         """When it started, UTC."""
-        return _moment(self.data["started_at"])
+        return moment_of(self.data["started_at"])
 
     @property
     def seconds(self) -> float | None:
@@ -156,7 +156,7 @@ class Run:
         ended = self.data.get("ended_at")
         if ended is None:
             return None
-        return (_moment(ended) - self.started_at).total_seconds()
+        return (moment_of(ended) - self.started_at).total_seconds()
 
     @property
     def pinned(self) -> Mark | None:
@@ -478,6 +478,8 @@ def in_order(
                     others.append((home, name))
 
     def sorted_(folders: list[tuple[str, str]]) -> list[T]:
+        if len(folders) > 1:  # those that started at once have an order, too
+            folders.sort(key=lambda folder: folder[::-1], reverse=True)
         found = [one for folder in folders if (one := read(*folder)) is not None]
         return sorted(found, key=_started, reverse=True) if len(found) > 1 else found
 
@@ -502,7 +504,15 @@ def step_seconds(step: Mapping[str, Any]) -> float | None:
     """How long a step took; None while it has not begun or ended."""
     if not step.get("started_at") or not step.get("ended_at"):
         return None
-    return (_moment(step["ended_at"]) - _moment(step["started_at"])).total_seconds()
+    return (moment_of(step["ended_at"]) - moment_of(step["started_at"])).total_seconds()
+
+
+def seconds_so_far(step: Mapping[str, Any]) -> float | None:
+    """How long a step took, or has been at work; None when it is not known."""
+    if step.get("status") in UNDER_WAY and step.get("started_at"):
+        elapsed = datetime.datetime.now(datetime.UTC) - moment_of(step["started_at"])
+        return max(0.0, elapsed.total_seconds())
+    return step_seconds(step)
 
 
 def _started(run: Started) -> datetime.datetime:
@@ -514,11 +524,11 @@ def _mark(data: Any) -> Mark | None:
     if not isinstance(data, dict):
         return None
     with suppress(KeyError, TypeError, ValueError):
-        return Mark(str(data["by"]), _moment(data["at"]), str(data.get("text") or ""))
+        return Mark(str(data["by"]), moment_of(data["at"]), str(data.get("text") or ""))
     return None
 
 
-def _moment(text: str) -> datetime.datetime:
+def moment_of(text: str) -> datetime.datetime:
     """A time of `run.json`; without a zone it is UTC."""
     moment = datetime.datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dataflow.runs.record import Run, step_seconds
+from dataflow.runs.record import Run, seconds_so_far, step_seconds
 
 RUNS = 20  # good runs that are looked at
 ENOUGH = 5  # of them, below which nothing is called unusual
@@ -55,7 +55,7 @@ class UsualStep:
     """A step beside the same step of the last good runs.
 
     Args:
-        seconds: how long it took; None when it did not run, or goes on.
+        seconds: how long it took, or has been at work; None when it did not run.
         rows: the rows it wrote, by table.
         checks: how many checks there were.
         figures: the numbers that its checks reported, by check and name.
@@ -124,7 +124,7 @@ def _good_step(run: Run, name: str) -> Mapping[str, Any] | None:
 
 
 def _step(step: Mapping[str, Any], good: Sequence[Mapping[str, Any]]) -> UsualStep:
-    took = step_seconds(step)
+    took = seconds_so_far(step)
     seconds = None
     if took is not None:
         times = [time for one in good if (time := step_seconds(one)) is not None]

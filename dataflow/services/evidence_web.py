@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, QueryParams
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -29,13 +29,16 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dataflow.addresses import HOST, OWN_NAMES, public_url
+from dataflow.dashboard.catalog import workflows_for_pages
+from dataflow.dashboard.export import export_sources
 from dataflow.dashboard.paths import MANIFEST, build_folder, data_folder
 from dataflow.errors import DataflowError
 from dataflow.project import Project
 from dataflow.runs.html import POLICY, page_of
 from dataflow.runs.record import Run, folder_of, read_run
 from dataflow.services.evidence import HEALTH
-from dataflow.services.pages import missing_page, page_policy, render, run_page, runs_page
+from dataflow.services.pages import missing_page, page_policy, page_response, render, run_page
+from dataflow.services.run_list import RunLists
 
 _DEFINED_BY = ("config.yaml", "*.ipynb", "dagster_job.py")
 _FOREVER = "public, max-age=31536000, immutable"
@@ -214,9 +217,6 @@ class ExportedData(_Folder):
 
     def _list_workflows(self) -> None:
         """List the workflows as they are now: one may have been broken since the last export."""
-        from dataflow.dashboard.catalog import workflows_for_pages
-        from dataflow.dashboard.export import export_sources
-
         files = (p for name in _DEFINED_BY for p in self._project.notebooks.glob(f"*/{name}"))
         try:
             now = {str(path): path.stat().st_mtime_ns for path in files}
@@ -233,6 +233,7 @@ class RunFiles(_Folder):
     def __init__(self, project: Project) -> None:
         super().__init__(project.runs)
         self._project = project
+        self._lists = RunLists(project)
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         """The file, or a page about the runs or the run whose folder it is."""
@@ -248,7 +249,8 @@ class RunFiles(_Folder):
         if not is_file and (len(parts) <= 1 or stat is not None):
             if not scope["path"].endswith("/"):
                 return RedirectResponse(f"{scope['path']}/")
-            response: Response = await run_in_threadpool(self._page, parts)
+            query = QueryParams(scope["query_string"]).multi_items()
+            response: Response = await run_in_threadpool(self._page, parts, query)
         else:
             if path.endswith(".html"):
                 await run_in_threadpool(self._refresh, path)
@@ -270,14 +272,14 @@ class RunFiles(_Folder):
         folder = folder_of(self._project.runs / workflow_id, run_id)
         return folder.name if folder is not None and folder.name != run_id else None
 
-    def _page(self, parts: tuple[str, ...]) -> Response:
-        if len(parts) <= 1:
-            text: str | None = runs_page(self._project, parts[0] if parts else None)
-        else:
-            text = run_page(self._project, self._project.runs.joinpath(*parts))
-        if text is None:
-            return self._missing(parts)
-        return HTMLResponse(text, headers={"content-security-policy": page_policy()})
+    def _page(self, parts: tuple[str, ...], query: list[tuple[str, str]]) -> Response:
+        if len(parts) > 1:
+            folder = self._project.runs.joinpath(*parts)
+            return run_page(self._project, folder, self._lists.index) or self._missing(parts)
+        workflow_id = parts[0] if parts else None
+        if to := self._lists.canonical(workflow_id, query):
+            return RedirectResponse(to)
+        return page_response("runs.html", **self._lists.values(workflow_id, query))
 
     def _missing(self, parts: tuple[str, ...]) -> Response:
         return HTMLResponse(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,19 @@ from jinja2 import Environment, FileSystemLoader, TemplateError
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
-from dataflow.base.words import seconds_text
+from dataflow.addresses import service_url
+from dataflow.base.words import ago, seconds_text
+from dataflow.dashboard.paths import has_dashboard
 from dataflow.project import Project
-from dataflow.runs.record import RUN_FILE, Run, newest_first, read_run, step_seconds
+from dataflow.runs.index import RunIndex
+from dataflow.runs.record import RUN_FILE, SHORT, UNREADABLE, Run, folder_of, read_run
+from dataflow.runs.search import GOING_ON, Facts
+from dataflow.runs.usual import RULE, RUNS, beside
+from dataflow.services.run_steps import number, rows_of, unusual
+from dataflow.workflows.ids import slug_of
 
-MOST = 200  # runs on a page
+SOON, LATER = 2, 30  # seconds until a page looks again: while something runs, and else
+LOOKED_AT = 500  # runs before one, among which the good ones are looked for
 
 # The sections of a run's page below its steps, in order. Each is a template of its own and what
 # it gets of a run; None leaves it out. One that fails says so, and leaves the rest of the page.
@@ -64,44 +72,72 @@ def _environment() -> Environment:
     )
     # The class of a status: "awaiting review" has the colour of `.awaiting-review`.
     environment.filters["css"] = lambda status: str(status).replace(" ", "-")
+    environment.filters["run_address"] = _address
     return environment
 
 
-def runs_page(project: Project, workflow_id: str | None = None) -> str:
-    """The list of runs, the newest first, as HTML."""
-    runs = newest_first(project, workflow_id)
-    shown = list(itertools.islice(runs, MOST))
-    return render(
-        "runs.html",
-        title=f"Runs of {workflow_id}" if workflow_id else "Runs",
-        workflow_id=workflow_id,
-        runs=shown,
-        more=next(runs, None) is not None,
-        seconds=seconds_text,
-        address=_address,
-    )
+def run_page(project: Project, folder: Path, index: RunIndex | None = None) -> HTMLResponse | None:
+    """One run as a page; None when `folder` holds no run that can be read.
 
-
-def run_page(project: Project, folder: Path) -> str | None:
-    """One run as HTML; None when `folder` holds no run that can be read."""
+    Args:
+        project: the project.
+        folder: the run's folder.
+        index: what a server remembers of the runs.
+    """
     run = read_run(folder)
     if run is None:
         return None
     try:
-        return render(
+        compared = beside(run, _good_before(index or RunIndex(project), run))
+        rows = rows_of(run, compared)
+        goes_on = run.status in GOING_ON
+        return page_response(
             "run.html",
             run=run,
-            title=f"{run.workflow_id} {run.run_id[:8]}",
+            title=f"{run.workflow_id} {run.run_id[:SHORT]} {run.status}",
             crumbs=[_crumb(run.folder.parent.name)],
+            state=run.status,
+            refresh=SOON if goes_on else LATER if run.status == "awaiting review" else None,
+            goes_on=goes_on,
+            steps=rows,
+            compared=compared,
+            unusual=unusual(rows, compared),
+            rule=RULE,
+            parent=_parent(project, run),
+            dagster=f"{service_url(project, 'dagster').rstrip('/')}/runs/{quote(run.run_id)}",
+            dashboard=f"/{slug_of(run.workflow_id)}"
+            if has_dashboard(project, run.workflow_id)
+            else None,
             seconds=seconds_text,
-            took=lambda step: seconds_text(step_seconds(step)),
+            number=number,
+            ago=ago,
             others=_others(run),
             address=_address(run),
             sections=_sections(project, run),
-            pages={path.stem.split(".")[0]: path.stem for path in run.notebooks},
         )
-    except (TypeError, ValueError, AttributeError, TemplateError):
+    except (*UNREADABLE, TemplateError):
         return None  # somebody wrote something else into its run.json
+
+
+def _good_before(index: RunIndex, run: Run) -> Iterator[Run]:
+    """The last good runs of the same workflow before `run`, the newest first."""
+    earlier = itertools.islice(
+        index.newest_first(run.folder.parent.name, until=run.folder.name), LOOKED_AT
+    )
+    good = (
+        facts
+        for facts in earlier
+        if facts.status == "succeeded" and facts.started_at < run.started_at
+    )
+    return filter(None, (read_run(facts.folder) for facts in itertools.islice(good, 2 * RUNS)))
+
+
+def _parent(project: Project, run: Run) -> str | None:
+    """The address of the run that this one repeats."""
+    parent = run.data.get("parent")
+    home = run.folder.parent
+    folder = folder_of(home, str(parent)) if parent else None
+    return f"/runs/{quote(home.name)}/{quote(folder.name)}/" if folder else None
 
 
 def missing_page(project: Project, parts: tuple[str, ...]) -> str:
@@ -139,8 +175,9 @@ def _sections(project: Project, run: Run) -> list[Markup]:
     return shown
 
 
-def _address(run: Run) -> str:
-    return f"/runs/{quote(run.folder.parent.name)}/{quote(run.folder.name)}/"
+def _address(run: Run | Facts) -> str:
+    home, name = run.folder.parts[-2:]
+    return f"/runs/{quote(home)}/{quote(name)}/"
 
 
 def _others(run: Run) -> list[str]:

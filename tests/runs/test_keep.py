@@ -164,8 +164,7 @@ def test_notes_are_shown_as_text_and_secrets_in_them_by_name(tmp_path: Path, mon
     assert note.text == (
         "<b>Größe</b> [red]geprüft[/] \N{REPLACEMENT CHARACTER}[2J mit ${API_TOKEN}\nzweite Zeile"
     )
-    page = run_page(project, run.folder)
-    assert page is not None
+    page = run_page(project, run.folder).body.decode()
     assert "&lt;b&gt;Größe&lt;/b&gt;" in page
     assert note.by in page
     shown = dataflow(project, "runs", "show", run.run_id[:8])
@@ -188,7 +187,7 @@ def test_a_record_of_0_1_0_and_one_with_odd_marks_can_be_pinned_and_noted_on(tmp
     assert run.pinned
     assert [note.text for note in run.notes] == ["seen"]
     assert "pinned" in dataflow(project, "runs", "list").stdout
-    assert "Pinned by" in str(run_page(project, run.folder))
+    assert b"Pinned by" in run_page(project, run.folder).body
 
 
 @pytest.mark.slow
