@@ -103,6 +103,10 @@ def _seconds(seconds: float) -> float:
     return seconds
 
 
+def _seconds_or_none(seconds: float) -> float:
+    return seconds if seconds == 0 else _seconds(seconds)
+
+
 def _between(least: int, most: float) -> Callable[[int], int]:
     def check(number: int) -> int:
         _require(least <= number <= most)
@@ -124,6 +128,7 @@ PATTERNS = Kind(
     list,
     _patterns,
 )
+SECONDS_OR_NONE = Kind("a number of seconds", "Write one like 20, or 0.", float, _seconds_or_none)
 YES_NO = Kind("true or false", "Write true or false, without quotes.", bool)
 
 
@@ -176,6 +181,11 @@ class Settings:
     )
     node_timeout: float = _setting(SECONDS, 900.0, "seconds that a page build, or npm, may take")
     dbt_timeout: float = _setting(SECONDS, 7200.0, "seconds that dbt may take in a run")
+    data_review_seconds: float = _setting(
+        SECONDS_OR_NONE,
+        20.0,
+        "seconds that a run may compare its data with what was published; with 0 it does not",
+    )
     max_parallel_stages: int = _setting(
         COUNT, 4, "how many stages of a run are executed at the same time"
     )

@@ -9,12 +9,13 @@ from dataflow.dashboard.refresh import refresh_dashboard
 from dataflow.dbt.project import model_keys
 from dataflow.errors import DataflowError
 from dataflow.orchestration import dagster_names as names
+from dataflow.orchestration.data_review import note_data_review
 from dataflow.orchestration.live import tell
 from dataflow.orchestration.selection import refuse_unpassed
 from dataflow.orchestration.step import recorded_step
 from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.project import Project
-from dataflow.warehouse.store import Published, publish
+from dataflow.warehouse.store import Published, publish, published_kept
 from dataflow.workflows.model import Workflow
 
 
@@ -38,12 +39,15 @@ def published_asset(steps: WorkflowSteps) -> Any:
         ],
     )
     def publish(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        with recorded_step(context, steps, names.PUBLISH) as step:
+        project = steps.project
+        with recorded_step(context, steps, names.PUBLISH) as step, published_kept(project) as old:
             try:
                 published = publish_workflow(steps, run_id=context.run_id)
             except DataflowError as error:
                 raise dg.Failure(str(error)) from None
             step.facts["version"] = published.version
+            with published_kept(project) as new:
+                note_data_review(step, steps, old, new, context.log)
         return dg.MaterializeResult(
             metadata={
                 "version": published.version,

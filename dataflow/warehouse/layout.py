@@ -94,6 +94,11 @@ class Layout:
             return None
 
     @property
+    def scratch(self) -> Path:
+        """What comparisons of versions put aside while they last."""
+        return self.folder / "comparing"
+
+    @property
     def writes(self) -> Path:
         """What the stages of each run wrote, one file per run; old ones are removed."""
         return self.folder / "writes"

@@ -1,4 +1,4 @@
-"""Who wrote each table, and when: kept in the database itself, so that it travels with the data.
+"""Who wrote each table, and when, and by which key: kept in the database, to travel with the data.
 
 A backup, a published version and a restored warehouse have it, as the working warehouse does.
 The schema is hidden from listings, and belongs to no workflow.
@@ -6,8 +6,9 @@ The schema is hidden from listings, and belongs to no workflow.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "_dataflow"
 _TABLE = f"{SCHEMA}.table_origins"  # not a variable's name in this module, which DuckDB would read instead
+_KEYS = f"{SCHEMA}.table_keys"
 # Rows are only ever appended while others may write: two connections of one process that
 # changed the same row would conflict, and cost one of them its data. The newest row counts.
 _NEWEST = "QUALIFY row_number() OVER (PARTITION BY schema_name, table_name ORDER BY rowid DESC) = 1"
@@ -100,6 +102,10 @@ def prepare(connection: DuckDBPyConnection) -> None:
         f"CREATE TABLE IF NOT EXISTS {_TABLE} (schema_name VARCHAR, table_name VARCHAR, "
         "run_id VARCHAR, workflow VARCHAR, step VARCHAR, written_at TIMESTAMPTZ)"
     )
+    connection.execute(
+        f"CREATE TABLE IF NOT EXISTS {_KEYS} (schema_name VARCHAR, table_name VARCHAR, "
+        "key_columns VARCHAR[])"
+    )
 
 
 def note(
@@ -130,10 +136,29 @@ def note(
         )
 
 
+def known_keys(connection: DuckDBPyConnection) -> dict[TableName, tuple[str, ...]]:
+    """The columns that identify a row, as `write_table` was given them last, where it was."""
+    import duckdb
+
+    try:
+        rows = connection.execute(
+            f"FROM (FROM {_KEYS} {_NEWEST}) SELECT schema_name, table_name, key_columns"
+        ).fetchall()
+    except duckdb.CatalogException:
+        return {}  # from before this was recorded
+    return {TableName(schema, table): tuple(columns) for schema, table, columns in rows}
+
+
+def note_key(connection: DuckDBPyConnection, table: TableName, key: Sequence[str]) -> None:
+    """Note which columns identify a table's rows, in the connection's transaction."""
+    if known_keys(connection).get(table) != tuple(key):
+        connection.execute(filled(f"INSERT INTO {_KEYS} VALUES (?, ?, ?)", *table, list(key)))
+
+
 def copy_provenance(
     connection: DuckDBPyConnection, source: str, schemas: list[str], tables: Iterable[TableName]
 ) -> None:
-    """Copy who wrote these schemas' tables, and these tables, from the database `source`."""
+    """Copy what is noted of these schemas' tables, and of these tables, from the database `source`."""
     import duckdb
 
     prepare(connection)
@@ -145,13 +170,13 @@ def copy_provenance(
         [table.schema for table in listed],
         [table.name for table in listed],
     )
-    connection.execute(f"DELETE FROM {_TABLE} WHERE {taken}")
-    try:
-        connection.execute(
-            f"INSERT INTO {_TABLE} FROM {quote(source)}.{_TABLE} WHERE {taken} {_NEWEST}"
-        )
-    except duckdb.CatalogException:
-        return  # the source is from before this was recorded
+    for noted in (_TABLE, _KEYS):
+        connection.execute(f"DELETE FROM {noted} WHERE {taken}")
+        # A source from before this was recorded has none.
+        with contextlib.suppress(duckdb.CatalogException):
+            connection.execute(
+                f"INSERT INTO {noted} FROM {quote(source)}.{noted} WHERE {taken} {_NEWEST}"
+            )
 
 
 def tidy(connection: DuckDBPyConnection) -> None:

@@ -80,6 +80,20 @@ def published_path(project: Project) -> Path | None:
     return version.path if version else None
 
 
+@contextlib.contextmanager
+def published_kept(project: Project) -> Iterator[Path | None]:
+    """The current version's database file, which no publish removes in the block.
+
+    None when nothing is published yet.
+    """
+    reading = versions.read_current(Layout.of(project))
+    if reading is None:
+        yield None
+        return
+    with reading:
+        yield reading.version.path
+
+
 def publish(
     project: Project,
     workflow_id: str,

@@ -12,6 +12,8 @@ from dataflow.base.lock import DEFAULT_TIMEOUT
 from dataflow.warehouse.backup import back_up, restore
 from dataflow.warehouse.changes import compare_writes, forget_writes, stage_writes
 from dataflow.warehouse.columns import lost, refuse_used
+from dataflow.warehouse.compare import compare_files
+from dataflow.warehouse.comparison import DataComparison, Limits
 from dataflow.warehouse.connect import Connection, Database, dbt_writes
 from dataflow.warehouse.describe import Description, describe
 from dataflow.warehouse.development import (
@@ -38,6 +40,7 @@ from dataflow.warehouse.publish import (
     candidate_path,
     publish,
     publish_candidate,
+    published_kept,
     published_path,
     remove_candidates,
 )
@@ -50,8 +53,10 @@ __all__ = [
     "DEFAULT_TIMEOUT",
     "Access",
     "Connection",
+    "DataComparison",
     "Database",
     "Description",
+    "Limits",
     "Published",
     "PublishedTable",
     "back_up",
@@ -59,6 +64,7 @@ __all__ = [
     "candidate_hash",
     "candidate_path",
     "check",
+    "compare_files",
     "compare_writes",
     "contents",
     "copy_working_to_development",
@@ -72,6 +78,7 @@ __all__ = [
     "memory_limit",
     "publish",
     "publish_candidate",
+    "published_kept",
     "published_path",
     "published_runs",
     "published_tables",

@@ -14,6 +14,7 @@ from dataflow.warehouse.connect import Connection
 from dataflow.warehouse.failures import translated
 from dataflow.warehouse.incoming import Incoming, check_key, prepare
 from dataflow.warehouse.names import parse_table
+from dataflow.warehouse.provenance import note_key
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -78,7 +79,11 @@ def write_table(
             readers = conn.readers
             if on_schema_change == "replace":
                 conn.allow_other_columns(target)
-        return _write(raw, target, incoming, mode, key, on_schema_change, readers)
+        written = _write(raw, target, incoming, mode, key, on_schema_change, readers)
+        is_run = isinstance(conn, Connection) and conn.database == "working"
+        if key and mode != "delete+insert" and is_run:
+            note_key(raw, target, key)  # by it versions of the table are compared
+        return written
 
 
 def _write(

@@ -6,6 +6,8 @@ import pandas as pd
 import pytest
 from projects import copy_repository, make_project, write_notebook
 
+from dataflow.base.sql import TableName
+from dataflow.dbt.keys import unique_keys
 from dataflow.dbt.project import models_of, read_manifest
 from dataflow.dbt.readers import makers_of, readers_of
 from dataflow.errors import ConfigurationError
@@ -97,13 +99,35 @@ def test_makers_and_readers_of_models_tables_are_those_that_dbt_knows(tmp_path):
     odd.write_text(
         "{{ config(schema='Elsewhere', alias='x') }} select * from {{ ref('readings') }}"
     )
+    odd.with_name("_odd.yml").write_text(
+        """models:
+  - name: odd
+    data_tests:
+      - unique_combination: {arguments: {columns: ['"First Name"', b]}}
+    columns:
+      - name: n
+        data_tests: [unique]
+      - name: part
+        data_tests: [not_null, {unique: {config: {where: "n > 1"}}}]
+"""
+    )
     (project.dbt / "seeds" / "earthquakes").mkdir(parents=True, exist_ok=True)
     (project.dbt / "seeds" / "earthquakes" / "readings.csv").write_text("id\n1\n")
 
     workflow = get_workflow(project, "earthquakes")
-    models = models_of(read_manifest(project, workflow), workflow)
+    manifest = read_manifest(project, workflow)
+    models = models_of(manifest, workflow)
 
     assert len(models) > 5
+    assert unique_keys(manifest) == {
+        TableName("earthquakes_raw", "events_clean"): ("event_id",),
+        TableName("earthquakes_staging", "stg_earthquakes__events"): ("event_id",),
+        TableName("earthquakes", "events"): ("event_id",),
+        TableName("earthquakes", "daily_events"): ("day", "magnitude_band"),
+        TableName("earthquakes", "largest_events"): ("rank",),
+        TableName("earthquakes", "regions"): ("region",),
+        TableName("Elsewhere", "x"): ("First Name", "b"),
+    }
     for name, node in models.items():
         table = node["schema"], node["alias"]
         assert makers_of(project, *table) == [project.dbt / node["original_file_path"]]

@@ -1,0 +1,591 @@
+"""What came of the data: the tables of two database files compared, row by row and by column.
+
+The files are published versions, or one that may become one. Both are called `dataflow`, and their
+views name that catalog, so only one of them can have the name at a time: a view of the older file
+is computed into a temporary table first, then that file is attached under another name.
+
+Counts of rows and columns are always of everything. Of tables with more rows than `Limits.rows`,
+rows are chosen by the hash of their key (of the whole row where there is none), so that both files
+give the same ones. What a comparison may take in total is limited: when the time is over, the
+tables that are left have their counts only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from dataflow.base.sql import TableName, filled, literal, quote
+from dataflow.base.words import counted
+from dataflow.warehouse.comparison import (
+    ColumnComparison,
+    DataComparison,
+    Limits,
+    TableChange,
+    TableComparison,
+)
+from dataflow.warehouse.differences import (
+    CHANGED,
+    DIFFERENT,
+    Common,
+    NotUnique,
+    RowComparison,
+    common_columns,
+    row_hash,
+)
+from dataflow.warehouse.failures import first_line
+from dataflow.warehouse.files import memory_limit
+from dataflow.warehouse.layout import CATALOG, Layout
+from dataflow.warehouse.profile import EXACT_ROWS, Side, profiles
+from dataflow.warehouse.provenance import SCHEMA, known_keys
+from dataflow.warehouse.snapshot import relations
+from dataflow.warehouse.versions import Metadata
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+    from dataflow.project import Project
+
+# The older file's name while the newer one is the catalog: no workflow's schema may have it.
+OLD = "_dataflow_old"
+COPIES = {"old": "_compared_old", "new": "_compared_new"}
+WITHOUT_KEY = "Without a known key: a row with another value counts as removed and added."
+
+
+def changed_share(
+    old: Path | None, new: Path, tables: Sequence[TableName], *, zone: str = "UTC"
+) -> list[TableChange]:
+    """How many rows tables have in two databases, and how their columns changed.
+
+    No table's rows are read; views are computed to be counted.
+
+    Args:
+        old: the earlier file; None when there is none.
+        new: the later one.
+        tables: the tables to look at; one that neither file has is left out.
+        zone: the time zone in which views are computed.
+
+    Raises:
+        duckdb.Error: a file, or one of the tables, cannot be read.
+    """
+    with _working(None, zone) as connection:
+        work = _Work(connection, float("inf"))
+        pairs = [
+            (table, _counted(work, old, before), _counted(work, new, after))
+            for table, before, after in _pairs(work, old, new, tables)
+        ]
+    found = []
+    for table, before, after in pairs:
+        for one in (before, after):
+            if one is not None and one.error is not None:
+                raise one.error
+        both = before is not None and after is not None
+        changes = [
+            f"{one.name} {one.schema_change}"
+            for one in _columns(before, after)
+            if both and one.schema_change
+        ]
+        found.append(TableChange(table, _count(before), _count(after), tuple(changes)))
+    return found
+
+
+def compare_tables(
+    old: Path | None,
+    new: Path,
+    tables: Sequence[TableName],
+    keys: Mapping[TableName, Sequence[str]] | None = None,
+    *,
+    schemas: Sequence[str] = (),
+    limits: Limits | None = None,
+    scratch: Path | None = None,
+    zone: str = "UTC",
+    clean: Callable[[str], str] = str,
+) -> DataComparison:
+    """Compare tables of two databases; neither may be removed meanwhile.
+
+    Args:
+        old: the earlier file; None when there is none, and every table is new.
+        new: the later one.
+        tables: the tables and views to compare, in the order of the result; one that neither
+            file has is left out.
+        keys: the columns that identify a row, where they are known. By default those that
+            `write_table` was given, else the table's own primary or unique key.
+        schemas: all tables of these are compared, too.
+        limits: what it may take.
+        scratch: the folder for what does not fit into memory; by default a temporary one.
+        zone: the time zone in which views are computed and times shown.
+        clean: takes secrets out of text.
+
+    Raises:
+        duckdb.Error, OSError: a file cannot be opened. A table that cannot be read is only noted
+            in the result.
+    """
+    limits = limits or Limits()
+    started, now = time.monotonic(), datetime.now(UTC)
+    with _working(scratch, zone) as connection:
+        work = _Work(connection, started + limits.seconds)
+        pairs = _pairs(work, old, new, tables, schemas)
+        found = dict(_keys_in(work, new))
+        found.update({_lower(table): tuple(columns) for table, columns in (keys or {}).items()})
+        made: dict[TableName, TableComparison] = {}
+        # The small ones first: a big one must not take their time.
+        for table, before, after in sorted(pairs, key=_cost):
+            one = _OneTable(work, old, new, before, after, limits, clean)
+            made[table] = one.compare(table, found.get(_lower(table), ()))
+    return DataComparison(
+        tables=tuple(made[table] for table, _, _ in pairs),
+        made_at=now.isoformat(timespec="milliseconds"),
+        seconds=round(time.monotonic() - started, 3),
+    )
+
+
+def compare_files(
+    project: Project,
+    old: Path | None,
+    new: Path,
+    tables: Sequence[TableName],
+    keys: Mapping[TableName, Sequence[str]],
+    *,
+    schemas: Sequence[str] = (),
+    limits: Limits | None = None,
+    clean: Callable[[str], str] = str,
+) -> DataComparison:
+    """Compare tables of two of a project's databases; see `compare_tables`."""
+    return compare_tables(
+        old,
+        new,
+        tables,
+        keys,
+        schemas=schemas,
+        limits=limits,
+        scratch=Layout.of(project).scratch,
+        zone=project.timezone,
+        clean=clean,
+    )
+
+
+class _OutOfTime(Exception):
+    """The time for the comparison is over."""
+
+
+class _Work:
+    """Statements of a comparison, until its time is over.
+
+    Args:
+        connection: on a database of its own.
+        end: when the time is over, of `time.monotonic`.
+    """
+
+    def __init__(self, connection: DuckDBPyConnection, end: float) -> None:
+        self._connection = connection
+        self._end = end
+        self._attached: dict[str, Path] = {}
+        self._is_small = False
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows that a statement returns.
+
+        Raises:
+            _OutOfTime: the time is over.
+        """
+        import duckdb
+
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise _OutOfTime
+        timer = threading.Timer(min(left, threading.TIMEOUT_MAX), self._connection.interrupt)
+        timer.daemon = True
+        timer.start()
+        try:
+            return self._connection.execute(sql).fetchall()
+        except duckdb.InterruptException as error:
+            if time.monotonic() < self._end:
+                raise  # by somebody else
+            raise _OutOfTime from error
+        finally:
+            timer.cancel()
+
+    def prepare_for(self, rows: int) -> None:
+        """Use one thread for a small table: several take two to three times its CPU time."""
+        is_small = rows <= EXACT_ROWS
+        if is_small != self._is_small:
+            self._connection.execute("SET threads = 1" if is_small else "RESET threads")
+            self._is_small = is_small
+
+    def attach(self, catalog: Path, other: Path | None = None) -> DuckDBPyConnection:
+        """Attach a file as the catalog that its views name, and another one as `OLD`."""
+        wanted = {CATALOG: catalog} | ({OLD: other} if other is not None else {})
+        connection = self._connection
+        if self._attached != wanted:
+            connection.execute("USE memory")
+            for name in list(self._attached):
+                connection.execute(f"DETACH {name}")
+                del self._attached[name]
+            for name, path in wanted.items():
+                connection.execute(f"ATTACH {literal(str(path))} AS {name} (READ_ONLY)")
+                self._attached[name] = path
+            connection.execute(f"USE {CATALOG}")
+        return connection
+
+
+@dataclass(frozen=True)
+class _There:
+    """A table as one of the files has it.
+
+    Args:
+        table: its name there.
+        is_view: whether it is computed; a big table's view of its data file is not.
+        columns: its columns with DuckDB's types.
+        rows: how many rows it has; None while they are not counted.
+        error: why it cannot be read.
+    """
+
+    table: TableName
+    is_view: bool
+    columns: dict[str, Any] = field(default_factory=dict)
+    rows: int | None = None
+    error: Exception | None = None
+
+
+_Pair = tuple[TableName, _There | None, _There | None]
+
+
+def _pairs(
+    work: _Work,
+    old: Path | None,
+    new: Path,
+    tables: Sequence[TableName],
+    schemas: Sequence[str] = (),
+) -> list[_Pair]:
+    """Each table as both files have it, without those that neither has."""
+    named = list(map(_lower, tables))
+    whole = {schema.lower() for schema in schemas}
+
+    def is_wanted(table: TableName) -> bool:
+        return table in named or (table.schema in whole and table.schema != SCHEMA)
+
+    before = _outline(work, old, is_wanted) if old is not None else {}
+    after = _outline(work, new, is_wanted)
+    pairs: dict[TableName, _Pair] = {}
+    for name in [*named, *sorted(before | after)]:
+        if there := after.get(name) or before.get(name):
+            pairs[name] = (there.table, before.get(name), after.get(name))
+    return list(pairs.values())
+
+
+def _outline(
+    work: _Work, path: Path, is_wanted: Callable[[TableName], bool]
+) -> dict[TableName, _There]:
+    """The tables of a file, by their names in lower case."""
+    import duckdb
+
+    connection = work.attach(path)
+    of_file = filled("WHERE database_name = ?", CATALOG)
+    views = connection.execute(f"SELECT schema_name, view_name FROM duckdb_views() {of_file}")
+    computed = {TableName(*row) for row in views.fetchall()}
+    metadata = Metadata.read(path.parent)
+    computed -= {TableName(*name.split(".", 1)) for name in (metadata.files if metadata else ())}
+    found = {}
+    for table in filter(lambda table: is_wanted(_lower(table)), relations(connection, CATALOG)):
+        there = _There(table, table in computed)
+        name = f"{CATALOG}.{table.quoted}"
+        try:
+            relation = connection.sql(f"FROM {name} LIMIT 0")
+            there = replace(there, columns=dict(zip(relation.columns, relation.types, strict=True)))
+            if not there.is_view:
+                there = _counted(work, path, there)
+        except duckdb.Error as error:
+            there = replace(there, error=error)
+        found[_lower(table)] = there
+    return found
+
+
+def _counted(work: _Work, path: Path | None, there: _There | None) -> Any:
+    """The same with its number of rows, which takes computing a view; None for None."""
+    import duckdb
+
+    if there is None or path is None or there.rows is not None or there.error is not None:
+        return there
+    work.attach(path)
+    try:
+        ((rows,),) = work.rows(f"SELECT count(*) FROM {CATALOG}.{there.table.quoted}")
+    except _OutOfTime:
+        return there
+    except duckdb.Error as error:
+        return replace(there, error=error)
+    return replace(there, rows=rows)
+
+
+def _keys_in(work: _Work, path: Path) -> Iterator[tuple[TableName, tuple[str, ...]]]:
+    """The keys that a file itself knows of: its tables' own, then those given to `write_table`."""
+    connection = work.attach(path)
+    own = connection.execute(
+        filled(
+            "SELECT schema_name, table_name, constraint_column_names FROM duckdb_constraints() "
+            "WHERE database_name = ? AND constraint_type IN ('PRIMARY KEY', 'UNIQUE') "
+            "ORDER BY constraint_type = 'PRIMARY KEY', constraint_index DESC",  # the last counts
+            CATALOG,
+        )
+    ).fetchall()
+    for schema, table, columns in own:
+        yield _lower(TableName(schema, table)), tuple(columns)
+    for name, given in known_keys(connection).items():
+        yield _lower(name), given
+
+
+def _cost(pair: _Pair) -> tuple[bool, int]:
+    """What comparing a table takes, to sort by."""
+    there = [one for one in pair[1:] if one is not None]
+    return any(one.is_view for one in there), sum(one.rows or 0 for one in there)
+
+
+def _lower(table: TableName) -> TableName:
+    return TableName(table.schema.lower(), table.name.lower())
+
+
+def _count(there: _There | None) -> int | None:
+    return there.rows if there else None
+
+
+def _columns(old: _There | None, new: _There | None) -> list[ColumnComparison]:
+    """The columns of both: the new ones in their order, then those that are gone."""
+    before = {name.lower(): (name, kind) for name, kind in (old.columns if old else {}).items()}
+    found = []
+    for name, kind in (new.columns if new else {}).items():
+        _, old_kind = before.pop(name.lower(), (name, None))
+        found.append(ColumnComparison(name, old_kind and str(old_kind), str(kind)))
+    return found + [ColumnComparison(name, str(kind), None) for name, kind in before.values()]
+
+
+@dataclass
+class _OneTable:
+    """The comparison of one table; each result is kept in `made` as soon as it is there."""
+
+    work: _Work
+    old_file: Path | None
+    new_file: Path
+    old: _There | None
+    new: _There | None
+    limits: Limits
+    clean: Callable[[str], str]
+
+    def compare(self, table: TableName, key: Sequence[str]) -> TableComparison:
+        """Compare it.
+
+        Args:
+            table: its name.
+            key: the columns that identify its rows; none when they are not known.
+        """
+        import duckdb
+
+        self.old = _counted(self.work, self.old_file, self.old)
+        self.new = _counted(self.work, self.new_file, self.new)
+        sides = [one for one in (self.old, self.new) if one is not None]
+        self.made = TableComparison(
+            *table,
+            kind="view" if sides[-1].is_view else "table",
+            old_rows=_count(self.old),
+            new_rows=_count(self.new),
+            in_old=self.old is not None,
+            in_new=self.new is not None,
+            columns=tuple(_columns(self.old, self.new)),
+        )
+        for one in sides:
+            if one.error is not None:
+                which = "new" if one is self.new else "earlier"
+                self._note(f"The {which} one cannot be read: {first_line(one.error)}")
+        if self.made.notes:
+            return self.made
+        try:
+            if any(one.rows is None for one in sides):
+                raise _OutOfTime
+            self.work.prepare_for(max(one.rows or 0 for one in sides))
+            self._compare(key)
+        except _OutOfTime:
+            missing = "Not compared" if self.made.added is None else "No profile"
+            self._note(f"{missing}: the time for that ({self.limits.seconds:g} s) was over.")
+        except duckdb.Error as error:
+            self._note(f"Not everything could be compared: {first_line(error)}")
+        finally:
+            self._drop()
+        return self.made
+
+    def _compare(self, key: Sequence[str]) -> None:
+        one_side = self.new or self.old
+        assert one_side is not None
+        before, after = (self.old or one_side).columns, (self.new or one_side).columns
+        common = common_columns(self.work.rows, before, after)
+        matched = self._matched(common, key)
+        old = self._side("old", self.old, common, matched)
+        new = self._side("new", self.new, common, matched)
+        self.work.attach(self.new_file, self.old_file)
+        self.made = replace(
+            self.made,
+            old_compared=old.rows if old else None,
+            new_compared=new.rows if new else None,
+        )
+        if old and new:
+            self._both(old, new, common, matched)
+        elif side := new or old:
+            compared = RowComparison(
+                self.work.rows, side, side, common, self.limits.examples, self._text
+            )
+            order = f" ORDER BY {', '.join(one.column('new') for one in matched)}"
+            source = f"{side.relation} AS this{order if matched else ''}"
+            rows = compared.first_rows(side, source, "this")
+            self.made = replace(
+                self.made,
+                added=one_side.rows if new else 0,
+                removed=0 if new else one_side.rows,
+                added_rows=rows if new else (),
+                removed_rows=() if new else rows,
+            )
+        self._profile(old, new)
+
+    def _matched(self, common: list[Common], key: Sequence[str]) -> list[Common]:
+        """The columns of the key; none where both do not have them all."""
+        names = {one.name.lower(): one for one in common}
+        if all(column.lower() in names for column in key):
+            return [names[column.lower()] for column in key]
+        self._note(f"Compared without its key ({', '.join(key)}): not all of it is in both.")
+        return []
+
+    def _side(
+        self,
+        which: Literal["old", "new"],
+        there: _There | None,
+        common: list[Common],
+        key: list[Common],
+    ) -> Side | None:
+        """The rows to look at: of a view or a big table a copy, else the table itself."""
+        if there is None:
+            return None
+        most = max(_count(self.old) or 0, _count(self.new) or 0)
+        where = ""
+        if most > self.limits.rows:
+            bound = self.limits.rows * 2**64 // most
+            value = f"hash({', '.join(one.sql(which) for one in key)})" if key else ""
+            where = f" WHERE {value or row_hash(common, which)} < {bound}::UBIGINT"
+        if which == "old" and there.is_view and self.old_file is not None:
+            self.work.attach(self.old_file)
+            relation = f"{CATALOG}.{there.table.quoted}"
+        else:
+            self.work.attach(self.new_file, self.old_file)
+            relation = f"{OLD if which == 'old' else CATALOG}.{there.table.quoted}"
+        if not where and not there.is_view:
+            return Side(relation, there.columns, there.rows or 0)
+        copy = COPIES[which]
+        self.work.rows(f"CREATE TEMP TABLE {copy} AS FROM {relation}{where}")
+        ((rows,),) = self.work.rows(f"SELECT count(*) FROM temp.main.{copy}")
+        return Side(f"temp.main.{copy}", there.columns, rows)
+
+    def _both(self, old: Side, new: Side, common: list[Common], key: list[Common]) -> None:
+        if not common:
+            self._note("No column is in both, so their rows cannot be compared.")
+            return
+        compared = RowComparison(self.work.rows, old, new, common, self.limits.examples, self._text)
+        found = None
+        if key:
+            try:
+                found = compared.by_key(key)
+                self.made = replace(self.made, key=tuple(one.name for one in key))
+            except NotUnique as error:
+                (number,) = error.args
+                occur = counted(number, "value occurs", "values occur")
+                self._note(
+                    f"Compared without its key ({', '.join(one.name for one in key)}), which is "
+                    f"not unique: {occur} more than once."
+                )
+        elif not self.made.notes:
+            self._note(WITHOUT_KEY)
+        found = found or compared.as_multisets()
+        self.made = replace(
+            self.made,
+            added=found.added,
+            removed=found.removed,
+            changed=found.changed,
+            added_rows=found.added_rows,
+            removed_rows=found.removed_rows,
+            changed_rows=found.changed_rows,
+            columns=tuple(
+                replace(one, changed=found.by_column.get(one.name)) for one in self.made.columns
+            ),
+        )
+
+    def _profile(self, old: Side | None, new: Side | None) -> None:
+        # Equal rows have equal profiles.
+        is_same = old is not None and new is not None and not self.made.has_changed
+        sides = [None if is_same else old, new]
+        before, after = profiles(self.work.rows, sides, self._text)
+        before = after if is_same else before
+        self.made = replace(
+            self.made,
+            columns=tuple(
+                replace(
+                    one,
+                    old=(before or {}).get(one.name.lower()),
+                    new=(after or {}).get(one.name.lower()),
+                )
+                for one in self.made.columns
+            ),
+        )
+
+    def _note(self, text: str) -> None:
+        self.made = replace(self.made, notes=(*self.made.notes, self._text(text)))
+
+    def _text(self, text: str) -> str:
+        text = self.clean(text)
+        most = self.limits.characters
+        return text if len(text) <= most else f"{text[: most - 1]}…"
+
+    def _drop(self) -> None:
+        import duckdb
+
+        with contextlib.suppress(duckdb.Error):
+            connection = self.work.attach(self.new_file, self.old_file)
+            for name in (*COPIES.values(), DIFFERENT, CHANGED):
+                connection.execute(f"DROP TABLE IF EXISTS temp.main.{quote(name)}")
+
+
+@contextlib.contextmanager
+def _working(scratch: Path | None, zone: str) -> Iterator[DuckDBPyConnection]:
+    """A connection to an empty database that spills into a folder of its own in `scratch`."""
+    import duckdb
+
+    with contextlib.ExitStack() as stack:
+        if scratch is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        else:
+            scratch.mkdir(parents=True, exist_ok=True)
+            for left in scratch.iterdir():
+                if not _is_used(left):
+                    shutil.rmtree(left, ignore_errors=True)
+            folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=scratch))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        config: Any = {"memory_limit": memory_limit(), "temp_directory": str(folder / "spilled")}
+        connection = stack.enter_context(contextlib.closing(duckdb.connect(config=config)))
+        room = shutil.disk_usage(folder).free // 2  # the rest is for those who have to write
+        connection.execute(f"SET max_temp_directory_size = '{room} bytes'")
+        connection.execute(f"SET TimeZone = {literal(zone)}")
+        connection.execute("SET preserve_insertion_order = false")
+        yield connection
+
+
+def _is_used(folder: Path) -> bool:
+    """Whether the process that made a folder goes on."""
+    try:
+        os.kill(int(folder.name.partition("-")[0]), 0)
+    except (ValueError, ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True  # another user's
+    return True
