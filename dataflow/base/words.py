@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def nearest(wrong: str, right: Iterable[str]) -> str | None:
@@ -21,6 +21,13 @@ def nearest(wrong: str, right: Iterable[str]) -> str | None:
 def counted(number: int, thing: str, things: str | None = None) -> str:
     """`1 problem`, `3 problems`; `things` is a plural that does not just end in an s."""
     return f"{number:,} {thing if number == 1 else things or thing + 's'}"
+
+
+def cells_text(numbers: Sequence[int]) -> str:
+    """Cells by their numbers: `cell 4`, `cells 4 and 6`; empty without any."""
+    if len(numbers) < 2:
+        return "".join(f"cell {number}" for number in numbers)
+    return f"cells {', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
 
 
 def seconds_text(seconds: float | None) -> str:

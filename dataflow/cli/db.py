@@ -99,6 +99,10 @@ def _describe(name: str, database: DatabaseName, as_json: bool) -> None:
                 "first": [dict(zip(names, row, strict=True)) for row in found.first],
                 "made_by": described.made_by,
                 "read_by": described.read_by,
+                "shown_on": described.shown_on,
+                "cells": described.cells,
+                "notebook": described.notebook,
+                "commit": described.commit,
             }
         )
         return

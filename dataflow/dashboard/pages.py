@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from dataflow.dashboard.source_query import without_semicolon
 from dataflow.project import Project
@@ -89,6 +90,20 @@ def read_pages(project: Project, workflow_ids: Iterable[str] | None = None) -> I
         text = path.read_text(encoding="utf-8")
         queries = (*_shared_queries(project, text), *_own_queries(path, text))
         yield Page(path, text, queries)
+
+
+def page_address(project: Project, path: Path) -> str | None:
+    """Where the dashboards show the page of a file; None for one that is made for each value.
+
+    Args:
+        project: the project.
+        path: a file below `evidence/pages/`.
+    """
+    parts = path.relative_to(project.evidence / "pages").with_suffix("").parts
+    if any(part.startswith("[") for part in parts):
+        return None
+    shown = parts[:-1] if parts[-1] == "index" else parts
+    return quote(f"/{'/'.join(shown)}")
 
 
 def _own_queries(page: Path, text: str) -> Iterator[PageQuery]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from dataflow.dbt.names import read_names, table_of, yaml_files
+from dataflow.dbt.names import DbtNames, read_names, table_of, yaml_files
 from dataflow.project import Project
 from dataflow.workflows.registry import read_workflows
 from dataflow.workflows.yaml_file import read_yaml
@@ -54,11 +54,30 @@ class Reader:
         return bool(takes_all) or self.line_of(column) is not None
 
 
+@dataclass(frozen=True)
+class Texts:
+    """What may read tables, read once for questions about many.
+
+    Args:
+        names: what the dbt project defines.
+        files: every file with its kind and text.
+    """
+
+    names: DbtNames
+    files: tuple[tuple[Path, str, str], ...]
+
+    @classmethod
+    def of(cls, project: Project) -> Texts:
+        """Those of a project as they are now."""
+        return cls(read_names(project), tuple(_files(project)))
+
+
 def readers_of(
     project: Project,
     schema: str,
     table: str,
     passes: Callable[[Reader], bool] = lambda reader: True,
+    texts: Texts | None = None,
 ) -> list[Reader]:
     """The files that read a table, directly or through models, in the order of the data's way.
 
@@ -69,10 +88,11 @@ def readers_of(
         schema: the table's schema.
         table: its name.
         passes: whether to go on to the readers of what a reader makes.
+        texts: the project's files; read now when None.
     """
-    names = read_names(project)
-    sources = [name for name, within in names.schemas.items() if within.lower() == schema.lower()]
-    files = list(_files(project))
+    texts = texts or Texts.of(project)
+    schemas = texts.names.schemas
+    sources = [name for name, within in schemas.items() if within.lower() == schema.lower()]
     found: dict[Path, Reader] = {}
     calls: list[tuple[str, ...]] = [("source", name, table) for name in sources]
     calls += [("ref", path.stem) for path in _models_of(project, schema, table)]
@@ -80,7 +100,7 @@ def readers_of(
     direct = True
     while waiting:
         pattern = waiting.pop(0)
-        for path, kind, text in files:
+        for path, kind, text in texts.files:
             if path in found or not pattern.search(text):
                 continue
             found[path] = Reader(path, kind, direct, text)
@@ -128,8 +148,9 @@ def columns_used(
         what is made of it, in words.
     """
     used = {}
+    texts = Texts.of(project)
     for column in columns:
-        readers = readers_of(project, *table, partial(Reader.passes_on, column=column))
+        readers = readers_of(project, *table, partial(Reader.passes_on, column=column), texts)
         places = _tests_of(project, table, column)
         users = []
         for reader in readers:
@@ -141,7 +162,7 @@ def columns_used(
                 project.relative(reader.path)
                 for model in users
                 if model.kind == "model"
-                for reader in readers_of(project, *table_of(project, model.path))
+                for reader in readers_of(project, *table_of(project, model.path), texts=texts)
                 if reader.kind == "page" and reader not in users
             }
             behind = f"; what is made of it is shown in {', '.join(sorted(pages))}" if pages else ""

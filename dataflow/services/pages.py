@@ -23,6 +23,7 @@ from dataflow.runs.record import RUN_FILE, SHORT, UNREADABLE, Run, folder_of, re
 from dataflow.runs.search import GOING_ON, Facts
 from dataflow.runs.usual import RULE, RUNS, beside
 from dataflow.services.run_steps import number, rows_of, unusual
+from dataflow.services.written_section import tables_of_run
 from dataflow.workflows.ids import slug_of
 
 SOON, LATER = 2, 30  # seconds until a page looks again: while something runs, and else
@@ -31,7 +32,7 @@ LOOKED_AT = 500  # runs before one, among which the good ones are looked for
 # The sections of a run's page below its steps, in order. Each is a template of its own and what
 # it gets of a run; None leaves it out. One that fails says so, and leaves the rest of the page.
 Section = tuple[str, Callable[[Project, Run], Mapping[str, Any] | None]]
-SECTIONS: list[Section] = []
+SECTIONS: list[Section] = [("tables.html", tables_of_run)]
 
 
 def render(template: str, **values: Any) -> str:

@@ -23,10 +23,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from dataflow.base.words import size_text
+from dataflow.base.words import cells_text, size_text
 from dataflow.dbt.readers import makers_of, readers_of
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
+from dataflow.runs.record import folder_of, read_run
 from dataflow.shared.db import get_duckdb_connection
 from dataflow.warehouse.store import Database, Description
 from dataflow.warehouse.store import describe as describe_table
@@ -81,11 +82,19 @@ class Described:
         found: what is in it.
         made_by: the notebooks and models that make it, below the project's folder.
         read_by: the models, notebooks, modules and source queries that read it.
+        shown_on: the dashboards' pages that show what is made of it.
+        cells: the cells that wrote it in the run that did so last, where they are known.
+        notebook: that run's executed notebook.
+        commit: the commit of the code that run had, with a `+` where files differed from it.
     """
 
     found: Description
     made_by: tuple[str, ...]
     read_by: tuple[str, ...]
+    shown_on: tuple[str, ...] = ()
+    cells: tuple[int, ...] = ()
+    notebook: str | None = None
+    commit: str | None = None
 
     @property
     def name(self) -> str:
@@ -100,8 +109,14 @@ class Described:
             facts.append(("size", size_text(table.bytes)))
         if table.written_at:
             by = f"run {table.run_id[:8]}, step {table.step}" if table.run_id else "hand"
+            by += f", {cells_text(self.cells)}" if self.cells else ""
+            by += f", commit {self.commit}" if self.commit else ""
             facts.append(("written", f"{table.written_at:%Y-%m-%d %H:%M} UTC, by {by}"))
-        for title, paths in (("made by", self.made_by), ("read by", self.read_by)):
+        if self.notebook is not None:
+            facts.append(("in", self.notebook))
+        for title, paths in (
+            ("made by", self.made_by), ("read by", self.read_by), ("shown on", self.shown_on)
+        ):  # fmt: skip
             facts.append((title, "\n".join(paths) or "nothing in this project"))
         return facts
 
@@ -152,10 +167,33 @@ def describe(
     found = describe_table(project, name, database or _here())
     table = found.table.schema, found.table.name
     makers = makers_of(project, *table)
-    readers = (reader.path for reader in readers_of(project, *table) if reader.direct)
+    readers = readers_of(project, *table)
+    direct = (reader.path for reader in readers if reader.direct)
     made_by = tuple(map(project.relative, makers))
-    read_by = tuple(project.relative(path) for path in readers if path not in makers)
-    return Described(found, made_by, read_by)
+    read_by = tuple(project.relative(path) for path in direct if path not in makers)
+    shown_on = tuple(project.relative(one.path) for one in readers if one.kind == "page")
+    return Described(found, made_by, read_by, shown_on, **_written_in(project, found))
+
+
+def _written_in(project: Project, found: Description) -> dict[str, Any]:
+    """The cells, executed notebook and commit that wrote a table, where its run is there."""
+    table = found.table
+    folder = table.run_id and next(
+        (one for home in project.runs.glob("*") if (one := folder_of(home, table.run_id))), None
+    )
+    run = read_run(folder) if folder else None
+    if run is None:
+        return {}
+    step = run.steps.get(table.step or "", {})
+    written = (step.get("writes") or {}).get(f"{table.schema}.{table.name}") or {}
+    notebook = step.get("notebook")
+    git = run.data.get("git") or {}
+    commit = str(git.get("commit") or "none")[:8] + ("+" if git.get("dirty") else "")
+    return {
+        "cells": tuple(written.get("cells") or ()),
+        "notebook": project.relative(run.folder / notebook) if notebook else None,
+        "commit": commit if git else None,
+    }
 
 
 def query(

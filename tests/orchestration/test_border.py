@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 from projects import (
     Workflow,
@@ -17,6 +20,7 @@ from projects import (
 from dataflow.dbt.border import check_columns
 from dataflow.errors import WarehouseError
 from dataflow.project import Project
+from dataflow.services.pages import run_page
 from dataflow.shared.db import get_duckdb_connection, write_table
 from dataflow.warehouse.store import publish, stage_writes
 
@@ -56,11 +60,11 @@ def write(project: Project, files: dict[str, str]) -> None:
         path.write_text(text)
 
 
-@pytest.mark.slow
-def test_a_run_stops_before_dbt_and_names_models_and_pages_and_the_cells_that_wrote(tmp_path):
-    """Raw SQL that loses a column fails its stage with file and line; a later stage may add one."""
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory) -> Project:
+    """A project with models and a page after its first run, which passed."""
     project = make_project(
-        tmp_path / "project",
+        tmp_path_factory.mktemp("border") / "project",
         {
             "shop": Workflow(
                 {"enrich": ENRICH, "ingest": INGEST},
@@ -70,8 +74,58 @@ def test_a_run_stops_before_dbt_and_names_models_and_pages_and_the_cells_that_wr
     )
     copy_dbt(project)
     write(project, FILES)
-    assert dataflow(project, "workflow", "run", "shop", "-q").returncode == 0
-    good = run_data(project, "shop")["steps"]
+    result = dataflow(project, "workflow", "run", "shop", "-q")
+    assert result.returncode == 0, result.stderr
+    return project
+
+
+@pytest.mark.slow
+def test_a_run_knows_the_cells_that_wrote_each_table_and_where_it_is_shown(ran):
+    """Also of a connection that stays open over many cells, and of names without their schema."""
+    steps = run_data(ran, "shop")["steps"]
+    orders = {"id": "INTEGER", "amount": "DECIMAL(2,1)", "note": "VARCHAR"}
+    assert steps["ingest"]["writes"] == {
+        "shop_raw.log": {"cells": [6, 8], "columns": {"n": "INTEGER"}},
+        "shop_raw.orders": {"cells": [4], "columns": orders},
+    }
+    assert steps["enrich"]["writes"] == {
+        "shop_raw.orders": {"cells": [1], "columns": {**orders, "region": "VARCHAR"}}
+    }
+
+    shown = dataflow(ran, "runs", "show", "last").stdout
+    assert re.search(r"shop_raw\.log +ingest, cells 6 and 8 *\n", shown)
+    assert re.search(
+        r"shop_raw\.orders +ingest, cell 4 +2 models +evidence/pages/overview\.md", shown
+    )
+    page = run_page(ran, run_folder(ran, "shop"))
+    assert '<a href="ingest.html#cell-4">4</a>' in page
+    assert '<a href="/overview">/overview</a>' in page
+    described = dataflow(ran, "db", "tables", "shop_raw.orders").stdout
+    assert "step enrich, cell 1" in described
+    assert re.search(r"in +runs/shop/\S+/enrich\.ipynb\n", described)
+    assert re.search(r"shown on evidence/pages/overview\.md\n", described)
+    assert "cells" in json.loads(dataflow(ran, "db", "tables", "shop_raw.log", "--json").stdout)
+
+
+def test_what_a_record_says_of_its_tables_may_be_anything(ran, tmp_path):
+    """A page shows what it can of a record that somebody wrote, and of names with markup."""
+    data = run_data(ran, "shop")
+    data["steps"]["ingest"]["writes"] = {
+        "no schema": {}, "shop_raw.<b>": {"cells": ["x"]}, "shop_raw.log": None
+    }  # fmt: skip
+    data["steps"]["enrich"]["writes"] = 7
+    (tmp_path / "run.json").write_text(json.dumps(data))
+
+    page = run_page(ran, tmp_path)
+
+    assert "shop_raw.&lt;b&gt;" in page
+    assert "shop_raw.log" in page
+
+
+@pytest.mark.slow
+def test_a_run_stops_before_dbt_and_names_the_model_with_its_line_and_the_pages(ran):
+    """Raw SQL that loses a column fails its stage; a column that a later stage adds is not lost."""
+    project = ran
 
     result = dataflow(project, "workflow", "run", "shop", "-q", "-p", "bad=true")
 
@@ -89,14 +143,6 @@ def test_a_run_stops_before_dbt_and_names_models_and_pages_and_the_cells_that_wr
     assert "dbt/models/shop/staging/stg_orders.sql:5" in result.stderr
     assert "on_schema_change=" in result.stderr
     assert (run_folder(project, "shop") / "ingest.html").is_file()
-    orders = {"id": "INTEGER", "amount": "DECIMAL(2,1)", "note": "VARCHAR"}
-    assert good["ingest"]["writes"] == {
-        "shop_raw.log": {"cells": [6, 8], "columns": {"n": "INTEGER"}},
-        "shop_raw.orders": {"cells": [4], "columns": orders},
-    }
-    assert good["enrich"]["writes"] == {
-        "shop_raw.orders": {"cells": [1], "columns": {**orders, "region": "VARCHAR"}}
-    }
 
 
 RUN = "b0bd8d6e-0000-4000-8000-000000000000"

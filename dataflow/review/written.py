@@ -1,0 +1,105 @@
+"""What a run wrote, by step and cell, and who uses it: from a notebook's cell to the dashboards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dataflow.base.sql import TableName
+from dataflow.base.table import Row, Table
+from dataflow.base.words import cells_text, counted
+from dataflow.dbt.readers import Texts, readers_of
+from dataflow.project import Project
+from dataflow.runs.record import Run
+
+
+@dataclass(frozen=True)
+class WrittenTable:
+    """A table that a step of a run wrote.
+
+    Args:
+        name: the table.
+        step: the step.
+        notebook: the step's executed notebook; None for an op.
+        cells: the numbers of the cells that wrote it, where they are known.
+        rows: how many it had, where the step recorded it.
+        columns: its columns with their types; empty when the step dropped it.
+        models: the models and dbt's tests that read it, directly or through others.
+        pages: the pages that show what is made of it.
+        others: notebooks and modules that read it.
+    """
+
+    name: TableName
+    step: str
+    notebook: str | None
+    cells: tuple[int, ...]
+    rows: int | None
+    columns: dict[str, str]
+    models: tuple[Path, ...]
+    pages: tuple[Path, ...]
+    others: tuple[Path, ...]
+
+    @property
+    def place(self) -> str:
+        """The step and the cells, in words."""
+        return ", ".join([self.step, *([cells_text(self.cells)] if self.cells else [])])
+
+
+def written_tables(project: Project, run: Run) -> list[WrittenTable]:
+    """The tables that a run's own steps wrote, in the order of the steps.
+
+    Who reads them is told by the project's files as they are now.
+
+    Args:
+        project: the project.
+        run: the run; one of an earlier version has noted none.
+    """
+    found = [
+        (TableName(*table.split(".", 1)), name, step, _mapping(facts))
+        for name, step in run.steps.items()
+        for table, facts in _mapping(step.get("writes")).items()
+        if "." in table
+    ]
+    texts = Texts.of(project) if found else None
+    tables = []
+    for table, name, step, facts in found:
+        readers = readers_of(project, *table, texts=texts)
+        rows = _mapping(step.get("rows"))
+        own = project.notebooks / run.workflow_id / f"{name}.ipynb"
+        tables.append(
+            WrittenTable(
+                table,
+                name,
+                step.get("notebook"),
+                tuple(facts.get("cells") or ()),
+                next((rows[key] for key in (str(table), table.name) if key in rows), None),
+                _mapping(facts.get("columns")),
+                tuple(one.path for one in readers if one.kind in ("model", "test")),
+                tuple(one.path for one in readers if one.kind == "page"),
+                tuple(
+                    one.path
+                    for one in readers
+                    if one.kind in ("notebook", "module") and one.direct and one.path != own
+                ),
+            )
+        )
+    return tables
+
+
+def tables_table(project: Project, written: list[WrittenTable]) -> Table:
+    """The tables as a table: who wrote each, and where it ends up."""
+    rows: list[Row] = [
+        [
+            str(one.name),
+            one.place,
+            counted(len(one.models), "model") if one.models else "",
+            ", ".join(map(project.relative, one.pages)),
+        ]
+        for one in written
+    ]
+    return Table(("Table", "Written by", "Read by", "Shown on"), rows)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return dict(value) if isinstance(value, dict) else {}
