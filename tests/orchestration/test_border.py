@@ -97,7 +97,7 @@ def test_a_run_knows_the_cells_that_wrote_each_table_and_where_it_is_shown(ran):
     assert re.search(
         r"shop_raw\.orders +ingest, cell 4 +2 models +evidence/pages/overview\.md", shown
     )
-    page = run_page(ran, run_folder(ran, "shop"))
+    page = bytes(run_page(ran, run_folder(ran, "shop")).body).decode()
     assert '<a href="ingest.html#cell-4">4</a>' in page
     assert '<a href="/overview">/overview</a>' in page
     described = dataflow(ran, "db", "tables", "shop_raw.orders").stdout
@@ -116,7 +116,7 @@ def test_what_a_record_says_of_its_tables_may_be_anything(ran, tmp_path):
     data["steps"]["enrich"]["writes"] = 7
     (tmp_path / "run.json").write_text(json.dumps(data))
 
-    page = run_page(ran, tmp_path)
+    page = bytes(run_page(ran, tmp_path).body).decode()
 
     assert "shop_raw.&lt;b&gt;" in page
     assert "shop_raw.log" in page
