@@ -66,6 +66,13 @@ def _lines(comparison: RunComparison) -> Iterator[Text]:
     if comparison.rows:
         yield _heading("Rows")
         yield from (_figure(row) for row in comparison.rows)
+    if comparison.schema:
+        yield _heading("Columns")
+        for one in comparison.schema:
+            name = f"{one.table}.{one.column}" if one.column else one.table
+            mark = "+" if one.before is None else "-" if one.after is None else "~"
+            types = " → ".join(kind for kind in (one.before, one.after) if kind is not None)
+            yield Text(f"  {mark} {name}: {types}", _STYLES[mark])
     if comparison.figures:
         yield _heading("Recorded figures")
         yield from (_figure(figure) for figure in comparison.figures)

@@ -20,6 +20,12 @@ from dataflow.project import Project
 from dataflow.review.commits import CommitsBetween, commits_between
 from dataflow.review.noise import RULES, Noise, steps_of
 from dataflow.review.notebooks import NotebookDiff, compare_cells, read_executed
+from dataflow.review.recorded import (
+    SchemaDiff,
+    compare_schemas,
+    reviewed_tables,
+    written_tables,
+)
 from dataflow.review.tables import change_text
 from dataflow.review.text import TOLERANCE, Comparer
 from dataflow.runs.record import (
@@ -198,6 +204,7 @@ class RunComparison:
         parameters: parameters with another value.
         stages: the executed notebooks of stages that ran in both.
         rows: tables with another number of rows.
+        schema: columns that came, went or have another type.
         figures: other recorded figures that differ.
         checks: checks that differ.
         times: how long each step took.
@@ -213,6 +220,7 @@ class RunComparison:
     parameters: tuple[ParameterDiff, ...]
     stages: tuple[StageDiff, ...]
     rows: tuple[FigureDiff, ...]
+    schema: tuple[SchemaDiff, ...]
     figures: tuple[FigureDiff, ...]
     checks: tuple[CheckDiff, ...]
     times: tuple[TimeDiff, ...]
@@ -237,6 +245,9 @@ class RunComparison:
         found = [counted(number, *words) for number, *words in counts if number]
         if self.rows:
             found.append(f"rows of {counted(len(self.rows), 'table')}")
+        if self.schema:
+            tables = len({one.table for one in self.schema})
+            found.append(f"columns of {counted(tables, 'table')}")
         return found
 
     @property
@@ -256,7 +267,7 @@ class RunComparison:
     @property
     def noise(self) -> str:
         """What was left out, in words; "" when nothing was."""
-        return _listed([f"{number:,} × {name}" for name, number in sorted(self.left_out.items())])
+        return _listed([f"{name} ({number:,})" for name, number in sorted(self.left_out.items())])
 
     def to_json(self) -> dict[str, Any]:
         """The comparison for programs; images are named by their hash."""
@@ -387,6 +398,8 @@ class _Comparison:
             parameters += found
             stages += [stage] if stage else []
         rows = [one for name in self._in_both for one in self._rows(name)]
+        schema, more_rows = self._tables()
+        rows += more_rows
         figures = [one for name in self._in_both for one in self._figures(name)]
         checks = [one for name in self._in_both for one in self._checks(name)]
         return RunComparison(
@@ -396,6 +409,7 @@ class _Comparison:
             parameters=tuple(parameters),
             stages=tuple(stages),
             rows=tuple(rows),
+            schema=tuple(schema),
             figures=tuple(figures),
             checks=tuple(checks),
             times=tuple(self._times()),
@@ -487,6 +501,33 @@ class _Comparison:
                 self._same["rows"] += 1
             elif not self._unreached(name, after):
                 yield FigureDiff(name, table, "rows", before, after, _change(before, after))
+
+    def _tables(self) -> tuple[list[SchemaDiff], list[FigureDiff]]:
+        """The columns of tables, and the rows of those that no stage wrote: models."""
+        schema: list[SchemaDiff] = []
+        written: set[str] = set()
+        for name in self._in_both:
+            old, new = (written_tables(steps[name]) for steps in self._steps)
+            if old and new:  # runs of earlier versions have none
+                missing = set(old) - set(new)
+                if self._steps[1][name].get("status") in _ENDED_EARLY:
+                    old = {table: one for table, one in old.items() if table not in missing}
+                schema += compare_schemas(old, new)
+                written |= {*old, *new}
+        reviewed = [reviewed_tables(run) for run in self._runs]
+        if reviewed[0] is None or reviewed[1] is None:
+            return schema, []
+        old, new = (
+            {table: one for table, one in tables.items() if table not in written}
+            for tables in (reviewed[0], reviewed[1])
+        )
+        rows = [
+            FigureDiff("published", table, "rows", old[table].rows, one.rows,
+                       _change(old[table].rows, one.rows))
+            for table, one in new.items()
+            if table in old and old[table].rows != one.rows
+        ]  # fmt: skip
+        return schema + compare_schemas(old, new), rows
 
     def _figures(self, name: str) -> Iterator[FigureDiff]:
         old, new = (_mapping(steps[name].get("recorded")) for steps in self._steps)

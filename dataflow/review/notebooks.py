@@ -467,8 +467,7 @@ def _outputs(outputs: Sequence[Any]) -> Iterator[_Output]:
         if output.output_type == "stream":
             printed.setdefault(str(output.get("name")), []).append(str(output.get("text", "")))
         elif output.output_type == "error":
-            lines = [f"{output.get('ename')}: {output.get('evalue')}", *output.get("traceback", [])]
-            shown.append(("error", _Output("error", "error", _text("\n".join(map(str, lines))))))
+            shown.append(("error", _Output("error", "error", _error(output))))
         elif RESULT not in output.get("data", {}):
             one = _display(output.get("data", {}))
             shown.append((one.kind, one))
@@ -481,6 +480,14 @@ def _outputs(outputs: Sequence[Any]) -> Iterator[_Output]:
         counts[kind] = counts.get(kind, 0) + 1
         number = f" {counts[kind]}" if totals.count(kind) > 1 else ""
         yield _Output(one.kind, f"{one.name}{number}", one.text, one.grids, one.image)
+
+
+def _error(output: Any) -> str:
+    """An exception as its traceback, without the rule above it; or its message alone."""
+    lines = _text("\n".join(map(str, output.get("traceback") or []))).split("\n")
+    lines = lines[1:] if lines[0] and not lines[0].strip("-") else lines
+    text = "\n".join(lines).strip("\n")
+    return text or f"{output.get('ename')}: {output.get('evalue')}"
 
 
 def _text(text: str) -> str:

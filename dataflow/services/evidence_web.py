@@ -36,6 +36,7 @@ from dataflow.errors import DataflowError
 from dataflow.project import Project
 from dataflow.runs.html import POLICY, page_of
 from dataflow.runs.record import Run, folder_of, read_run
+from dataflow.services.comparison_page import comparison_view
 from dataflow.services.evidence import HEALTH
 from dataflow.services.pages import missing_page, page_policy, page_response, render, run_page
 from dataflow.services.run_list import RunLists
@@ -97,6 +98,7 @@ def create_app(project: Project, *, hosts: Sequence[str] = ()) -> Starlette:
             Route(HEALTH, health),
             Mount("/data", ExportedData(project)),
             Route("/runs", lambda request: RedirectResponse("/runs/")),
+            Route("/runs/{workflow}/{run}/compare", run_view(project, comparison_view)),
             # Pages below a run's: Route("/runs/{workflow}/{run}/NAME", run_view(project, view)).
             Mount("/runs", RunFiles(project)),
             Mount("/", Pages(build_folder(project))),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from made_runs import Made
 from once import MakeOnce
 from projects import Workflow, dataflow, make_project, markdown, parameters
 
@@ -83,3 +84,9 @@ def shop(make_once: MakeOnce) -> Project:
 def runs(shop: Project) -> list[Run]:
     """Its runs in their order: at first, changed, the same again, failed."""
     return list(reversed(Api(shop).runs(WORKFLOW)))
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Made:
+    """A project for runs that are made up."""
+    return Made(tmp_path)

@@ -1,0 +1,143 @@
+"""The page that compares a run with another one of its workflow."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dataflow.base.words import seconds_text
+from dataflow.errors import ConfigurationError
+from dataflow.project import Project
+from dataflow.review.comparison import RunComparison, StageDiff, compare_runs, run_to_compare
+from dataflow.review.text import Line, TextDiff
+from dataflow.runs.record import SHORT, Run, find_run, newest_first
+from dataflow.services.pages import page_response
+
+MOST = 50  # other runs to choose from
+MOST_IMAGES = 20_000_000  # bytes of images on a page; further ones are on the notebooks' pages
+
+
+def comparison_view(project: Project, run: Run, request: Request) -> Response:
+    """`/runs/<workflow>/<run>/compare`: with the last good run before it, or `?with=ID`.
+
+    Args:
+        project: the project.
+        run: the run.
+        request: its query may have `with`, the beginning of another run's id, and `all=1`, which
+            shows what is noise, too.
+    """
+    name, everything = request.query_params.get("with", ""), "all" in request.query_params
+    comparison, error, status = None, None, 200
+    try:
+        other = find_run(project, name) if name and name != "last" else None
+        other = run_to_compare(project, run, other)
+        comparison = compare_runs(project, run, other, everything=everything)
+    except ConfigurationError as found:
+        error, status = found.message, 404 if name else 200
+    workflow = run.folder.parent.name
+    return page_response(
+        "compare.html",
+        status=status,
+        title=f"{run.workflow_id}: run {run.run_id[:SHORT]} compared",
+        crumbs=[
+            (workflow, f"/runs/{quote(workflow)}/"),
+            (run.run_id[:SHORT], f"/runs/{quote(workflow)}/{quote(run.folder.name)}/"),
+        ],
+        run=run,
+        home=f"/runs/{quote(workflow)}/",
+        others=_others(project, run),
+        chosen=_chosen(comparison, run),
+        found=comparison,
+        stages=_stages(comparison),
+        everything=everything,
+        error=error,
+        seconds=seconds_text,
+        shown=_shown,
+        lines=_marked,
+        images=_Images(),
+    )
+
+
+def _others(project: Project, run: Run) -> list[Run]:
+    """The other runs that it can be compared with, the newest first."""
+    runs = newest_first(project, run.folder.parent.name)
+    return list(itertools.islice((one for one in runs if one.run_id != run.run_id), MOST))
+
+
+def _chosen(comparison: RunComparison | None, run: Run) -> str:
+    """The id of the run that this one is compared with."""
+    if comparison is None:
+        return ""
+    both = (comparison.before.run_id, comparison.after.run_id)
+    return both[0] if both[1] == run.run_id else both[1]
+
+
+def _stages(comparison: RunComparison | None) -> list[StageDiff]:
+    """The stages about whose notebooks there is something to say."""
+    stages = comparison.stages if comparison else ()
+    return [one for one in stages if one.note or (one.notebook and one.notebook.cells)]
+
+
+def _shown(value: Any) -> str:
+    """A parameter's or a figure's value for people."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "none" if value is None else str(value)
+
+
+class _Images:
+    """Counts the images of a page, so that its size stays within limits."""
+
+    def __init__(self) -> None:
+        self._left = MOST_IMAGES
+
+    def fit(self, *images: Any) -> bool:
+        """Whether these still fit."""
+        self._left -= sum(image.size for image in images if image)
+        return self._left >= 0
+
+
+def _marked(difference: TextDiff) -> Iterator[tuple[Line, str, str, str]]:
+    """Each line with what comes before the changed part of it, that part, and the rest.
+
+    Lines of a change that has as many before as after belong together.
+    """
+    for kind, group in itertools.groupby(difference.lines, key=lambda line: line.mark in "-+"):
+        lines = list(group)
+        if not kind:
+            yield from ((line, line.text, "", "") for line in lines)
+            continue
+        old = [line for line in lines if line.mark == "-"]
+        new = [line for line in lines if line.mark == "+"]
+        if len(old) != len(new):
+            yield from ((line, line.text, "", "") for line in lines)
+            continue
+        parts = [_parts(one.text, other.text) for one, other in zip(old, new, strict=True)]
+        yield from ((line, *part[0]) for line, part in zip(old, parts, strict=True))
+        yield from ((line, *part[1]) for line, part in zip(new, parts, strict=True))
+
+
+Parts = tuple[str, str, str]
+
+
+def _parts(old: str, new: str) -> tuple[Parts, Parts]:
+    """Two lines in three parts each, of which the middle one differs; all of it if most does."""
+    first = 0
+    shortest = min(len(old), len(new))
+    while first < shortest and old[first] == new[first]:
+        first += 1
+    last = 0
+    while last < shortest - first and old[-1 - last] == new[-1 - last]:
+        last += 1
+    if first + last < shortest // 3:
+        return (old, "", ""), (new, "", "")
+    one, other = (
+        (text[:first], text[first : len(text) - last], text[len(text) - last :])
+        for text in (old, new)
+    )
+    return one, other
