@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
+from threading import Thread
 from urllib.parse import quote, urlsplit
 
 from starlette.applications import Starlette
@@ -78,13 +79,16 @@ mimetypes.add_type("application/x-ipynb+json", ".ipynb")
 mimetypes.add_type("text/plain", ".diff")
 
 
-def create_app(project: Project, *, hosts: Sequence[str] = ()) -> Starlette:
+def create_app(
+    project: Project, *, hosts: Sequence[str] = (), lists: RunLists | None = None
+) -> Starlette:
     """The application that serves a project's dashboards.
 
     The folders are read on each request, so that a later build or run shows up.
 
     Args:
         hosts: further names it answers to, such as a proxy's.
+        lists: of the runs, if something else knows them, too.
     """
 
     def health(request: Request) -> JSONResponse:
@@ -100,7 +104,7 @@ def create_app(project: Project, *, hosts: Sequence[str] = ()) -> Starlette:
             Route("/runs", lambda request: RedirectResponse("/runs/")),
             Route("/runs/{workflow}/{run}/compare", run_view(project, comparison_view)),
             # Pages below a run's: Route("/runs/{workflow}/{run}/NAME", run_view(project, view)).
-            Mount("/runs", RunFiles(project)),
+            Mount("/runs", RunFiles(project, lists or RunLists(project))),
             Mount("/", Pages(build_folder(project))),
         ],
         middleware=[
@@ -232,10 +236,10 @@ class ExportedData(_Folder):
 class RunFiles(_Folder):
     """The executed notebooks of runs; `.ipynb` files are offered for download."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, lists: RunLists) -> None:
         super().__init__(project.runs)
         self._project = project
-        self._lists = RunLists(project)
+        self._lists = lists
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         """The file, or a page about the runs or the run whose folder it is."""
@@ -281,7 +285,8 @@ class RunFiles(_Folder):
         workflow_id = parts[0] if parts else None
         if to := self._lists.canonical(workflow_id, query):
             return RedirectResponse(to)
-        return page_response("runs.html", **self._lists.values(workflow_id, query))
+        values = self._lists.values(workflow_id, query)
+        return page_response("runs.html", status=400 if values["problem"] else 200, **values)
 
     def _missing(self, parts: tuple[str, ...]) -> Response:
         return HTMLResponse(
@@ -325,7 +330,10 @@ def main() -> None:
 
     project = Project.find()
     public = urlsplit(public_url(project, "evidence") or "").hostname
-    app = create_app(project, hosts=[public] if public else [])
+    lists = RunLists(project)
+    # The first search finds the records read already.
+    Thread(target=lists.index.warm, daemon=True).start()
+    app = create_app(project, hosts=[public] if public else [], lists=lists)
     port = int(sys.argv[1])
     uvicorn.run(app, host=HOST, port=port, log_level="warning", timeout_graceful_shutdown=3)
 

@@ -166,7 +166,7 @@ class RunLists:
         return _with(home, [(n, v.strip()) for n, v in query if n != "workflow" and v.strip()])
 
     def _find(self, workflow_id: str | None, wanted: Wanted, before: str) -> Found:
-        runs = self.index.newest_first(workflow_id, until=before.partition(",")[2] or None)
+        runs = self.index.newest_first(workflow_id, until=[*before.split(",", 2), ""][1] or None)
         if before:
             runs = _after(runs, before)
         deadline = time.monotonic() + PATIENCE
@@ -288,17 +288,20 @@ def _with(home: str, query: Sequence[tuple[str, str]], before: str | None = "") 
 
 
 def _cursor(run: Facts) -> str:
-    return f"{run.started_at.isoformat()},{run.name}"
+    return ",".join((run.started_at.isoformat(), run.name, run.folder.parent.name))
 
 
 def _after(runs: Iterator[Facts], cursor: str) -> Iterator[Facts]:
-    """Those of `runs`, the newest first, that follow the one a page ended with."""
-    text, _, name = cursor.partition(",")
+    """Those of `runs`, the newest first, that follow the one a page ended with.
+
+    Several may have started at once: a run of two workflows is one in each, with the same name.
+    """
     try:
+        text, name, home = cursor.split(",", 2)
         start = datetime.datetime.fromisoformat(text)
-        key = start if start.tzinfo else start.replace(tzinfo=datetime.UTC), name
     except ValueError:
         raise ConfigurationError(
             "this page of the list cannot be told", hint="Begin with the newest runs."
         ) from None
-    return (run for run in runs if (run.started_at, run.name) < key)
+    key = start if start.tzinfo else start.replace(tzinfo=datetime.UTC), name, home
+    return (run for run in runs if (run.started_at, run.name, run.folder.parent.name) < key)
