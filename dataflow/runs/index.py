@@ -77,7 +77,8 @@ class RunIndex:
                 return
             # Many at once, since each time all are compared.
             many = len(self._known) - self._most + self._most // 10
-            oldest = heapq.nsmallest(many, self._known.items(), key=lambda item: _age(item[1][1]))
+            known = list(self._known.items())  # others may add some meanwhile
+            oldest = heapq.nsmallest(many, known, key=lambda item: _age(item[1][1]))
             for old, _ in oldest:
                 self._known.pop(old, None)
 

@@ -492,6 +492,28 @@ def test_a_page_follows_a_run_and_leaves_alone_who_types_and_where_they_are(proj
 
 
 @pytest.mark.browser
+def test_a_strip_is_one_stop_of_the_tab_key_and_arrows_move_in_it(project, serve):
+    """Fifty runs are in nobody's way, and each can be opened without a mouse."""
+    names = [put(project, hours) for hours in range(9, 0, -1)]
+    with browser_page(DESKTOP) as visit:
+        visit.open(f"{serve(project)}/runs/", "Quakes")
+        keys = visit.page.keyboard
+        focused = "document.activeElement.getAttribute('href')"
+        visit.page.locator(".card .head a").last.focus()
+        keys.press("Tab")
+        assert visit.page.evaluate(focused) == f"/runs/quakes/{names[-1]}/"
+        keys.press("ArrowLeft")
+        keys.press("ArrowLeft")
+        assert visit.page.evaluate(focused) == f"/runs/quakes/{names[-3]}/"
+        keys.press("Home")
+        keys.press("ArrowLeft")
+        assert visit.page.evaluate(focused) == f"/runs/quakes/{names[0]}/"
+        keys.press("Enter")
+        visit.wait_for_text("Steps")
+        assert visit.page.url.endswith(f"/runs/quakes/{names[0]}/")
+
+
+@pytest.mark.browser
 def test_with_long_names_and_many_steps_nothing_scrolls_sideways_on_a_phone(project, serve):
     """Names, values and errors of any length wrap; the graph stays narrow."""
     long = "a_workflow_with_a_name_that_is_longer_than_a_phone_is_wide_by_far"

@@ -37,4 +37,14 @@ async function refresh() {
   }
   if (seconds) setTimeout(refresh, seconds * 1000);
 }
+// A strip of links is one stop of the Tab key.
+document.addEventListener("keydown", (event) => {
+  const step = { ArrowLeft: -1, ArrowRight: 1, Home: -1e9, End: 1e9 }[event.key];
+  const links = [...(event.target.closest("[data-arrows]")?.querySelectorAll("a") ?? [])]
+    .filter((link) => link.offsetParent);
+  if (!step || !links.length) return;
+  const to = links.indexOf(event.target) + step;
+  links[Math.min(Math.max(to, 0), links.length - 1)].focus();
+  event.preventDefault();
+});
 setTimeout(refresh, Number(main.dataset.refresh) * 1000);
