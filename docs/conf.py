@@ -25,6 +25,7 @@ ORDER = {
         "docs/jupyterlab",
         "docs/warehouse",
         "docs/review",
+        "docs/documentation",
         "docs/operations",
         "docs/python",
     ],

@@ -12,6 +12,7 @@ from dataflow.cli import (
     config,
     db,
     dbt,
+    docs,
     doctor,
     init,
     project,
@@ -48,6 +49,7 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(service.app, name="service")
 app.add_typer(db.app, name="db")
 app.add_typer(config.app, name="config")
+app.add_typer(docs.app, name="docs")
 app.command("doctor")(doctor.doctor)
 app.command(
     "dbt",

@@ -2,7 +2,7 @@
 
 `python -m dataflow.services.evidence_web PORT` serves the project that the environment names.
 
-`/` the built pages, `/data` the exported tables, `/runs` the runs. Nothing else
+`/` the built pages, `/data` the exported tables, `/runs` the runs, `/docs` the documentation. Nothing else
 on the machine can be read through it, and it answers only to names of this machine.
 """
 
@@ -38,6 +38,7 @@ from dataflow.project import Project
 from dataflow.runs.html import POLICY, page_of
 from dataflow.runs.record import Run, folder_of, read_run
 from dataflow.services.comparison_page import comparison_view
+from dataflow.services.documentation import DocumentationPages
 from dataflow.services.evidence import HEALTH
 from dataflow.services.pages import missing_page, page_policy, page_response, render, run_page
 from dataflow.services.run_list import RunLists
@@ -105,6 +106,7 @@ def create_app(
             Route("/runs/{workflow}/{run}/compare", run_view(project, comparison_view)),
             # Pages below a run's: Route("/runs/{workflow}/{run}/NAME", run_view(project, view)).
             Mount("/runs", RunFiles(project, lists or RunLists(project))),
+            *documentation_routes(project),
             Mount("/", Pages(build_folder(project))),
         ],
         middleware=[
@@ -113,6 +115,37 @@ def create_app(
             Middleware(TrustedHostMiddleware, allowed_hosts=[*OWN_NAMES, *hosts]),
         ],
     )
+
+
+def documentation_routes(project: Project) -> list[Route]:
+    """The pages about the workflows; `?q=` of the first searches them."""
+    pages = DocumentationPages(project)
+
+    def home(request: Request) -> Response:
+        return _own_page(pages.home(request.query_params.get("q", "")))
+
+    def workflow(request: Request) -> Response:
+        name = request.path_params["workflow"]
+        text = pages.workflow(name)
+        if text is None:
+            return _own_page(pages.home(missing=name[:100]), status=404)
+        return _own_page(text)
+
+    return [
+        Route("/docs", lambda request: RedirectResponse("/docs/")),
+        Route("/docs/", home),
+        Route("/docs/{workflow}/", workflow),
+        # Relative links start from the folder.
+        Route(
+            "/docs/{workflow}",
+            lambda request: RedirectResponse(quote(f"/docs/{request.path_params['workflow']}/")),
+        ),
+    ]
+
+
+def _own_page(text: str, status: int = 200) -> HTMLResponse:
+    headers = {"content-security-policy": page_policy(), "cache-control": _ASK_FIRST}
+    return HTMLResponse(text, status_code=status, headers=headers)
 
 
 def run_view(

@@ -10,7 +10,7 @@ IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*\Z")
 # Catalogs and schemas that DuckDB or this project already uses; a workflow's id becomes a schema.
 RESERVED = {
     "main", "dataflow", "temp", "system", "information_schema", "pg_catalog", "memory",
-    "published", "notebooks", "dashboard", "runs", "data", "api", "tests",
+    "published", "notebooks", "dashboard", "runs", "docs", "data", "api", "tests",
     # Dagster's own, for jobs and their inputs.
     "context", "conf", "config", "meta", "arg_dict", "dict", "input_arg_dict", "output_arg_dict",
     "int", "str", "float", "bool", "input", "output", "type",
