@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from dataflow.validation.workflow import Examination
     from dataflow.workflows.registry import Registered
 
+# How a run may stand without being a failure.
+_WELL = ("succeeded", "running", "waiting", record.AWAITING, record.SUPERSEDED)
+
 
 @dataclass(frozen=True)
 class Project(Shown):
@@ -386,10 +389,14 @@ class Run(record.Run, Shown):
     @property
     def error(self) -> DataflowError | None:
         """What it ended with, as an error to print or raise; None when it succeeded or goes on."""
-        if self.status in ("succeeded", "running", "waiting"):
+        if self.status in _WELL:
             return None
         outside = (self.data.get("error") or {}).get("message")
         text = f"run {self.run_id[: record.SHORT]} {self.status}"
+        review = self.data.get("review") or {}
+        if self.status == record.REJECTED:
+            outside = f"by {review['by']}" + (f": {review['comment']}" if review["comment"] else "")
+            return RunFailed(f"{text} {outside}")
         return failure(self.project.paths, self) or RunFailed(
             f"{text}: {outside}" if outside else text
         )

@@ -184,6 +184,10 @@ def query(
 @app.command()
 def publish(
     workflow: Annotated[str | None, typer.Argument(help="The workflow; all if left out.")] = None,
+    unreviewed: Annotated[
+        bool,
+        typer.Option("--unreviewed", help="Also workflows whose runs have to be reviewed first."),
+    ] = False,
 ) -> None:
     """Publish what is in the working warehouse now, without running checks.
 
@@ -207,6 +211,16 @@ def publish(
         for entry in registered:
             if entry.workflow is None:
                 _say(f"{entry.id} is left out: see `dataflow workflow validate {entry.id}`")
+    reviewed = [] if unreviewed else [w for w in chosen if w.config.workflow.review is not None]
+    if workflow and reviewed:
+        raise ConfigurationError(
+            f"{workflow} is published when a run of it is approved: its config.yaml has `review:`",
+            hint="dataflow runs approve RUN; to publish what nobody has seen: "
+            f"dataflow db publish {workflow} --unreviewed",
+        )
+    for each in reviewed:
+        _say(f"{each.id} is left out: its runs are reviewed first (--unreviewed publishes it)")
+    chosen = [each for each in chosen if each not in reviewed]
     for each in chosen:
         done = publish_workflow(steps_of(project, each))
         _say(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 from rich.markup import escape
 
 from dataflow.addresses import service_url
 from dataflow.cli.output import console, print_table
 from dataflow.project import Project
 from dataflow.review.written import tables_table, written_tables
-from dataflow.runs.record import Run
+from dataflow.runs.record import AWAITING, SHORT, Run
 from dataflow.runs.summary import steps_table
+from dataflow.services.decision import decide_url, preview_url
 from dataflow.workflows.ids import slug_of
 
 
@@ -26,4 +30,32 @@ def print_run(project: Project, run: Run) -> None:
         dashboards = service_url(project, "evidence")
         out.print(f"Dashboard           {dashboards}/{slug_of(run.workflow_id)}")
         out.print("                    [dim](dataflow service start evidence)[/]")
+    if review := run.data.get("review"):
+        _print_review(project, run, review)
     out.print(f"Executed notebooks  {project.relative(run.folder)}/")
+
+
+def _print_review(project: Project, run: Run, review: dict[str, Any]) -> None:
+    """Print why the run is reviewed, and what was decided or who can."""
+    out = console()
+    short = run.run_id[:SHORT]
+    if newer := review.get("superseded_by"):
+        out.print(f"Review              not decided: run {newer[:SHORT]} has newer data")
+    elif decision := review.get("decision"):
+        unfinished = "" if run.status != AWAITING else ", not finished: approve it again"
+        at = review["at"][:16].replace("T", " ")
+        out.print(f"Review              {decision} by {escape(review['by'])}, {at} UTC{unfinished}")
+        if review.get("comment"):
+            out.print(f"                    {escape(review['comment'])}")
+    else:
+        for reason in review.get("because") or []:
+            out.print(f"Awaits review       {escape(reason)}")
+        out.print(f"                    dataflow runs approve {short}, or reject", style="cyan")
+        if address := preview_url(project, run):
+            out.print(f"Preview             {address}")
+
+
+def print_decide(project: Project, run: Run) -> None:
+    """Print on a terminal where its user can decide in a browser about a run that awaits review."""
+    if run.status == AWAITING and sys.stdout.isatty():  # the address is a secret: not for logs
+        console().print(f"Decide here         {decide_url(project, run)}")

@@ -255,6 +255,7 @@ def show(
         out.print(f"parameters of {stage}: {shown}")
     paths = found.project.paths
     report.print_run(paths, found)
+    report.print_decide(paths, found)
     for path in [*found.notebooks, *found.folder.glob(DIFFERENCE)]:
         out.print(f"  {paths.relative(path)}")
     if found.pinned:
@@ -381,3 +382,61 @@ def _copy_for_lab(run: Run, stage: str, *, keep_data: bool, yes: bool) -> str:
     else:
         err.print(f"Copied to {shown}")
     return copy.url or shown
+
+
+Comment = Annotated[str, typer.Option("--comment", help="Why; kept with the run.")]
+By = Annotated[
+    str | None, typer.Option("--by", help="Who decides; by default you, the user who calls this.")
+]
+Via = Annotated[str, typer.Option("--via", hidden=True)]
+
+
+@app.command()
+def approve(
+    run: Annotated[str, typer.Argument(help="The beginning of a run's id, or `last`.")],
+    comment: Comment = "",
+    by: By = None,
+    seen: Annotated[
+        str | None,
+        typer.Option("--seen", help="The SHA-256 of what you reviewed, to be compared."),
+    ] = None,
+    via: Via = "command line",
+) -> None:
+    """Publish what a run made that awaits review, exactly as it was reviewed."""
+    from dataflow.api import Project, Run
+    from dataflow.cli import report
+    from dataflow.orchestration.approval import approve as approve_run
+
+    found = Project.find().find_run(run)
+    project = found.project.paths
+    project.load_environment()
+    err = messages()
+    done = approve_run(
+        project,
+        found,
+        comment=comment,
+        by=by,
+        via=via,
+        seen=seen,
+        on_progress=lambda text: err.print(text, markup=False),
+    )
+    approved = Run.of(done, found.project)
+    report.print_run(project, approved)
+    if approved.error:
+        raise approved.error
+
+
+@app.command()
+def reject(
+    run: Annotated[str, typer.Argument(help="The beginning of a run's id, or `last`.")],
+    comment: Comment = "",
+    by: By = None,
+    via: Via = "command line",
+) -> None:
+    """Refuse to publish what a run made that awaits review: readers keep what they have."""
+    from dataflow.api import Project
+    from dataflow.orchestration.approval import reject as reject_run
+
+    found = Project.find().find_run(run)
+    reject_run(found.project.paths, found, comment=comment, by=by, via=via)
+    messages().print(f"Rejected: run {found.run_id[:8]} of {found.workflow_id} is not published.")

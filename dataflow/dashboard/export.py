@@ -24,7 +24,7 @@ from filelock import FileLock
 from dataflow.base.files import whole_file
 from dataflow.base.sql import literal
 from dataflow.dashboard.catalog import PROJECT_SOURCE, with_origins, write_workflows
-from dataflow.dashboard.paths import MANIFEST, data_folder, lock_file
+from dataflow.dashboard.paths import MANIFEST, data_folder, lock_file, preview_folder
 from dataflow.dashboard.source_query import write_table_files
 from dataflow.errors import ConfigurationError, DashboardError
 from dataflow.project import Project
@@ -46,6 +46,7 @@ class StagedExport:
         project: the project.
         workflows: every workflow, for the table `dataflow.workflows`; None leaves it as it is.
         everything: whether all sources are exported.
+        database: the DuckDB file to read; the published version when None.
         tables: rows by source and table.
         skipped: sources of workflows that never were published.
         bytes: size of the Parquet files.
@@ -55,6 +56,7 @@ class StagedExport:
     project: Project
     workflows: Collection[Mapping[str, Any]] | None
     everything: bool
+    database: Path | None = None
     tables: dict[str, dict[str, int]] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     bytes: int = 0
@@ -129,7 +131,7 @@ class StagedExport:
             return folder
 
         if names:
-            with _published(self.project) as (connection, runs):
+            with _published(self.project, self.database) as (connection, runs):
                 present = _schemas(connection)
                 for name in names:
                     if self.everything and _is_unpublished(self.project, name, present):
@@ -155,6 +157,14 @@ class StagedExport:
         files = (path for folder in self._written.values() for path in folder.glob("*.parquet"))
         self.bytes = sum(path.stat().st_size for path in files)
 
+    def keep_aside(self, folder: Path) -> None:
+        """Move this export into a folder of its own, for `preview_manifest`."""
+        for source, scratch in self._written.items():
+            target = folder / source / scratch.name.removeprefix(".")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            scratch.rename(target)
+        self._written = {}
+
     def discard(self) -> None:
         """Remove what was not shown."""
         for folder in self._written.values():
@@ -167,6 +177,7 @@ def staged_export(
     workflow_ids: Iterable[str] | None = None,
     *,
     workflows: Collection[Mapping[str, Any]] | None = None,
+    database: Path | None = None,
 ) -> Iterator[StagedExport]:
     """Run the source queries into folders of their own; `show()` puts them in front of readers.
 
@@ -179,6 +190,7 @@ def staged_export(
             of workflows that never were published.
         workflows: every workflow of the project, for the table `dataflow.workflows`; see
             `dataflow.dashboard.catalog.write_workflows` for the keys. None leaves it as it is.
+        database: the DuckDB file to read, such as a version that awaits review.
 
     Raises:
         ConfigurationError: a source has the name of the project's own.
@@ -191,7 +203,9 @@ def staged_export(
         # Always in the same order, so that two exports cannot deadlock.
         for name in sorted(names):
             stack.enter_context(FileLock(lock_file(project, f"export-{name}")))
-        staged = StagedExport(project, workflows, everything=workflow_ids is None)
+        staged = StagedExport(
+            project, workflows, everything=workflow_ids is None, database=database
+        )
         stack.callback(staged.discard)
         staged._write(names)
         staged.seconds = time.monotonic() - start
@@ -215,7 +229,7 @@ def export_sources(
 
 @contextmanager
 def _published(
-    project: Project,
+    project: Project, database: Path | None
 ) -> Iterator[tuple[duckdb.DuckDBPyConnection, dict[str, dict[str, Any]]]]:
     """Open the published warehouse to read it, in the project's time zone and without the network.
 
@@ -224,7 +238,7 @@ def _published(
     """
     import duckdb
 
-    path = _find(project)
+    path = database or _find(project)
     with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
         try:
             connection.execute(f"SET memory_limit = {literal(memory_limit())}")
@@ -271,6 +285,20 @@ def _find(project: Project) -> Path:
 def read_manifest(project: Project) -> dict[str, list[str]]:
     """The files dashboards read now: addresses by source; empty before the first export."""
     return dict(_manifest(project)["renderedFiles"])
+
+
+def preview_manifest(project: Project, workflow_id: str, run_id: str) -> dict[str, Any] | None:
+    """What pages read to show a run that awaits review; None when there is nothing to preview.
+
+    It is what they read otherwise, with the workflow's own tables from that run.
+    """
+    files: dict[str, list[str]] = {}
+    data = data_folder(project)
+    for path in sorted(preview_folder(project, workflow_id, run_id).glob("*/*/*.parquet")):
+        files.setdefault(path.parent.parent.name, []).append(
+            f"{_URL_PREFIX}/{path.relative_to(data).as_posix()}"
+        )
+    return {"renderedFiles": read_manifest(project) | files} if files else None
 
 
 def runs_shown(project: Project) -> set[str]:

@@ -21,6 +21,11 @@ def data_folder(project: Project) -> Path:
     return project.state / "dashboard" / "data"
 
 
+def preview_folder(project: Project, workflow_id: str, run_id: str) -> Path:
+    """The tables of a run that awaits review, as the dashboard would show them."""
+    return data_folder(project) / "_preview" / workflow_id / run_id
+
+
 def work_folder(project: Project) -> Path:
     """Where a build happens, so that it neither meets `evidence dev` nor the served build."""
     return project.state / "dashboard" / "work"

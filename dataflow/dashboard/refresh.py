@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from dataflow.dashboard.build import built_slugs, staged_pages
 from dataflow.dashboard.catalog import workflows_for_pages
 from dataflow.dashboard.check import check_pages, warnings_of
-from dataflow.dashboard.export import read_manifest, staged_export
+from dataflow.dashboard.export import StagedExport, read_manifest, staged_export
+from dataflow.dashboard.paths import preview_folder
 from dataflow.errors import DashboardError
 from dataflow.project import Project
 from dataflow.workflows.ids import slug_of
@@ -44,23 +47,11 @@ def refresh_dashboard(
     """
     everyone = workflows_for_pages(project)
     with staged_export(project, [workflow_id], workflows=everyone) as export:
-        problems = check_pages(project, [workflow_id], export.files())
-        if problems:
-            first = problems[0]
-            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-            raise DashboardError(
-                first.message + more, where=first.where(project.root), hint=first.hint
-            )
-        facts: dict[str, Any] = {
-            "rows": export.tables.get(workflow_id, {}),
+        facts = _checked(project, workflow_id, export) | {
             "bytes": export.bytes,
             "export_seconds": round(export.seconds, 3),
             "built": False,
             "build_seconds": 0.0,
-            "warnings": [
-                f"{found.where(project.root)}: {found.message}. {found.hint}"
-                for found in warnings_of(project, workflow_id, export.files().get(workflow_id, {}))
-            ],
         }
         if not (build and project.settings.build_pages):
             on_line("the pages were not built")
@@ -72,6 +63,53 @@ def refresh_dashboard(
             if pages.built:
                 facts |= {"built": True, "build_seconds": round(pages.seconds, 3)}
     return facts
+
+
+def preview_dashboard(
+    project: Project, workflow_id: str, run_id: str, database: Path
+) -> dict[str, Any]:
+    """Export what a dashboard would show of a version that nobody sees yet, and try its queries.
+
+    Args:
+        project, workflow_id: whose dashboard it is.
+        run_id: the run that made the version.
+        database: the version's DuckDB file.
+
+    Returns:
+        `rows` by table, and `warnings`.
+
+    Raises:
+        DashboardError: a source query or a page's query fails on it.
+    """
+    folder = preview_folder(project, workflow_id, run_id)
+    shutil.rmtree(folder, ignore_errors=True)
+    everyone = workflows_for_pages(project)
+    with staged_export(project, [workflow_id], workflows=everyone, database=database) as export:
+        facts = _checked(project, workflow_id, export)
+        export.keep_aside(folder)
+    return facts
+
+
+def remove_previews(project: Project, workflow_id: str, runs: Iterable[str]) -> None:
+    """Remove what was exported to preview these runs of a workflow."""
+    for run_id in runs:
+        shutil.rmtree(preview_folder(project, workflow_id, run_id), ignore_errors=True)
+
+
+def _checked(project: Project, workflow_id: str, export: StagedExport) -> dict[str, Any]:
+    """Try the pages' queries on an export; returns its `rows` by table, and `warnings`."""
+    files = export.files()
+    if problems := check_pages(project, [workflow_id], files):
+        first = problems[0]
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise DashboardError(first.message + more, where=first.where(project.root), hint=first.hint)
+    return {
+        "rows": export.tables.get(workflow_id, {}),
+        "warnings": [
+            f"{found.where(project.root)}: {found.message}. {found.hint}"
+            for found in warnings_of(project, workflow_id, files.get(workflow_id, {}))
+        ],
+    }
 
 
 def withdraw_dashboard(

@@ -30,7 +30,7 @@ from dataflow.workflows.model import Workflow
 from dataflow.workflows.registry import other_workflows
 
 # Keys of the section `workflow` that do not change what a step makes.
-_ABOUT = {"description", "schedule", "timezone", "owner", "tags"}
+_ABOUT = {"description", "schedule", "timezone", "owner", "tags", "review"}
 _MADE_BY_EVIDENCE = {"node_modules", "build", "sources", "pages"}
 _BIG = 16_000_000  # bytes from which a file counts by size and time, not by content
 _LONG = 20_000  # characters from which a string is text, not the names of files

@@ -43,9 +43,9 @@ def stage_keys(stage: Stage) -> list[list[str]]:
     return [["notebooks", stage.workflow_id, stage.name]]
 
 
-def published_key(workflow: Workflow) -> list[str]:
-    """The asset key of what readers see of the workflow."""
-    return ["published", f"{workflow.id}_published"]
+def published_key(workflow_id: str) -> list[str]:
+    """The asset key of what readers see of a workflow."""
+    return ["published", f"{workflow_id}_published"]
 
 
 def dashboard_key(workflow: Workflow) -> list[str]:

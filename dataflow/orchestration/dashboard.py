@@ -1,21 +1,25 @@
 """The last two steps: publish what passed, then show it."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
 
 from dataflow.addresses import service_url
+from dataflow.dashboard.paths import has_sources
 from dataflow.dashboard.refresh import refresh_dashboard
 from dataflow.dbt.project import model_keys
 from dataflow.errors import DataflowError
 from dataflow.orchestration import dagster_names as names
+from dataflow.orchestration.approval import publish_or_await
 from dataflow.orchestration.data_review import note_data_review
 from dataflow.orchestration.live import tell
 from dataflow.orchestration.selection import refuse_unpassed
 from dataflow.orchestration.step import recorded_step
 from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.project import Project
-from dataflow.warehouse.store import Published, publish, published_kept
+from dataflow.runs.record import AWAITING, SHORT, RunRecord
+from dataflow.warehouse.store import Published, candidate_path, publish, published_kept
 from dataflow.workflows.model import Workflow
 
 
@@ -30,25 +34,33 @@ def published_asset(steps: WorkflowSteps) -> Any:
         name=names.op_name(workflow.id, names.PUBLISH),
         specs=[
             dg.AssetSpec(
-                names.published_key(workflow),
+                names.published_key(workflow.id),
                 deps=upstream,
                 group_name=workflow.id,
                 kinds={"duckdb"},
+                # What awaits review is not published, and its dashboard not shown.
+                skippable=workflow.config.workflow.review is not None,
                 description=f"The schemas {', '.join(workflow.schemas)} as readers see them.",
             )
         ],
     )
-    def publish(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    def publish(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
         project = steps.project
         with recorded_step(context, steps, names.PUBLISH) as step, published_kept(project) as old:
             try:
-                published = publish_workflow(steps, run_id=context.run_id)
+                published = _publish_or_await(steps, step.record)
             except DataflowError as error:
                 raise dg.Failure(str(error)) from None
+            if published is None:
+                candidate = candidate_path(project, workflow.id, context.run_id)
+                note_data_review(step, steps, old, candidate, context.log)
+                step.facts["status"] = AWAITING
+                context.log.info(f"{AWAITING}: dataflow runs approve {context.run_id[:SHORT]}")
+                return
             step.facts["version"] = published.version
             with published_kept(project) as new:
                 note_data_review(step, steps, old, new, context.log)
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
             metadata={
                 "version": published.version,
                 "bytes copied": published.bytes_copied,
@@ -59,13 +71,31 @@ def published_asset(steps: WorkflowSteps) -> Any:
     return publish
 
 
-def publish_workflow(steps: WorkflowSteps, *, run_id: str | None = None) -> Published:
+def _publish_or_await(steps: WorkflowSteps, record: RunRecord) -> Published | None:
+    """Publish what a run made; None if it has to be reviewed first."""
+    project, workflow = steps.project, steps.workflow
+    if workflow.config.workflow.review is None:
+        return publish_workflow(steps, run_id=record.run_id)
+    shown = has_sources(project, workflow.id)
+    return publish_or_await(
+        project,
+        workflow,
+        record,
+        lambda: publish_workflow(steps, run_id=record.run_id, for_review=True),
+        steps.version(names.DASHBOARD) if shown else None,
+    )
+
+
+def publish_workflow(
+    steps: WorkflowSteps, *, run_id: str | None = None, for_review: bool = False
+) -> Published:
     """Publish a workflow's schemas from the working warehouse, and of schemas that it shares
     with others the tables it declares.
 
     Args:
         steps: the workflow's steps.
         run_id: the run that made them and must have passed; None by hand.
+        for_review: keep them aside as the run's candidate version.
 
     Raises:
         ConfigurationError: an earlier step of the run did not pass.
@@ -84,6 +114,7 @@ def publish_workflow(steps: WorkflowSteps, *, run_id: str | None = None) -> Publ
         shared=workflow.shared_tables,
         declared=declared,
         run_id=run_id,
+        for_review=for_review,
     )
 
 
@@ -96,7 +127,7 @@ def dashboard_asset(steps: WorkflowSteps) -> Any:
         specs=[
             dg.AssetSpec(
                 names.dashboard_key(workflow),
-                deps=[names.published_key(workflow)],
+                deps=[names.published_key(workflow.id)],
                 group_name=workflow.id,
                 kinds={"evidence"},
                 description=_address(project, workflow),

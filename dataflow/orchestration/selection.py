@@ -16,7 +16,7 @@ from dataflow.base.words import nearest
 from dataflow.errors import ConfigurationError
 from dataflow.orchestration import dagster_names as names
 from dataflow.orchestration.steps import StepInfo, WorkflowSteps
-from dataflow.runs.record import ENDED_WELL, newest_first
+from dataflow.runs.record import AWAITING, ENDED_WELL, newest_first
 from dataflow.warehouse.store import by_hand, contents, restored_at
 
 OP_KINDS = ("op", names.TABLES)
@@ -84,7 +84,7 @@ def stale_steps(steps: WorkflowSteps, values: Mapping[str, Mapping[str, Any]]) -
         tables = steps.tables(step.name)
         if (
             before is None
-            or before["status"] not in ENDED_WELL
+            or before["status"] not in (*ENDED_WELL, AWAITING)
             or before.get("code_version") != steps.version(step.name, own)
             or (own is not None and before.get("values") != own)
             or stale.intersection(step.after)
@@ -172,10 +172,15 @@ def refuse_unpassed(steps: WorkflowSteps) -> dict[TableName, datetime | None]:
 def _later(
     last: Mapping[str, Mapping[str, Any]], after: Iterable[str], attempt: Mapping[str, Any]
 ) -> str | None:
-    """The first of the steps `after` that ended after `attempt` at a later one began."""
+    """The first of the steps `after` that ended after `attempt` at a later one began.
+
+    Within a run they come in order, but what awaits review is noted together.
+    """
     for name in after:
-        ended = last[name].get("ended_at") if name in last else None
-        if ended is not None and ended > attempt["started_at"]:
+        before = last.get(name, {})
+        ended = before.get("ended_at")
+        another = before.get("run_id") != attempt["run_id"]
+        if another and ended is not None and ended > attempt["started_at"]:
             return name
     return None
 

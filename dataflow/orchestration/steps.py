@@ -138,7 +138,7 @@ class WorkflowSteps(ABC):
         if step == names.DBT:
             return model_keys(self.project, self.workflow)
         if step == names.PUBLISH:
-            return [names.published_key(self.workflow)]
+            return [names.published_key(self.workflow.id)]
         if step == names.DASHBOARD:
             return [names.dashboard_key(self.workflow)]
         return self.own_keys(step)

@@ -31,18 +31,28 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dataflow.addresses import HOST, OWN_NAMES, public_url
 from dataflow.dashboard.catalog import workflows_for_pages
-from dataflow.dashboard.export import export_sources
+from dataflow.dashboard.export import export_sources, preview_manifest
 from dataflow.dashboard.paths import MANIFEST, build_folder, data_folder
 from dataflow.errors import DataflowError
 from dataflow.project import Project
 from dataflow.runs.html import POLICY, page_of
 from dataflow.runs.record import Run, folder_of, read_run
 from dataflow.services.comparison_page import comparison_view
+from dataflow.services.decision import LONGEST, decide, decision_section, preview
 from dataflow.services.documentation import DocumentationPages
 from dataflow.services.evidence import HEALTH
-from dataflow.services.pages import missing_page, page_policy, page_response, render, run_page
+from dataflow.services.pages import (
+    SECTIONS,
+    missing_page,
+    page_policy,
+    page_response,
+    render,
+    run_page,
+)
 from dataflow.services.run_list import RunLists
 
+# For a tab that previews a run.
+_PREVIEW = (Path(__file__).parent / "templates" / "preview.js").read_text("utf-8")
 _DEFINED_BY = ("config.yaml", "*.ipynb", "dagster_job.py")
 _FOREVER = "public, max-age=31536000, immutable"
 _ASK_FIRST = "no-cache"
@@ -66,6 +76,7 @@ _RUN_FILE_POLICY = (
     f"{POLICY}; frame-ancestors 'self'; sandbox allow-downloads allow-popups "
     "allow-popups-to-escape-sandbox allow-top-navigation-by-user-activation"
 )
+SECTIONS.append(("decision.html", decision_section))
 _GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?(?:,|$))")
 _HEADERS = {
     b"x-content-type-options": b"nosniff",
@@ -98,12 +109,21 @@ def create_app(
             {"service": "evidence", "project": str(project.root), "built": is_built}
         )
 
+    async def decision(request: Request) -> Response:
+        if int(request.headers.get("content-length", 0)) > LONGEST:
+            raise HTTPException(413)
+        body = await request.body()
+        view = run_view(project, lambda project, run, asked: decide(project, run, asked, body))
+        return await run_in_threadpool(view, request)
+
     return Starlette(
         routes=[
             Route(HEALTH, health),
             Mount("/data", ExportedData(project)),
             Route("/runs", lambda request: RedirectResponse("/runs/")),
             Route("/runs/{workflow}/{run}/compare", run_view(project, comparison_view)),
+            Route("/runs/{workflow}/{run}/decide", decision, methods=["GET", "POST"]),
+            Route("/runs/{workflow}/{run}/preview", run_view(project, preview)),
             # Pages below a run's: Route("/runs/{workflow}/{run}/NAME", run_view(project, view)).
             Mount("/runs", RunFiles(project, lists or RunLists(project))),
             *documentation_routes(project),
@@ -223,12 +243,13 @@ class Pages(_Folder):
         return response
 
     async def _index(self, scope: Scope) -> Response:
-        try:
-            return await self._file("index.html", scope)
-        except HTTPException:
+        index, stat = self.lookup_path("index.html")
+        if stat is None:
             return HTMLResponse(
                 render("not_built.html"), status_code=503, headers={"retry-after": "10"}
             )
+        text = await run_in_threadpool(Path(index).read_text, "utf-8")
+        return HTMLResponse(text.replace("<head>", f"<head><script>{_PREVIEW}</script>", 1))
 
 
 class ExportedData(_Folder):
@@ -243,6 +264,12 @@ class ExportedData(_Folder):
         """The file, with how long a browser may keep it."""
         if _is_hidden(path):
             raise HTTPException(404)
+        parts = PurePosixPath(path).parts
+        if len(parts) == 4 and (parts[0], parts[3]) == ("_preview", MANIFEST):
+            found = await run_in_threadpool(preview_manifest, self._project, parts[1], parts[2])
+            return JSONResponse(
+                found, status_code=200 if found else 404, headers={"cache-control": _ASK_FIRST}
+            )
         if path == MANIFEST:
             await run_in_threadpool(self._list_workflows)
         if path == MANIFEST and not (Path(str(self.directory)) / MANIFEST).is_file():

@@ -24,7 +24,7 @@ from dataflow.warehouse.connect import Connection, Database
 from dataflow.warehouse.files import attached, checkpoint, copy_database, open_file
 from dataflow.warehouse.layout import BLOCK_BYTES, Layout
 from dataflow.warehouse.provenance import Origin
-from dataflow.warehouse.snapshot import relations
+from dataflow.warehouse.snapshot import relations, stored_columns
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -108,6 +108,48 @@ def tables_of(conn: Connection) -> list[Table]:
         kind = "view" if is_view else "table"
         result.append(Table(schema, name, kind, rows, size, columns, run_id, step, at))
     return result
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How big a table is, and what it is made of.
+
+    Args:
+        rows: how many; None for a view that would have to be computed.
+        columns: the types by name.
+    """
+
+    rows: int | None
+    columns: dict[str, str]
+
+
+def shapes(database: Path, workflow_id: str) -> dict[TableName, Shape]:
+    """The shape of every table and view that a version has of a workflow.
+
+    Args:
+        database: the version's file, published or awaiting review.
+        workflow_id: whose.
+
+    Raises:
+        WarehouseError: it cannot be opened.
+    """
+    metadata = versions.Metadata.read(database.parent)
+    of = metadata.schemas if metadata else {}
+    own = {name for name, origin in of.items() if origin.get("workflow") == workflow_id}
+    files = metadata.files if metadata else {}
+    with contextlib.closing(open_file(database, read_only=True)) as connection:
+        rows = connection.execute(
+            "SELECT table_schema, table_name, table_type FROM information_schema.tables "
+            "WHERE table_catalog = current_catalog()"
+        ).fetchall()
+        found = {}
+        for schema, name, kind in rows:
+            table = TableName(schema, name)
+            if schema in own or str(table) in own:
+                counted = kind != "VIEW" or str(table) in files
+                columns = stored_columns(connection, table)
+                found[table] = Shape(_count(connection, table) if counted else None, columns)
+    return found
 
 
 def contents(project: Project) -> dict[TableName, Origin | None]:

@@ -262,19 +262,15 @@ def candidate_hash(project: Project, workflow_id: str, run_id: str) -> str | Non
     return digest.hexdigest()
 
 
-def remove_candidates(project: Project, workflow_id: str, *, but: str | None = None) -> list[str]:
-    """Remove the candidate versions of a workflow; returns the ids of their runs.
+def candidate_runs(project: Project, workflow_id: str) -> list[str]:
+    """The ids of the runs of a workflow that have a candidate version."""
+    return [v.folder.name for v in versions.candidates(Layout.of(project), workflow_id)]
 
-    Args:
-        project, workflow_id: whose they are.
-        but: the run whose candidate stays.
-    """
-    removed = []
-    for version in versions.candidates(Layout.of(project), workflow_id):
-        if version.folder.name != but:
-            versions.remove_candidate(version.folder)
-            removed.append(version.folder.name)
-    return removed
+
+def remove_candidates(project: Project, workflow_id: str, runs: Iterable[str]) -> None:
+    """Remove the candidate versions of these runs of a workflow, where they have one."""
+    for run_id in runs:
+        versions.remove_candidate(Layout.of(project).candidates / workflow_id / run_id)
 
 
 def revise(

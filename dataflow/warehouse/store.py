@@ -31,6 +31,7 @@ from dataflow.warehouse.inspect import (
     published_writers,
     quick_check,
     restored_at,
+    shapes,
     tables,
 )
 from dataflow.warehouse.provenance import by_hand
@@ -38,6 +39,7 @@ from dataflow.warehouse.publish import (
     Published,
     candidate_hash,
     candidate_path,
+    candidate_runs,
     publish,
     publish_candidate,
     published_kept,
@@ -63,6 +65,7 @@ __all__ = [
     "by_hand",
     "candidate_hash",
     "candidate_path",
+    "candidate_runs",
     "check",
     "compare_files",
     "compare_writes",
@@ -93,6 +96,7 @@ __all__ = [
     "restored_at",
     "run_shell",
     "running",
+    "shapes",
     "stage_writes",
     "table_makers",
     "tables",

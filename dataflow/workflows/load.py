@@ -14,6 +14,7 @@ from dataflow.base.words import nearest
 from dataflow.errors import Problem
 from dataflow.workflows.ids import STEPS_THAT_FOLLOW, workflow_id_problem
 from dataflow.workflows.model import (
+    REVIEW_FORMS,
     Stage,
     StageSection,
     Workflow,
@@ -98,6 +99,8 @@ def _in_words(file: YamlFile, detail: Any) -> Problem:
 
 def _fix(kind: str) -> str:
     """What to write in place of a value of the wrong kind; `kind` is pydantic's name for it."""
+    if kind == "review":
+        return f"Write {REVIEW_FORMS}."
     if kind.startswith("list"):
         return "Write a list: `[a, b]`, or one `- a` per line."
     if kind.startswith(("int", "float", "greater", "less")):

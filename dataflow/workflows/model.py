@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
 from dataflow.base.sql import TableName, raw_schema, schemas_of
 from dataflow.errors import Problem
@@ -30,6 +32,46 @@ class _Open(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
+@dataclass(frozen=True)
+class Review:
+    """When what a run made is published only after somebody has approved it.
+
+    Args:
+        rows: from which change of a table's rows on, as a share of the rows before (0.2 for 20 %);
+            None if that does not matter.
+        schema: whether any change of a table's columns matters.
+        always: every run.
+    """
+
+    rows: float | None = None
+    schema: bool = False
+    always: bool = False
+
+
+REVIEW_FORMS = "`review: required`, or `review: {on_change: {rows: 20%, schema: any}}`"
+
+
+def _review(value: Any) -> Review | None:
+    """What `review:` says."""
+    if value is None or value == "required":
+        return Review(always=True) if value else None
+    wrong = PydanticCustomError("review", "it is neither `required` nor `on_change: {…}`")
+    if not isinstance(value, dict) or value.keys() != {"on_change"}:
+        raise wrong
+    rules = value["on_change"]
+    if not isinstance(rules, dict) or not rules or rules.keys() - {"rows", "schema"}:
+        raise PydanticCustomError("review", "`on_change` takes `rows`, `schema`, or both")
+    rows = rules.get("rows")
+    if rows is not None:
+        number = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", str(rows))
+        if number is None:
+            raise PydanticCustomError("review", "`rows` is no percentage such as `20%`")
+        rows = float(number[1]) / 100
+    if rules.get("schema", "any") != "any":
+        raise PydanticCustomError("review", "`schema` can only be `any`")
+    return Review(rows, "schema" in rules)
+
+
 class WorkflowSection(_Strict):
     """`workflow:` who and when."""
 
@@ -45,6 +87,11 @@ class WorkflowSection(_Strict):
         default=None, description="an e-mail address or a team, shown in Dagster"
     )
     tags: list[str] = Field(default_factory=list, description="words to filter by in Dagster")
+    review: Annotated[Review | None, BeforeValidator(_review)] = Field(
+        default=None,
+        description="`required`: a run that passed awaits approval before it is published; "
+        "`on_change: {rows: 20%, schema: any}`: only if a table changes that much",
+    )
 
     @property
     def schedule_in_words(self) -> str | None:

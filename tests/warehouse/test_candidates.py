@@ -14,6 +14,7 @@ from dataflow.warehouse.publish import (
     Published,
     candidate_hash,
     candidate_path,
+    candidate_runs,
     publish,
     publish_candidate,
     published_path,
@@ -82,8 +83,8 @@ def test_big_tables_are_published_by_their_files_with_keys_comments_and_views(pr
     keep(project, big_table_bytes=1)
     before = sorted(path.name for path in Layout.of(project).data.iterdir())
     publish(project, "rivers", keep_seconds=0, big_table_bytes=1)  # cleans up, too
-    published = approve(project)
-    remove_candidates(project, "quakes")
+    approve(project)
+    remove_candidates(project, "quakes", [RUN])
     publish(project, "rivers", keep_seconds=0, big_table_bytes=1)
     assert sorted(path.name for path in Layout.of(project).data.iterdir()) == before
     assert rows("SELECT count(*), max(took) FROM quakes.big", "published") == rows(
@@ -94,9 +95,8 @@ def test_big_tables_are_published_by_their_files_with_keys_comments_and_views(pr
     assert rows(told, "published") == [("measured",)]
     told = "SELECT comment FROM duckdb_columns() WHERE table_name = 'big' AND column_name = 'took'"
     assert rows(told, "published") == [("when",)]
-    assert "PRIMARY KEY" in versions.Version(0, published.path.parent).metadata.definitions[
-        "quakes.big"
-    ]  # fmt: skip
+    metadata = versions.current(Layout.of(project)).metadata
+    assert "PRIMARY KEY" in metadata.definitions["quakes.big"]
 
 
 def test_approving_again_changes_nothing(project, sql):
@@ -104,7 +104,7 @@ def test_approving_again_changes_nothing(project, sql):
     sql("CREATE SCHEMA IF NOT EXISTS quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
     keep(project)
     first = approve(project)
-    remove_candidates(project, "quakes")
+    remove_candidates(project, "quakes", [RUN])
     assert approve(project).version == first.version
     assert published_path(project) == first.path
 
@@ -131,8 +131,10 @@ def test_a_candidate_that_is_gone_is_named(project, sql):
     """Publishing what was removed is an error with a next step, and publishes nothing."""
     sql("CREATE SCHEMA IF NOT EXISTS quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
     keep(project)
-    assert remove_candidates(project, "quakes", but=RUN) == []
-    assert remove_candidates(project, "quakes") == [RUN]
+    remove_candidates(project, "quakes", ["another"])
+    assert candidate_runs(project, "quakes") == [RUN]
+    remove_candidates(project, "quakes", [RUN])
+    assert candidate_runs(project, "quakes") == []
     with pytest.raises(WarehouseError, match="candidate version of run 11111111 is gone"):
         approve(project)
     assert published_path(project) is None
