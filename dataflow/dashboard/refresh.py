@@ -133,6 +133,7 @@ def withdraw_dashboard(
         ConfigurationError: the pages have to be built, and there is no Node for that.
         DashboardError: a page does not compile; its pages are served until the next build.
     """
+    shutil.rmtree(preview_folder(project, workflow_id, ""), ignore_errors=True)
     everyone = [one for one in workflows_for_pages(project) if one["id"] != workflow_id]
     if read_manifest(project):
         with staged_export(project, [], workflows=everyone) as export:

@@ -16,7 +16,7 @@ from dataflow.errors import ConfigurationError, DashboardError, DataflowError, P
 from dataflow.runs.turn import turn
 from dataflow.scaffold.inventory import Inventory
 from dataflow.validation.reads import Tables, outside_reads
-from dataflow.warehouse.store import remove_tables
+from dataflow.warehouse.store import candidate_runs, remove_candidates, remove_tables
 
 
 def readers(inventory: Inventory) -> list[Problem]:
@@ -56,6 +56,7 @@ def remove_workflow(
                 problems=problems,
                 root=project.root,
             )
+        remove_candidates(project, workflow_id, candidate_runs(project, workflow_id))
         if any(inventory.tables.values()):
             remove_tables(project, workflow_id, inventory.schemas, inventory.shared)
             on_step(f"tables, from the {', the '.join(inventory.tables)} database")

@@ -29,7 +29,13 @@ from dataflow.scaffold.inventory import (
 from dataflow.scaffold.references import TEXT, Change, Renames
 from dataflow.scaffold.workflow import refuse_name, same_schemas
 from dataflow.validation.reads import Tables, outside_reads
-from dataflow.warehouse.store import databases, rename_schemas, table_makers
+from dataflow.warehouse.store import (
+    candidate_runs,
+    databases,
+    remove_candidates,
+    rename_schemas,
+    table_makers,
+)
 from dataflow.workflows.ids import slug_of
 from dataflow.workflows.registry import find_workflow_folder
 
@@ -144,6 +150,7 @@ def rename_workflow(
     with turn(project, old, who, wait=False), turn(project, new, who, wait=False):
         write_whole(project.state / RENAMING, json.dumps(_as_json(plan)))
         if databases(project):
+            remove_candidates(project, old, candidate_runs(project, old))
             left = rename_schemas(project, new, plan.schemas, plan.names.model, plan.names.sql)
             on_step(f"schemas: {', '.join(f'{a} → {b}' for a, b in plan.schemas.items())}")
             if left:
