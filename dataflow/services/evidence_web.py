@@ -76,7 +76,7 @@ _RUN_FILE_POLICY = (
     f"{POLICY}; frame-ancestors 'self'; sandbox allow-downloads allow-popups "
     "allow-popups-to-escape-sandbox allow-top-navigation-by-user-activation"
 )
-SECTIONS.append(("decision.html", decision_section))
+SECTIONS.insert(0, ("decision.html", decision_section))  # what needs doing comes first
 _GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?(?:,|$))")
 _HEADERS = {
     b"x-content-type-options": b"nosniff",
