@@ -94,7 +94,7 @@ def open_instance(project: Project) -> Any:
 
 def share_instance(project: Project) -> None:
     """Let the group of a shared project write to Dagster's databases."""
-    if is_shared(project.root):
+    if project.root.is_dir() and is_shared(project.root):  # also asked at the end of a process
         home = Path(os.environ.get(HOME_VARIABLE, project.dagster_home))
         for folder in ("history", "history/runs", "schedules"):
             share_databases(home / folder)
