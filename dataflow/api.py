@@ -31,6 +31,7 @@ from dataflow.orchestration.options import RunOptions
 from dataflow.project import Project as Paths
 from dataflow.review.comparison import RunComparison, compare_runs, run_to_compare
 from dataflow.runs import marks, record
+from dataflow.runs.data import read_data
 from dataflow.runs.html import page_of
 from dataflow.runs.search import UNSUCCESSFUL, Wanted
 from dataflow.runs.summary import failure, steps_table
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from dataflow.services.exported_run import Exported
     from dataflow.validation.workflow import Examination
+    from dataflow.warehouse.store import DataComparison
     from dataflow.workflows.registry import Registered
 
 # How a run may stand without being a failure.
@@ -385,6 +387,13 @@ class Run(record.Run, Shown):
             for table, count in (step.get("rows") or {}).items()
         ]
         return pd.DataFrame(rows, columns=["step", "table", "rows"])
+
+    @property
+    def data_comparison(self) -> DataComparison | None:
+        """What came of its data: each table beside the version published before, by rows, columns
+        and a profile of each; None when that was not compared.
+        """
+        return read_data(self.folder)
 
     @property
     def error(self) -> DataflowError | None:

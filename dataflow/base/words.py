@@ -69,6 +69,11 @@ def size_text(size: int | None) -> str:
     return f"{number:.1f} {units[-1]}"
 
 
+def shortened(text: str, most: int) -> str:
+    """A text of at most `most` characters; three dots as one stand for what is cut."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def numbered_lines(source: str, most: int = 40) -> str:
     """The first lines of some code, each with its number."""
     lines = source.split("\n")

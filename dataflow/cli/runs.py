@@ -227,6 +227,9 @@ def export(
 @app.command()
 def show(
     run: RunName,
+    data: Annotated[
+        bool, typer.Option("--data", help="Its tables beside those published before.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show a run: its steps, parameters, error, and where its executed notebooks are."""
@@ -237,6 +240,11 @@ def show(
     from dataflow.runs.record import DIFFERENCE
 
     found = Project.find().find_run(run)
+    if data:
+        from dataflow.cli.data import print_data
+
+        print_data(found, as_json=as_json)
+        return
     if as_json:
         print_json({**found.data, "status": found.status})
         return

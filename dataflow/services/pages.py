@@ -22,6 +22,7 @@ from dataflow.runs.index import RunIndex
 from dataflow.runs.record import RUN_FILE, SHORT, UNREADABLE, Run, folder_of, read_run
 from dataflow.runs.search import GOING_ON, Facts
 from dataflow.runs.usual import RULE, RUNS, beside
+from dataflow.services.data_section import data_section
 from dataflow.services.run_steps import number, rows_of, unusual
 from dataflow.services.written_section import tables_of_run
 from dataflow.workflows.ids import slug_of
@@ -32,7 +33,7 @@ LOOKED_AT = 500  # runs before one, among which the good ones are looked for
 # The sections of a run's page below its steps, in order. Each is a template of its own and what
 # it gets of a run; None leaves it out. One that fails says so, and leaves the rest of the page.
 Section = tuple[str, Callable[[Project, Run], Mapping[str, Any] | None]]
-SECTIONS: list[Section] = [("tables.html", tables_of_run)]
+SECTIONS: list[Section] = [("tables.html", tables_of_run), ("data.html", data_section)]
 
 
 def render(template: str, **values: Any) -> str:

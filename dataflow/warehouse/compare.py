@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dataflow.base.sql import TableName, filled, literal, quote
-from dataflow.base.words import counted
+from dataflow.base.words import counted, shortened
 from dataflow.warehouse.comparison import (
     ColumnComparison,
     DataComparison,
@@ -481,12 +481,14 @@ class _OneTable:
         else:
             self.work.attach(self.new_file, self.old_file)
             relation = f"{OLD if which == 'old' else CATALOG}.{there.table.quoted}"
+        order = {column.name.lower(): at for at, column in enumerate(self.made.columns)}
+        columns = dict(sorted(there.columns.items(), key=lambda one: order[one[0].lower()]))
         if not where and not there.is_view:
-            return Side(relation, there.columns, there.rows or 0)
+            return Side(relation, columns, there.rows or 0)
         copy = COPIES[which]
         self.work.rows(f"CREATE TEMP TABLE {copy} AS FROM {relation}{where}")
         ((rows,),) = self.work.rows(f"SELECT count(*) FROM temp.main.{copy}")
-        return Side(f"temp.main.{copy}", there.columns, rows)
+        return Side(f"temp.main.{copy}", columns, rows)
 
     def _both(self, old: Side, new: Side, common: list[Common], key: list[Common]) -> None:
         if not common:
@@ -543,9 +545,7 @@ class _OneTable:
         self.made = replace(self.made, notes=(*self.made.notes, self._text(text)))
 
     def _text(self, text: str) -> str:
-        text = self.clean(text)
-        most = self.limits.characters
-        return text if len(text) <= most else f"{text[: most - 1]}…"
+        return shortened(self.clean(text), self.limits.characters)
 
     def _drop(self) -> None:
         import duckdb

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from dataflow.base.sql import TableName
+from dataflow.base.table import Shown, Table
 from dataflow.base.words import counted
 from dataflow.warehouse.profile import Profile
 
@@ -67,7 +68,8 @@ class ExampleRow:
 
     Args:
         key: the key's values.
-        values: of a row that was added or removed, in the order of its table's columns.
+        values: of a row that was added or removed: in the order of `TableComparison.columns`, of
+            those that its table had then.
         changes: of a changed one (column, old value, new value).
     """
 
@@ -176,7 +178,7 @@ class TableComparison:
 
 
 @dataclass(frozen=True)
-class DataComparison:
+class DataComparison(Shown):
     """The tables of two databases compared.
 
     Args:
@@ -216,6 +218,23 @@ class DataComparison:
     def changed(self) -> tuple[TableComparison, ...]:
         """The tables that are different."""
         return tuple(table for table in self.tables if table.has_changed)
+
+    @property
+    def table(self) -> Table:
+        """Each table in one line."""
+        rows = [
+            [
+                one.table,
+                _number(one.old_rows) if one.in_old else "",
+                _number(one.new_rows) if one.in_new else "",
+                *("" if n is None else f"{n:,}" for n in (one.added, one.removed, one.changed)),
+                ", ".join(f"{c.name} {c.schema_change}" for c in one.schema_changes),
+                "\n".join([one.sample, *one.notes]).strip(),
+            ]
+            for one in self.tables
+        ]
+        head = ("Table", "Before", "Now", "Added", "Removed", "Changed", "Columns", "")
+        return Table(head, rows, right=head[1:6])
 
 
 @dataclass(frozen=True)

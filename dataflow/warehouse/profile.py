@@ -51,7 +51,8 @@ class Profile:
         quantiles: the values at `QUANTILES`, of numbers and times that are finite.
         infinite: how many numbers or times are infinite or NaN.
         low, high: the ends of the histogram, which are those of the column on the other side.
-        bins: how many values are in each of `BINS` equal parts between them; empty without any.
+        bins: how many values are in each of up to `BINS` equal parts between them; empty without
+            any.
         top: the most frequent values of text and truth values, with how often they occur.
     """
 
@@ -85,13 +86,27 @@ class Side:
 
 @dataclass(frozen=True)
 class _Range:
-    """The finite values of a column as numbers, and as text."""
+    """The finite values of a column as numbers, and as text; `unit` where there are only whole ones."""
 
     low: float
     high: float
     low_text: str
     high_text: str
     is_time: bool
+    unit: float | None = None
+
+    @property
+    def parts(self) -> int:
+        """How many bins there are: of a few whole numbers or days one each."""
+        units = (self.high - self.low) / self.unit + 1 if self.unit else BINS
+        return min(BINS, round(units))
+
+    @property
+    def half(self) -> float:
+        """Half of the width of all bins: the distance of the largest two doubles is no double."""
+        if self.unit and self.parts < BINS:
+            return self.parts * self.unit / 2
+        return self.high / 2 - self.low / 2 or 1.0
 
 
 def profiles(
@@ -188,8 +203,11 @@ def _figures(rows: Rows, side: Side, clean: Clean) -> dict[str, tuple[Profile, _
     for at, name in zip(range(1, len(values), 10), side.columns, strict=True):
         there, different, least, most, quantiles, infinite = values[at : at + 6]
         low, high, low_text, high_text = values[at + 6 : at + 10]
-        is_time = side.columns[name].id in _MOMENTS
-        own = None if low is None else _Range(low, high, low_text, high_text, is_time)
+        kind = side.columns[name].id
+        unit = 86_400.0 if kind == "date" else 1.0 if kind in _INTEGERS else None
+        own = None
+        if low is not None:
+            own = _Range(low, high, low_text, high_text, kind in _MOMENTS, unit)
         profile = Profile(
             nulls=total - there,
             distinct=different,
@@ -205,7 +223,8 @@ def _figures(rows: Rows, side: Side, clean: Clean) -> dict[str, tuple[Profile, _
 
 def _joined(one: _Range, other: _Range) -> _Range:
     low, high = min(one, other, key=lambda r: r.low), max(one, other, key=lambda r: r.high)
-    return _Range(low.low, high.high, low.low_text, high.high_text, one.is_time)
+    unit = one.unit if one.unit == other.unit else None
+    return _Range(low.low, high.high, low.low_text, high.high_text, one.is_time, unit)
 
 
 def _bins(rows: Rows, side: Side, ranges: Mapping[str, _Range]) -> dict[str, tuple[int, ...]]:
@@ -216,9 +235,8 @@ def _bins(rows: Rows, side: Side, ranges: Mapping[str, _Range]) -> dict[str, tup
         kind, between = side.columns[name], ranges[name.lower()]
         column, finite = quote(name), _is_finite(quote(name), kind)
         number = _as_number(column, kind)
-        # Halves: the distance of the largest two doubles is no double.
-        part = f"({number} / 2 - {between.low / 2!r}) / {_span(between)!r} * {BINS}"
-        part = f"greatest(0, least({BINS - 1}, floor({part})))::UTINYINT"
+        part = f"({number} / 2 - {between.low / 2!r}) / {between.half!r} * {between.parts}"
+        part = f"greatest(0, least({between.parts - 1}, floor({part})))::UTINYINT"
         # An infinite time has no second, wherever it is filtered; `least` takes no notice of NULL.
         part = f"CASE WHEN {finite or f'{column} IS NOT NULL'} THEN {part} END"
         wanted.append(f"histogram({part})")
@@ -226,13 +244,11 @@ def _bins(rows: Rows, side: Side, ranges: Mapping[str, _Range]) -> dict[str, tup
         return {}
     (values,) = rows(f"SELECT {', '.join(wanted)} FROM {side.relation}")
     return {
-        name.lower(): tuple((counts or {}).get(part, 0) for part in range(BINS))
+        name.lower(): tuple(
+            (counts or {}).get(part, 0) for part in range(ranges[name.lower()].parts)
+        )
         for name, counts in zip(columns, values, strict=True)
     }
-
-
-def _span(between: _Range) -> float:
-    return between.high / 2 - between.low / 2 or 1.0
 
 
 def _top(
@@ -242,10 +258,12 @@ def _top(
     parts = []
     names = list(_worth_counting(side, figures))
     for number, name in enumerate(names):
-        value = text_of(quote(name), side.columns[name])
+        column = quote(name)
+        # Cut after they are counted: long texts may differ at their end.
         parts.append(
-            f"(SELECT {number}, {value} AS value, count(*) FROM {side.relation} WHERE {quote(name)} "
-            f"IS NOT NULL GROUP BY ALL ORDER BY count(*) DESC, value LIMIT {TOP})"
+            f"SELECT {number}, {text_of('value', side.columns[name])}, n FROM (SELECT {column} AS "
+            f"value, count(*) AS n FROM {side.relation} WHERE {column} IS NOT NULL "
+            f"GROUP BY {column} ORDER BY n DESC, value LIMIT {TOP})"
         )
     found: dict[str, list[tuple[str, int]]] = {}
     for number, value, count in rows(" UNION ALL ".join(parts)) if parts else []:

@@ -13,7 +13,7 @@ from dataflow.warehouse.backup import back_up, restore
 from dataflow.warehouse.changes import compare_writes, forget_writes, stage_writes
 from dataflow.warehouse.columns import lost, refuse_used
 from dataflow.warehouse.compare import compare_files
-from dataflow.warehouse.comparison import DataComparison, Limits
+from dataflow.warehouse.comparison import ColumnComparison, DataComparison, Limits, TableComparison
 from dataflow.warehouse.connect import Connection, Database, dbt_writes
 from dataflow.warehouse.describe import Description, describe
 from dataflow.warehouse.development import (
@@ -34,6 +34,7 @@ from dataflow.warehouse.inspect import (
     shapes,
     tables,
 )
+from dataflow.warehouse.profile import Profile
 from dataflow.warehouse.provenance import by_hand
 from dataflow.warehouse.publish import (
     Published,
@@ -54,13 +55,16 @@ from dataflow.warehouse.write import write_table
 __all__ = [
     "DEFAULT_TIMEOUT",
     "Access",
+    "ColumnComparison",
     "Connection",
     "DataComparison",
     "Database",
     "Description",
     "Limits",
+    "Profile",
     "Published",
     "PublishedTable",
+    "TableComparison",
     "back_up",
     "by_hand",
     "candidate_hash",
