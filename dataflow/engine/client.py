@@ -218,7 +218,8 @@ class StageClient(KernelClient):
         It is not output: limits, `clear_output` and `%%capture` do not affect it.
         """
         if msg["msg_type"] == RESULT_MESSAGE:
-            self.nb.metadata["dataflow"]["results"].append(msg["content"])
+            result = {**msg["content"], "cell_index": cell_index}
+            self.nb.metadata["dataflow"]["results"].append(result)
             return None
         return super().process_message(msg, cell, cell_index)
 

@@ -1,56 +1,41 @@
 """Executed notebooks as pages: complete in one file, which makes no requests.
 
-A notebook's output may come from anywhere: a page runs no script, loads nothing, and sends nothing. Its policy says so to the browser, in the page itself, which may be opened from disk.
+A notebook's output may come from anywhere. Three things keep it harmless, each by itself:
+
+- What stands in the page has been through an allowlist (`notebook_page/sanitize.py`).
+- The page's policy, which is in the file since it may be opened from disk, lets only the page's own
+  script run, and nothing load or be sent.
+- Everything else is in a frame without an origin, under the same policy.
 """
 
 from __future__ import annotations
 
-import re
+import hashlib
+import secrets
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dataflow.base.files import whole_file
+from markupsafe import Markup
 
+from dataflow.base.files import whole_file
+from dataflow.runs.notebook_page.model import cell_seconds, memory_text, read_page, summary_of
+
+# Of a file that has no script; what else may be shown of a run, such as a plot it saved.
 POLICY = (
-    "default-src 'none'; img-src data:; media-src data:; font-src data:; "
+    "default-src 'none'; img-src data: blob:; media-src data:; font-src data:; "
     "style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'"
 )
-_META = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"/>'
-_REFERRER = '<meta name="referrer" content="no-referrer"/>'
-
-# lab's template without its parts for scripts, since none runs.
-_TEMPLATE = """
-{%- extends 'lab/index.html.j2' -%}
-{%- block html_head_js -%}{%- endblock -%}
-{%- block jupyter_widgets -%}{%- endblock -%}
-{%- block html_head_js_mathjax -%}{%- endblock -%}
-{%- block html_head_js_mermaidjs -%}{%- endblock -%}
-"""
-_NOTE = "This output is interactive, but this page runs no scripts: open the notebook to see it."
-_IMAGES = ("image/svg+xml", "image/png", "image/jpeg")
-_SCRIPTS = re.compile(r"<script\b.*?(?:</script[^>]*>|\Z)", re.IGNORECASE | re.DOTALL)
-_STYLES = re.compile(r"<style\b.*?(?:</style[^>]*>|\Z)", re.IGNORECASE | re.DOTALL)
-_FOREIGN = re.compile(r"<(?:iframe|object|embed)\b", re.IGNORECASE)
-_TAGS = re.compile(r"<[^>]*>")
-# These send the reader elsewhere or make connections ahead, whatever the policy.
-_HARMFUL = re.compile(
-    r"<(/?)(?=(?:meta|link|base|form|iframe|frame|frameset|object|embed)\b)", re.IGNORECASE
-)
+# The second one, which has no word for it, keeps a script with the nonce from loading another.
+INLINE_ONLY = f"{POLICY}; script-src 'unsafe-inline'"
+_PARTS = Path(__file__).parent / "notebook_page"
+_HEAD = 2000  # bytes at a page's beginning that say what wrote it
 
 # One at a time: a page is ready moments after its stage, and never costs the next stage much.
 _pages: ThreadPoolExecutor | None = None
-_converting = threading.Lock()  # the exporter's filters are those of the notebook under way
-
-
-@lru_cache(maxsize=1)
-def _exporter() -> Any:
-    """nbconvert's exporter: made once, since making it takes five times as long as a page."""
-    from nbconvert import HTMLExporter
-
-    return HTMLExporter(raw_template=_TEMPLATE, embed_images=False)
+_starting = threading.Lock()
 
 
 def write_page(notebook: Path) -> Path:
@@ -58,63 +43,82 @@ def write_page(notebook: Path) -> Path:
     import nbformat
 
     nb = nbformat.read(notebook, as_version=4)
-    nb.metadata.pop("widgets", None)
-    for cell in nb.cells:
-        for output in cell.get("outputs", []):
-            if "data" in output:
-                _make_static(output["data"])
-    title = f"{notebook.parent.parent.name} · {notebook.stem}"
-    with _converting:
-        text, _ = _exporter().from_notebook_node(nb, resources={"metadata": {"name": title}})
-    head, start, body = text.partition("<body")
-    head = head.replace("<head>", f"<head>{_META}{_REFERRER}", 1)
-    page = notebook.with_suffix(".html")
-    with whole_file(page) as draft:
-        draft.write_text(head + start + _HARMFUL.sub(r"<\1x-", body), encoding="utf-8")
-    return page
+    page = read_page(nb, notebook)
+    nonce = secrets.token_urlsafe(16)
+    text = _template().render(
+        page=page,
+        summary=summary_of(page),
+        has_frames=any(output.frame for cell in page.cells for output in cell.outputs),
+        metas=Markup(_metas(nonce)),
+        nonce=nonce,
+        css=Markup(_part("page.css")),
+        js=Markup(_part("page.js")),
+        seconds=cell_seconds,
+        memory=memory_text,
+    )
+    target = notebook.with_suffix(".html")
+    with whole_file(target) as draft:
+        draft.write_text(text, encoding="utf-8", errors="backslashreplace")
+    return target
 
 
-def _make_static(data: Any) -> None:
-    """Reduce an output to what shows without scripts: its image, its text, or a note."""
-    # nbconvert takes the richest type it knows; ours is for machines.
-    data.pop("application/vnd.dataflow.result+json", None)
-    live = [
-        kind
-        for kind in data
-        if kind.startswith("application/") and kind not in ("application/pdf", "application/json")
-    ]
-    for kind in live:
-        del data[kind]
-    html = data.get("text/html")
-    if html is not None and (_SCRIPTS.search(html) or _FOREIGN.search(html)):
-        live.append("text/html")
-        rest = _SCRIPTS.sub("", html)
-        shown = _TAGS.sub("", _STYLES.sub("", rest)).strip()
-        data["text/html"] = f"{rest if shown else ''}<p><em>{_NOTE}</em></p>"
-    if not live:
-        return
-    if any(kind in data for kind in _IMAGES):
-        data.pop("text/html", None)
-    elif "text/html" not in data:
-        data["text/plain"] = f"{data.get('text/plain', '')}\n{_NOTE}".lstrip()
+def _metas(nonce: str) -> str:
+    policy = f"{POLICY}; script-src 'nonce-{nonce}'"
+    return (
+        f'<meta name="dataflow-page" content="{_version()}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{INLINE_ONLY}">'
+        '<meta name="referrer" content="no-referrer">'
+        '<meta http-equiv="x-dns-prefetch-control" content="off">'
+    )
+
+
+@cache
+def _part(name: str) -> str:
+    return (_PARTS / name).read_text("utf-8")
+
+
+@cache
+def _version() -> str:
+    """What pages are written by: another version writes them again."""
+    files = sorted(path for path in _PARTS.iterdir() if path.is_file())
+    code = b"".join(path.read_bytes() for path in (*files, Path(__file__)))
+    return hashlib.sha256(code).hexdigest()[:16]
+
+
+@cache
+def _template() -> Any:
+    from jinja2 import Environment, FileSystemLoader
+
+    environment = Environment(
+        loader=FileSystemLoader(_PARTS), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("page.html")
 
 
 def write_page_soon(notebook: Path) -> Future[Path]:
     """Write the page in the background; the process does not end before it is written."""
     global _pages
-    if _pages is None:
-        _pages = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pages")
+    with _starting:
+        if _pages is None:
+            _pages = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pages")
     return _pages.submit(write_page, notebook)
 
 
 def page_of(notebook: Path) -> Path:
-    """The page of `notebook`, written now if it is missing, older, or without its policy."""
+    """The page of `notebook`, written now if it is missing, older, or another version's."""
     page = notebook.with_suffix(".html")
-    if not page.exists() or page.stat().st_mtime < notebook.stat().st_mtime or not _is_safe(page):
+    if not is_current(page) or page.stat().st_mtime < notebook.stat().st_mtime:
         return write_page(notebook)
     return page
 
 
-def _is_safe(page: Path) -> bool:
-    with page.open("rb") as file:
-        return _META.encode() in file.read(2000)
+def is_current(page: Path) -> bool:
+    """Whether `page` was written by this version."""
+    try:
+        with page.open("rb") as file:
+            return f'<meta name="dataflow-page" content="{_version()}">'.encode() in file.read(
+                _HEAD
+            )
+    except OSError:
+        return False

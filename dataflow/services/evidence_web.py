@@ -12,7 +12,7 @@ import contextlib
 import mimetypes
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from threading import Thread
 from urllib.parse import quote, urlsplit
@@ -24,7 +24,13 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -35,7 +41,7 @@ from dataflow.dashboard.export import export_sources, preview_manifest
 from dataflow.dashboard.paths import MANIFEST, build_folder, data_folder
 from dataflow.errors import DataflowError
 from dataflow.project import Project
-from dataflow.runs.html import POLICY, page_of
+from dataflow.runs.html import INLINE_ONLY, POLICY, is_current, page_of
 from dataflow.runs.record import Run, folder_of, read_run
 from dataflow.services.comparison_page import comparison_view
 from dataflow.services.decision import LONGEST, decide, decision_section, preview
@@ -71,11 +77,19 @@ _PAGE_POLICY = "; ".join(
         "frame-ancestors 'self'",
     ]
 )
-# Files of runs are only shown: each page has its own origin and no scripts.
-_RUN_FILE_POLICY = (
-    f"{POLICY}; frame-ancestors 'self'; sandbox allow-downloads allow-popups "
+# Whatever a run's file is, it has an origin of its own: it reads and calls nothing of the reader's.
+_SANDBOX = (
+    "frame-ancestors 'self'; sandbox allow-downloads allow-popups "
     "allow-popups-to-escape-sandbox allow-top-navigation-by-user-activation"
 )
+_RUN_FILE_POLICY = f"{POLICY}; {_SANDBOX}"
+# The page itself says, by a nonce, which script of it runs.
+_NOTEBOOK_POLICY = f"{INLINE_ONLY}; {_SANDBOX} allow-scripts"
+# Without an origin a page cannot remember anything: whether it shows code is kept in a cookie.
+_CODE = "dataflow_code"
+_CODE_STATES = ("folded", "shown")
+_REMEMBER = "/_dataflow/code/"
+_HTML = b'<html lang="en">'
 SECTIONS.insert(0, ("decision.html", decision_section))  # what needs doing comes first
 _GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?(?:,|$))")
 _HEADERS = {
@@ -109,6 +123,17 @@ def create_app(
             {"service": "evidence", "project": str(project.root), "built": is_built}
         )
 
+    def remember_code(request: Request) -> Response:
+        """Note what the reader chose; the page stays, since there is no content to go to."""
+        state = request.path_params["state"]
+        if state not in _CODE_STATES:
+            raise HTTPException(404)
+        response = Response(status_code=204)
+        response.set_cookie(
+            _CODE, state, max_age=31_536_000, path="/runs", httponly=True, samesite="lax"
+        )
+        return response
+
     async def decision(request: Request) -> Response:
         if int(request.headers.get("content-length", 0)) > LONGEST:
             raise HTTPException(413)
@@ -119,6 +144,7 @@ def create_app(
     return Starlette(
         routes=[
             Route(HEALTH, health),
+            Route(f"{_REMEMBER}{{state}}", remember_code),
             Mount("/data", ExportedData(project)),
             Route("/runs", lambda request: RedirectResponse("/runs/")),
             Route("/runs/{workflow}/{run}/compare", run_view(project, comparison_view)),
@@ -318,11 +344,15 @@ class RunFiles(_Folder):
             query = QueryParams(scope["query_string"]).multi_items()
             response: Response = await run_in_threadpool(self._page, parts, query)
         else:
-            if path.endswith(".html"):
-                await run_in_threadpool(self._refresh, path)
+            page = (
+                await run_in_threadpool(self._refreshed, path) if path.endswith(".html") else None
+            )
             try:
-                response = await super().get_response(path, scope)
-                response.headers["content-security-policy"] = _RUN_FILE_POLICY
+                if page is not None:
+                    response = _notebook_page(page, Request(scope))
+                else:
+                    response = await super().get_response(path, scope)
+                    response.headers["content-security-policy"] = _RUN_FILE_POLICY
             except HTTPException as error:
                 if error.status_code != 404:
                     raise
@@ -355,13 +385,38 @@ class RunFiles(_Folder):
             headers={"content-security-policy": page_policy()},
         )
 
-    def _refresh(self, path: str) -> None:
-        """Write the page of an executed notebook without one: its run was killed or goes on."""
+    def _refreshed(self, path: str) -> Path | None:
+        """The page of an executed notebook, written if it is missing or old; None for another file."""
         full, _ = self.lookup_path(path.removesuffix(".html") + ".ipynb")
-        if full and Path(full).is_file():
-            # An unreadable notebook is no reason to withhold its earlier page.
-            with contextlib.suppress(Exception):
-                page_of(Path(full))
+        if not full or not Path(full).is_file():
+            return None
+        # An unreadable notebook is no reason to withhold its earlier page.
+        with contextlib.suppress(Exception):
+            page_of(Path(full))
+        page = Path(full).with_suffix(".html")
+        return page if is_current(page) else None
+
+
+def _notebook_page(page: Path, request: Request) -> Response:
+    """The page of an executed notebook, told whether its reader wants to see code."""
+    kept = request.cookies.get(_CODE)
+    state = kept if kept in _CODE_STATES else _CODE_STATES[0]
+    stat = page.stat()
+    tag = f'"{stat.st_mtime_ns:x}-{stat.st_size:x}-{state}"'
+    headers = {"content-security-policy": _NOTEBOOK_POLICY, "etag": tag, "vary": "Cookie"}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    told = f'<html lang="en" data-code="{state}" data-remember="{_REMEMBER}">'.encode()
+    file = page.open("rb")  # the page as it is now, however often it is written meanwhile
+    head = file.read(1000).replace(_HTML, told, 1)
+
+    def parts() -> Iterator[bytes]:
+        with file:
+            yield head
+            while part := file.read(1 << 20):
+                yield part
+
+    return StreamingResponse(parts(), media_type="text/html", headers=headers)
 
 
 class _SafeHeaders:

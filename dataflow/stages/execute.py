@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,17 @@ from dataflow.errors import ConfigurationError, StageFailed
 from dataflow.project import ROOT_VARIABLE, Project
 from dataflow.stages.context import KERNEL_LINE, VARIABLE
 from dataflow.stages.notebook import Stage, prepare_notebook, read_notebook
-from dataflow.stages.parameters import INJECTED_TAG, read_declaration
+from dataflow.stages.parameters import INJECTED_TAG, author_numbers, read_declaration
 from dataflow.stages.result import StageReport, read_report
 from dataflow.stages.values import check_values
 
 # Frames of cells, and of modules beside the notebook.
 AUTHORS = ("Cell In", "Input In", f"File ${{{ROOT_VARIABLE}}}/notebooks/")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
+# IPython colours each of the words by itself.
+_CELL_IN = re.compile(
+    r"\A(A*)(?:Cell|Input)A* A*In ?\[(\d+)\]".replace("A*", f"(?:{ANSI.pattern})*")
+)
 
 
 @dataclass(frozen=True)
@@ -201,19 +205,8 @@ def outcome_of(executed: Any, output: Path) -> StageOutcome:
             for number, cell in author_numbers(executed.cells)
             if cell.cell_type == "code" and INJECTED_TAG not in cell.metadata.get("tags", [])
         ],
-        counts=_numbers(executed.cells),
+        counts=cell_numbers(executed.cells),
     )
-
-
-def author_numbers(cells: Iterable[Any]) -> Iterator[tuple[int, Any]]:
-    """Each cell of an executed notebook with its number in the author's, from 1.
-
-    The cell with a run's parameters has the number of the one it follows, which they are for.
-    """
-    number = 0
-    for cell in cells:
-        number += INJECTED_TAG not in cell.metadata.get("tags", [])
-        yield number, cell
 
 
 def find_error(cells: Any) -> CellError | None:
@@ -229,29 +222,28 @@ def find_error(cells: Any) -> CellError | None:
                     ename=output.ename,
                     evalue=output.evalue,
                     source=cell.source,
-                    last_frame=_numbered(last_frame(output.traceback), cells),
+                    last_frame=numbered(last_frame(output.traceback), cell_numbers(cells)),
                 )
     return None
 
 
-def _numbers(cells: Iterable[Any]) -> dict[int, int]:
-    """The cells' numbers by their execution counts, of those that were executed."""
+def cell_numbers(cells: Iterable[Any]) -> dict[int, int]:
+    """The cells' numbers by the execution counts that JupyterLab and tracebacks have."""
     return {
-        cell.execution_count: number
+        cell["execution_count"]: number
         for number, cell in author_numbers(cells)
         if cell.get("execution_count")
     }
 
 
-def _numbered(frame: str, cells: Iterable[Any]) -> str:
+def numbered(frame: str, numbers: Mapping[int, int]) -> str:
     """A frame with its cell's number in the place of its execution count."""
-    numbers = _numbers(cells)
 
     def number_of(match: re.Match[str]) -> str:
-        number = numbers.get(int(match[1]))
-        return f"cell {number}" if number else match[0]
+        number = numbers.get(int(match[2]))
+        return f"{match[1]}cell {number}" if number else match[0]
 
-    return re.sub(r"\A(?:Cell|Input) In ?\[(\d+)\]", number_of, frame)
+    return _CELL_IN.sub(number_of, frame)
 
 
 def last_frame(traceback: list[str]) -> str:

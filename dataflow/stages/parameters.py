@@ -17,6 +17,7 @@ import datetime
 import io
 import tokenize
 import typing
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,17 @@ TYPE_HINT = (
     "Use str, int, float, bool, date, datetime, Literal[...], "
     "list[...] or dict[...] of these, or `... | None`."
 )
+
+
+def author_numbers(cells: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+    """Each cell of an executed notebook with its number in the author's, from 1.
+
+    The cell with a run's parameters has the number of the one it follows, which they are for.
+    """
+    number = 0
+    for cell in cells:
+        number += INJECTED_TAG not in cell.metadata.get("tags", [])
+        yield number, cell
 
 
 def read_declaration(path: Path, cells: list[Any]) -> Declaration:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from dataflow.engine.output import LISTENS_VARIABLE, RESULT, RESULT_MESSAGE
 from dataflow.errors import ConfigurationError
+from dataflow.stages.parameters import author_numbers
 
 
 class StageSkipped(BaseException):
@@ -152,7 +153,7 @@ class StageReport:
 
     Args:
         tables: figures by table as named in the notebook; "" for the stage itself.
-        checks: each with `name`, `passed`, `severity`, `table`, `metadata`.
+        checks: each with `name`, `passed`, `severity`, `table`, `metadata`, and the `cell` that made it.
         skipped: why the stage ended early, None when it did not.
     """
 
@@ -193,8 +194,20 @@ def read_report(nb: Any) -> StageReport:
     The engine keeps them in the notebook's metadata as the kernel sends them. Notebooks of
     version 0.1.0 have them only in their outputs.
     """
+    return report_of(results_in(nb))
+
+
+def results_in(nb: Any) -> Iterator[dict[str, Any]]:
+    """The results in an executed notebook, each with its `cell`: its number in the author's.
+
+    The engine of version 0.2.0 and older did not note which cell it was.
+    """
     kept = nb.metadata.get("dataflow", {}).get("results")
-    return report_of(_in_outputs(nb.cells) if kept is None else kept)
+    numbers = [number for number, _ in author_numbers(nb.cells)]
+    for result in _in_outputs(nb.cells) if kept is None else kept:
+        index = result.get("cell_index")
+        cell = {"cell": numbers[index]} if isinstance(index, int) and index < len(numbers) else {}
+        yield {key: value for key, value in result.items() if key != "cell_index"} | cell
 
 
 def report_of(results: Iterable[dict[str, Any]]) -> StageReport:
@@ -211,10 +224,10 @@ def report_of(results: Iterable[dict[str, Any]]) -> StageReport:
 
 
 def _in_outputs(cells: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    for cell in cells:
+    for index, cell in enumerate(cells):
         for output in cell.get("outputs", []):
             if data := output.get("data", {}).get(RESULT):
-                yield data
+                yield {**data, "cell_index": index}
 
 
 @dataclass(frozen=True)

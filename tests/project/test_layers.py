@@ -11,8 +11,8 @@ PACKAGE = Path(dataflow.__file__).parent
 
 # From the bottom to the top; docs/architecture.md says what each is for.
 LAYERS = (
-    "base", "errors", "settings", "variables", "project", "addresses", "warehouse", "runs", "engine", "stages",
-    "workflows", "dbt", "shared", "dashboard", "validation", "orchestration", "review",
+    "base", "errors", "settings", "variables", "project", "addresses", "warehouse", "engine", "stages",
+    "runs", "workflows", "dbt", "shared", "dashboard", "validation", "orchestration", "review",
     "documentation", "testing", "scaffold", "services", "api", "doctor", "cli",
 )  # fmt: skip
 # What authors and Dagster import: they lead into the package, and nothing in it imports them.
