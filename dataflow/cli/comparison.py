@@ -112,6 +112,12 @@ def _commits(comparison: RunComparison) -> Iterator[Text]:
             yield Text(line, _STYLES[mark])
     if commits.more:
         yield Text(f"  … and {commits.more:,} more", "dim")
+    for file in commits.files[:MOST_LINES]:
+        counts = "" if file.added is None else f"  +{file.added:,} -{file.removed or 0:,}"
+        kind = "" if commits.differs else ", with other uncommitted changes"
+        yield Text(f"  {file.path}{kind}").append(counts, "dim")
+    if len(commits.files) > MOST_LINES:
+        yield Text(f"  … and {len(commits.files) - MOST_LINES:,} more files", "dim")
     if commits.note:
         yield Text(f"  {commits.note}", "dim")
 
@@ -126,9 +132,8 @@ def _parameter(one: ParameterDiff) -> Text:
 
 def _figure(one: FigureDiff) -> Text:
     name = one.table if one.name == "rows" and one.table else f"{one.table} {one.name}".strip()
-    return Text(f"  {one.step}: {name} {_value(one.before)} → {_value(one.after)}").append(
-        f"  {one.change}", "dim"
-    )
+    shown = Text(f"  {one.step}: {name} {_value(one.before)} → {_value(one.after)}")
+    return shown.append(f"  {one.change}", "dim") if one.change else shown
 
 
 def _value(value: Any) -> str:

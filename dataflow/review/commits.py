@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from dataflow.project import Project
-from dataflow.runs.record import Run
+from dataflow.runs.record import DIFFERENCE, Run
 
 MOST = 50  # commits shown
+MOST_FILES = 100
+MOST_CHARACTERS = 5_000_000  # of a run's uncommitted changes
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
+_PATCH = re.compile(r"^--- ([^\n]*)\n\+\+\+ ([^\n]*)\n", re.MULTILINE)
 _FORMAT = "%H%x1f%an%x1f%aI%x1f%s"
 
 
@@ -33,6 +37,21 @@ class Commit:
 
 
 @dataclass(frozen=True)
+class FileChange:
+    """A file whose committed or uncommitted content differs; lines that only one run's file has.
+
+    Args:
+        path: the file, from the project's root.
+        added: lines that came; None where nobody counted them.
+        removed: lines that went.
+    """
+
+    path: str
+    added: int | None = None
+    removed: int | None = None
+
+
+@dataclass(frozen=True)
 class CommitsBetween:
     """The code of two runs in git.
 
@@ -44,6 +63,7 @@ class CommitsBetween:
         gained: commits that only the later run has, of this workflow's files, the newest first.
         lost: commits that only the earlier run has: another branch, or history made anew.
         more: how many commits are not among these.
+        files: the workflow's files that differ; at one commit those with other uncommitted changes.
         note: why nothing is known about them.
     """
 
@@ -54,6 +74,7 @@ class CommitsBetween:
     gained: tuple[Commit, ...] = ()
     lost: tuple[Commit, ...] = ()
     more: int = 0
+    files: tuple[FileChange, ...] = ()
     note: str = ""
 
     @property
@@ -67,7 +88,7 @@ def commits_between(project: Project, before: Run, after: Run) -> CommitsBetween
     (old, old_dirty), (new, new_dirty) = _state(before), _state(after)
     known = CommitsBetween(old, new, old_dirty, new_dirty)
     if old == new:
-        return known
+        return replace(known, files=tuple(_uncommitted(before, after)))
     if old is None or new is None:
         which = "earlier" if old is None else "later"
         return replace(known, note=f"the {which} run knows no commit")
@@ -78,12 +99,18 @@ def commits_between(project: Project, before: Run, after: Run) -> CommitsBetween
                 return replace(known, note=f"commit {commit[:8]} is not in this repository")
         gained = _log(project, f"{old}..{new}", paths)
         lost = _log(project, f"{new}..{old}", paths)
+        files = _files(project, old, new, paths)
     except (OSError, subprocess.SubprocessError):
         return replace(known, note="git does not answer")
     more = max(0, len(gained) - MOST) + max(0, len(lost) - MOST)
     note = "" if gained or lost else f"none of them changed files of {after.workflow_id}"
     return replace(
-        known, gained=tuple(gained[:MOST]), lost=tuple(lost[:MOST]), more=more, note=note
+        known,
+        gained=tuple(gained[:MOST]),
+        lost=tuple(lost[:MOST]),
+        more=more,
+        files=files,
+        note=note,
     )
 
 
@@ -94,6 +121,41 @@ def _state(run: Run) -> tuple[str | None, bool]:
     if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
         return None, False
     return commit, bool(git.get("dirty")) if isinstance(git, dict) else False
+
+
+def _files(project: Project, old: str, new: str, paths: tuple[str, ...]) -> tuple[FileChange, ...]:
+    """The files that differ between two commits."""
+    command = ("diff", "--numstat", "--no-renames", "--no-ext-diff", "--relative", "-z", old, new)
+    text = _git(project, *command, "--", *paths) or ""
+    found = []
+    for entry in filter(None, text.split("\0")):
+        added, removed, path = entry.split("\t", 2)
+        counts = (None if count == "-" else int(count) for count in (added, removed))
+        found.append(FileChange(path, *counts))
+    return tuple(found[:MOST_FILES])
+
+
+def _uncommitted(before: Run, after: Run) -> Iterator[FileChange]:
+    """The files of which two runs at one commit had other changes."""
+    old, new = _patches(before), _patches(after)
+    for path in sorted({*old, *new})[:MOST_FILES]:
+        if old.get(path) != new.get(path):
+            yield FileChange(path)
+
+
+def _patches(run: Run) -> dict[str, str]:
+    """The uncommitted changes that a run kept, by file."""
+    try:
+        with (run.folder / DIFFERENCE).open(encoding="utf-8", errors="replace") as file:
+            text = file.read(MOST_CHARACTERS)
+    except OSError:
+        return {}
+    _, *parts = _PATCH.split(text)
+    found = {}
+    for old, new, lines in zip(*(iter(parts),) * 3, strict=True):
+        name = old if new == "/dev/null" else new
+        found[name.removeprefix("a/").removeprefix("b/")] = lines
+    return found
 
 
 def _log(project: Project, commits: str, paths: tuple[str, ...]) -> list[Commit]:

@@ -111,11 +111,15 @@ class StageDiff:
         step: the stage.
         notebook: how their cells differ; None where they could not be compared.
         note: what there is to say about them.
+        before_page: the page of the earlier run's, in its folder; None where there is no notebook.
+        after_page: the page of the later run's.
     """
 
     step: str
     notebook: NotebookDiff | None
     note: str = ""
+    before_page: str | None = None
+    after_page: str | None = None
 
     @property
     def changed_code(self) -> int:
@@ -400,6 +404,13 @@ class _Comparison:
         rows = [one for name in self._in_both for one in self._rows(name)]
         schema, more_rows = self._tables()
         rows += more_rows
+        # What a dashboard shows of a model has its name.
+        models = {(one.table.rpartition(".")[2], one.before, one.after) for one in more_rows}
+        rows = [
+            one
+            for one in rows
+            if one.step != "dashboard" or (one.table, one.before, one.after) not in models
+        ]
         figures = [one for name in self._in_both for one in self._figures(name)]
         checks = [one for name in self._in_both for one in self._checks(name)]
         return RunComparison(
@@ -447,15 +458,18 @@ class _Comparison:
         """The parameters and the executed notebooks of a step."""
         steps = [steps[name] for steps in self._steps]
         cells: list[list[Any] | None] = []
+        pages: list[str | None] = []
         notes = []
         for run, step, which in zip(self._runs, steps, ("earlier", "later"), strict=True):
             cells.append(None)
+            pages.append(None)
             file = step.get("notebook")
             if not file:
                 continue
+            path = run.folder / Path(str(file)).name  # whatever the record says: in its folder
             try:
-                # Whatever the record says, the run's own folder is read.
-                cells[-1] = read_executed(run.folder / Path(str(file)).name)
+                cells[-1] = read_executed(path)
+                pages[-1] = path.with_suffix(".html").name
             except ConfigurationError as error:
                 notes.append(f"the {which} run's: {error.message}")
             if ".try" in str(file):
@@ -470,7 +484,7 @@ class _Comparison:
             self._same["cells"] += notebook.same_cells
             self._same["outputs"] += notebook.same_outputs
             notes += [notebook.note] if notebook.note else []
-        return parameters, StageDiff(name, notebook, "; ".join(notes))
+        return parameters, StageDiff(name, notebook, "; ".join(notes), *pages)
 
     def _parameters(self, name: str, cells: list[list[Any] | None]) -> list[ParameterDiff]:
         found = []

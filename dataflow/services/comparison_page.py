@@ -134,6 +134,11 @@ def _parts(old: str, new: str) -> tuple[Parts, Parts]:
     last = 0
     while last < shortest - first and old[-1 - last] == new[-1 - last]:
         last += 1
+    # Whole words and numbers are marked.
+    while first and (_is_within(old, first) or _is_within(new, first)):
+        first -= 1
+    while last and (_is_within(old, len(old) - last) or _is_within(new, len(new) - last)):
+        last -= 1
     if first + last < shortest // 3:
         return (old, "", ""), (new, "", "")
     one, other = (
@@ -141,3 +146,9 @@ def _parts(old: str, new: str) -> tuple[Parts, Parts]:
         for text in (old, new)
     )
     return one, other
+
+
+def _is_within(text: str, at: int) -> bool:
+    """Whether a place in a text is within a word or number."""
+    around = text[max(0, at - 1) : at + 1]
+    return len(around) == 2 and all(letter.isalnum() or letter in "_.," for letter in around)

@@ -59,6 +59,7 @@ def test_a_changed_run_differs_in_what_was_changed_and_in_nothing_else(runs: lis
         ("most is sold in Köln", "result", "passed", "warning"),
     ]
     assert [commit.subject for commit in found.commits.gained] == ["Trier <b>has</b> a shop"]
+    assert [file.path for file in found.commits.files] == ["notebooks/shop/ingest.ipynb"]
     assert found.summary == (
         "2 parameters, 2 cells' code, 3 outputs, 2 checks, 1 recorded figure and rows of 1 table "
         "differ"
@@ -95,6 +96,7 @@ def test_a_failed_run_is_compared_with_the_last_good_one_as_far_as_it_came(runs:
     assert cells[7].not_executed == cells[8].not_executed == "after"
     assert found.commits.before == found.commits.after
     assert found.commits.dirty_after
+    assert [file.path for file in found.commits.files] == ["notebooks/shop/ingest.ipynb"]
 
 
 def test_the_command_says_what_differs_and_ends_with_0_unless_asked(shop: Project, runs: list[Run]):
@@ -265,6 +267,37 @@ def test_a_notebook_that_cannot_be_read_is_said_and_the_rest_compared(
     assert stage(found, "read").note.startswith(note)
     assert [(p.name, p.before, p.after) for p in found.parameters] == [("a", 2, 3)]
     assert found.summary == "1 parameter and rows of 1 table differ"
+
+
+def test_columns_and_rows_are_compared_as_they_were_recorded(made: Made):
+    """Columns of tables that stages wrote, and rows of models, come from the runs' folders."""
+
+    def data(rows: int, kind: str) -> str:  # fmt: skip
+        column = {"name": "day", "old_type": None, "new_type": kind}
+        model = {"schema": "made", "name": "daily", "in_new": True, "new_rows": rows}
+        gone = {"schema": "made", "name": "old", "in_new": False, "new_rows": None}
+        return json.dumps({"tables": [{**model, "columns": [column]}, {**gone, "columns": []}]})
+
+    columns = {"id": "BIGINT", "price": "DOUBLE"}, {"id": "VARCHAR", "sold": "BIGINT"}
+    runs = [
+        made.run(executed("a"), writes={"made_raw.sales": {"columns": one, "cells": [1]}})
+        for one in columns
+    ]
+    for run, rows, kind in zip(runs, (7, 9), ("DATE", "TIMESTAMP"), strict=True):
+        (run.folder / "data.json").write_text(data(rows, kind))
+
+    found = runs[1].diff(runs[0])
+
+    assert [(one.table, one.column, one.before, one.after) for one in found.schema] == [
+        ("made_raw.sales", "id", "BIGINT", "VARCHAR"),
+        ("made_raw.sales", "sold", None, "BIGINT"),
+        ("made_raw.sales", "price", "DOUBLE", None),
+        ("made.daily", "day", "DATE", "TIMESTAMP"),
+    ]
+    assert [(row.table, row.before, row.after) for row in found.rows] == [("made.daily", 7, 9)]
+    assert found.summary == "rows of 1 table and columns of 2 tables differ"
+    (runs[0].folder / "data.json").write_text("[" * 9_999)
+    assert len(runs[1].diff(runs[0]).schema) == 3
 
 
 def test_a_record_that_somebody_changed_leads_nowhere_else(made: Made, tmp_path: Path):
