@@ -15,12 +15,16 @@ import getpass
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import dagster as dg
+
 from dataflow.base.lock import Held, acquire
 from dataflow.base.words import counted
 from dataflow.dashboard.paths import has_sources
 from dataflow.dashboard.refresh import preview_dashboard, refresh_dashboard, remove_previews
 from dataflow.errors import ConfigurationError, DataflowError, WarehouseError
 from dataflow.orchestration import dagster_names as names
+from dataflow.orchestration.instance import open_instance
+from dataflow.orchestration.live import tell
 from dataflow.project import Project
 from dataflow.runs.record import AWAITING, REJECTED, SHORT, SUPERSEDED, Run, RunRecord, now
 from dataflow.warehouse.store import (
@@ -274,11 +278,6 @@ def _tell_dagster(
     version: int | None = None,
 ) -> None:
     """Put the decision into Dagster's event log; what was decided does not depend on it."""
-    import dagster as dg
-
-    from dataflow.orchestration.instance import open_instance
-    from dataflow.orchestration.live import tell
-
     key = dg.AssetKey(names.published_key(run.workflow_id))
     facts = {"run": run.run_id, "by": review["by"], "comment": review["comment"]}
     try:
