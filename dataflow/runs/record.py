@@ -26,7 +26,6 @@ import heapq
 import itertools
 import json
 import os
-import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -60,8 +59,7 @@ REJECTED = "rejected"
 SUPERSEDED = "superseded"  # a newer run's data took its place before anybody decided
 # What reading a record may raise: there is none, or somebody wrote something else into it.
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
-_DATED = re.compile(r"\d{8}T\d{6}Z_")  # begins the name of a folder, but of version 0.1.0
-_LENGTH = 17  # of that
+_LENGTH = 17  # of the time that begins the name of a folder, but of version 0.1.0
 
 
 @dataclass(frozen=True)
@@ -461,7 +459,7 @@ def in_order(
         workflow_id: one workflow's only.
         until: the name of a run's folder; those that started in a later second are not read.
     """
-    last = (until or "")[:_LENGTH] if _DATED.match(until or "") else None
+    last = until[:_LENGTH] if until and _is_dated(until) else None
     dated: dict[str, list[tuple[str, str]]] = {}
     others: list[tuple[str, str]] = []
     homes = [project.runs / workflow_id] if workflow_id else project.runs.glob("*")
@@ -471,7 +469,7 @@ def in_order(
                 second = name[:_LENGTH]
                 if second in dated:
                     dated[second].append((home, name))
-                elif _DATED.match(name):
+                elif _is_dated(name):
                     if last is None or second <= last:
                         dated[second] = [(home, name)]
                 elif not name.startswith(REMOVED):
@@ -488,6 +486,11 @@ def in_order(
     if not others:
         return newest
     return heapq.merge(newest, sorted_(others), key=_started, reverse=True)
+
+
+def _is_dated(name: str) -> bool:
+    """Whether a folder's name begins like `20261126T154203Z_`."""
+    return name[8:9] == "T" and name[15:17] == "Z_" and name[:8].isdigit() and name[9:15].isdigit()
 
 
 def read_run(folder: Path) -> Run | None:

@@ -178,7 +178,10 @@ def _sections(project: Project, run: Run) -> list[Markup]:
 
 
 def _address(run: Run | Facts) -> str:
-    home, name = run.folder.parts[-2:]
+    if isinstance(run, Facts):
+        home, name = run.home.rpartition("/")[2], run.name  # there are many on a page
+    else:
+        home, name = run.folder.parts[-2:]
     return f"/runs/{quote(home)}/{quote(name)}/"
 
 

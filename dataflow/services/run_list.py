@@ -9,8 +9,11 @@ import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urlencode
+
+from markupsafe import Markup
 
 from dataflow.base.words import ago, seconds_text
 from dataflow.dashboard.paths import has_dashboard
@@ -29,6 +32,7 @@ from dataflow.workflows.schedule import cron_problem
 from dataflow.workflows.yaml_file import read_yaml
 
 STRIP = 50  # runs of a workflow in its strip, and in its trends
+CARDS = 20  # workflows with strips; further ones have a line each
 PAGE = 50  # runs in a list
 TABLES = 12  # tables of which a workflow's page draws the rows
 PATIENCE = 2.0  # seconds that a search may take; it goes on with the next page
@@ -71,6 +75,14 @@ class Card:
     def ended(self) -> Facts | None:
         """The newest run that has ended."""
         return next((run for run in reversed(self.runs) if not run.goes_on), None)
+
+    @property
+    def bars(self) -> Iterator[tuple[str, Markup]]:
+        """Its runs as they are in the strip: each one's status, and the attributes of its link."""
+        for run in self.runs:
+            address = f"{self.address}{quote(run.name)}/"
+            about = _bar(address, run.status, run.started_at, run.seconds, run.remark)
+            yield run.status, about
 
     @property
     def address(self) -> str:
@@ -121,14 +133,15 @@ class RunLists:
         active = [(name, value) for name in FIELDS for value in asked[name]]
         cards: list[Card] = []
         if not active and not asked["before"]:
-            cards = self._cards(workflow_id)
+            cards = self._cards([workflow_id] if workflow_id else self._ids())
         home = f"/runs/{quote(workflow_id)}/" if workflow_id else "/runs/"
         going_on = any(run.goes_on for run in (*found.runs, *(r for c in cards for r in c.runs)))
         return {
             "title": f"Runs of {workflow_id}" if workflow_id else "Runs",
             "workflow_id": workflow_id,
             "crumbs": [(workflow_id, home)] if workflow_id else [],
-            "cards": cards,
+            "cards": cards[:CARDS],
+            "lines": cards[CARDS:],
             "runs": found.runs,
             "older": _with(home, active, before=found.older),
             "newest": _with(home, active, before="") if asked["before"] else None,
@@ -180,9 +193,17 @@ class RunLists:
                 return Found(found, _cursor(run), run.started_at)
         return Found(found, None, None)
 
-    def _cards(self, workflow_id: str | None) -> list[Card]:
-        ids = [workflow_id] if workflow_id else self._ids()
-        return sorted(filter(None, map(self._card, ids)), key=lambda card: card.order)
+    def _cards(self, ids: Sequence[str]) -> list[Card]:
+        """How the workflows stand, those first that somebody should look at."""
+        left = {id_: self.index.newest_first(id_) for id_ in ids}
+        last = {id_: _until_good(itertools.islice(runs, STRIP)) for id_, runs in left.items()}
+        told = (self._card(id_, runs) for id_, runs in last.items())
+        cards = sorted(filter(None, told), key=lambda card: card.order)
+        for number, card in enumerate(cards[:CARDS]):
+            runs = last[card.id]
+            more = itertools.islice(left[card.id], STRIP - len(runs))
+            cards[number] = self._card(card.id, [*runs, *more]) or card
+        return cards
 
     def _ids(self) -> list[str]:
         """The workflows that the project has, or has runs of."""
@@ -194,8 +215,8 @@ class RunLists:
             pass  # nothing has run yet
         return sorted(ids)
 
-    def _card(self, workflow_id: str) -> Card | None:
-        runs = list(itertools.islice(self.index.newest_first(workflow_id), STRIP))[::-1]
+    def _card(self, workflow_id: str, newest_first: Sequence[Facts]) -> Card | None:
+        runs = newest_first[::-1]
         about = self._about(workflow_id)
         if not runs and about is None:
             return None
@@ -267,6 +288,27 @@ def _section(data: Any) -> WorkflowSection | None:
     except (ValueError, TypeError, KeyError, OSError):
         return None
     return about
+
+
+def _until_good(newest_first: Iterator[Facts]) -> list[Facts]:
+    """The runs that tell how a workflow stands: until one that is good."""
+    runs = []
+    for run in newest_first:
+        runs.append(run)
+        if run.status == "succeeded":
+            break
+    return runs
+
+
+@lru_cache(maxsize=5_000)  # strips have many, which stay the same
+def _bar(
+    address: str, status: str, started: datetime.datetime, seconds: float | None, remark: str
+) -> Markup:
+    """A run in a strip: what it was, and where it leads."""
+    when = f"{started:%d %b %Y, %H:%M} UTC"
+    took = "" if seconds is None else f", {seconds_text(seconds)}"
+    about = f"{status}, {when}{took}{': ' if remark else ''}{remark}"
+    return Markup('href="{}" title="{}" aria-label="{}, {}"').format(address, about, status, when)
 
 
 def _wanted(asked: Mapping[str, Sequence[str]]) -> Wanted:

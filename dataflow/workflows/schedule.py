@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 
@@ -21,6 +22,7 @@ def cron_problem(schedule: str) -> str | None:
     return None
 
 
+@lru_cache(maxsize=1024)
 def in_words(schedule: str, timezone: str) -> str:
     """A valid `schedule` in English: "At 06:00, every day (UTC)".
 
@@ -45,14 +47,15 @@ def in_words(schedule: str, timezone: str) -> str:
 
 def next_time(schedule: str, timezone: str, after: datetime.datetime) -> datetime.datetime | None:
     """When a valid `schedule` is due next, in its own time zone; None when never (30 February)."""
-    return _time(schedule, timezone, after, "get_next")
+    return _time(schedule, timezone, after.replace(second=0, microsecond=0), "get_next")
 
 
 def last_time(schedule: str, timezone: str, before: datetime.datetime) -> datetime.datetime | None:
     """When a valid `schedule` was due last, in its own time zone; None when never."""
-    return _time(schedule, timezone, before, "get_prev")
+    return _time(schedule, timezone, before.replace(second=59, microsecond=999_999), "get_prev")
 
 
+@lru_cache(maxsize=1024)  # within a minute the answer is the same
 def _time(
     schedule: str, timezone: str, moment: datetime.datetime, which: str
 ) -> datetime.datetime | None:

@@ -155,6 +155,20 @@ def test_what_somebody_should_look_at_comes_first(project, site):
     ]
 
 
+def test_of_many_workflows_those_to_look_at_have_a_card_and_the_others_a_line(project, site):
+    """A page stays small however many workflows there are, and hides none that failed."""
+    for number in range(30):
+        put(project, 2, f"flow_{number:02}", **(failed(2) if number > 26 else {}))
+
+    text = site.get("/runs/").text
+
+    cards = re.findall(r'<h2><a href="/runs/(\w+)/">', text)
+    lines = re.findall(r'<li><a href="/runs/(\w+)/">', text)
+    assert cards[:4] == ["flow_27", "flow_28", "flow_29", "flow_00"]
+    assert sorted(cards + lines) == [*(f"flow_{number:02}" for number in range(30)), "quakes"]
+    assert len(cards) == text.count('<ol class="strip"') == 20
+
+
 @pytest.fixture
 def varied(project: Project) -> dict[str, str]:
     return {
