@@ -68,7 +68,8 @@ def table_of(project: Project, model: Path) -> tuple[str, str]:
         model: a file below `dbt/models/`, `dbt/seeds/` or `dbt/snapshots/`.
     """
     folders = model.relative_to(project.dbt).parts[1:-1]
-    text = model.read_text("utf-8", errors="replace")
+    # A seed is data, perhaps much, and sets nothing.
+    text = "" if model.suffix == ".csv" else model.read_text("utf-8", errors="replace")
     alias, schema = _ALIAS.search(text), _SCHEMA.search(text)
     own = folders[0] if folders else "main"
     by_folder = f"{own}_staging" if "staging" in folders[1:] else own

@@ -67,7 +67,7 @@ def gather(project: Project) -> Documentation:
     scrub = Scrubber(secrets_of(project.notebooks / "any"))
     entries = read_workflows(project)
     problems: list[str] = []
-    models = _models(project)
+    models = _models(project, problems)
     published, rows = _published(project, problems)
     declared = {table for entry in entries if entry.workflow for table in entry.workflow.writes}
     known = {*declared, *(model.table for model in models), *published}
@@ -127,7 +127,7 @@ def _owner(table: TableName, entries: list[Registered], models: list[_Model]) ->
     return next((entry.id for entry in entries if table.schema in schemas_of(entry.id)), "")
 
 
-def _models(project: Project) -> list[_Model]:
+def _models(project: Project, problems: list[str]) -> list[_Model]:
     found = []
     for kind, folder, suffixes in _KINDS:
         for path in sorted((project.dbt / folder).rglob("*")):
@@ -135,10 +135,13 @@ def _models(project: Project) -> list[_Model]:
                 continue
             parts = path.relative_to(project.dbt / folder).parts
             owner = parts[0] if len(parts) > 1 else ""
-            text = "" if kind == "seed" else path.read_text("utf-8", errors="replace")
-            found.append(
-                _Model(path.stem, TableName(*table_of(project, path)), kind, owner, path, text)
-            )
+            try:
+                text = "" if kind == "seed" else path.read_text("utf-8", errors="replace")
+                table = TableName(*table_of(project, path))
+            except OSError as error:
+                problems.append(f"{project.relative(path)} cannot be read: {error.strerror}")
+                continue
+            found.append(_Model(path.stem, table, kind, owner, path, text))
     return found
 
 
@@ -207,7 +210,11 @@ def _pages(
     """The dashboards by the first part of their addresses."""
     behind: dict[TableName, list[TableName]] = {}  # what a page's table is made of
     for path in sorted((project.evidence / "sources").glob("*/*.sql")):
-        sql = path.read_text("utf-8", errors="replace")
+        try:
+            sql = path.read_text("utf-8", errors="replace")
+        except OSError as error:
+            problems.append(f"{project.relative(path)} cannot be read: {error.strerror}")
+            continue
         behind[TableName(path.parent.name, path.stem)] = reader.in_sql(sql)
     shown = Tables([], [(t.schema.lower(), t.name) for t in behind])
     by_name = {str(table).lower(): tables for table, tables in behind.items()}

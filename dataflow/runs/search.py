@@ -53,6 +53,8 @@ class Facts:
         remark: why it did not succeed, or what it is doing.
         step: the step that the remark is about.
         notebook: that step's executed notebook, the name of its file.
+        pinned: whether it is kept for good.
+        notes: how many notes people added.
     """
 
     home: str
@@ -72,6 +74,8 @@ class Facts:
     remark: str
     step: str
     notebook: str
+    pinned: bool = False
+    notes: int = 0
 
     @classmethod
     def of(cls, run: Run) -> Facts:
@@ -106,6 +110,8 @@ class Facts:
             remark=remark[:_LONGEST],
             step=sys.intern(step),
             notebook=sys.intern(str(_mapping(steps.get(step)).get("notebook") or "")),
+            pinned=run.pinned is not None,
+            notes=len(run.notes),
         )
 
     @property

@@ -138,6 +138,30 @@ def test_a_broken_workflow_is_there_with_its_problems(project: Project):
     assert "not a valid notebook" in stage.problems[0]
 
 
+def test_ops_of_a_workflow_in_python_have_their_docstrings(project: Project):
+    """A workflow that is written in Python is described without importing it."""
+    write(project.notebooks / "ops" / "config.yaml", "workflow: {name: Ops}\n")
+    code = 'raise SystemExit\n\n@op\ndef get():\n    """Gets *all*."""\n\n@dg.op(retry=1)\ndef put():\n    pass\n'
+    write(project.notebooks / "ops" / "dagster_job.py", code)
+
+    stages = gather(project).workflows["ops"].stages
+
+    assert [(stage.kind, stage.name) for stage in stages] == [("op", "get"), ("op", "put")]
+    assert [cell.text for cell in stages[0].cells] == ["Gets *all*."]
+
+
+def test_a_file_that_may_not_be_read_costs_its_own_part(project: Project):
+    """A model and a source query that cannot be read are named, and the rest is there."""
+    for folder in (project.dbt / "models" / "rivers", project.evidence / "sources" / "rivers"):
+        (folder / "bad.sql").symlink_to("/proc/self/mem")  # which nobody can read from its start
+
+    found = gather(project)
+
+    assert len([problem for problem in found.problems if "bad.sql cannot be read" in problem]) == 2
+    assert found.workflows["rivers"].stages
+    assert found.workflows["rivers"].pages
+
+
 def test_lineage_goes_across_workflows(project: Project):
     """A stage that reads another workflow's model follows it, and so do the workflows."""
     found = gather(project)

@@ -8,6 +8,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import nbformat
@@ -22,6 +23,9 @@ from dataflow.runs.record import RunRecord
 from dataflow.services.documentation import build_documentation
 
 EVIL = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
+
+
+ODD = "Ödd #1? 50% <b>"
 
 
 def a_good_run(project: Project, workflow: str, stage: str, text: str) -> RunRecord:
@@ -56,6 +60,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         tmp_path_factory.mktemp("docs") / "pröject <i>", {"rivers": rivers, "floods": floods}
     )
     write(made.notebooks / "broken" / "config.yaml", "workflow: [\n")
+    write(made.notebooks / ODD / "config.yaml", "workflow: {name: Odd}\n")
+    write_notebook(made.notebooks / ODD / "ä 'b' <c>#?%.ipynb", [markdown("odd text")])
     models = made.dbt / "models" / "rivers"
     write(models / "summary.sql", f"-- {EVIL}\nselect 1 from rivers_raw.levels")
     columns = json.dumps(
@@ -138,6 +144,8 @@ def test_the_files_are_read_from_the_disk_as_from_the_server(project: Project, t
         frame.locator("text=the newest good outputs").wait_for(timeout=30_000)
         visit.page.click("nav >> text=Docs")
         visit.wait_for_text("Which workflow reads whose tables")
+        visit.page.click("h2 a >> text=Odd")
+        visit.wait_for_text("odd text")
         assert visit.page.evaluate("window.hacked") is None
         visit.assert_clean()
 
@@ -145,6 +153,9 @@ def test_the_files_are_read_from_the_disk_as_from_the_server(project: Project, t
 def test_broken_workflows_are_listed_with_what_is_wrong(url: str):
     """A broken workflow has a card and a page that name the problem, its file and its line."""
     home = httpx.get(f"{url}/docs/")
+    odd = httpx.get(f"{url}/docs/{quote(ODD)}", follow_redirects=True)
+    assert odd.status_code == 200
+    assert "is not a name of lower-case letters" in odd.text
     page = httpx.get(f"{url}/docs/broken", follow_redirects=True)
 
     assert "Broken: 1 problem" in home.text
@@ -188,7 +199,7 @@ def test_a_build_replaces_its_own_folder_and_no_other(project: Project, tmp_path
     (tmp_path / f".site.{os.getpid()}.draft").mkdir()  # of a build that was killed
     assert build_documentation(project, target) == target / "index.html"
     folders = sorted(path.name for path in target.iterdir() if path.is_dir())
-    assert folders == ["broken", "floods", "rivers"]
+    assert folders == ["broken", "floods", "rivers", ODD]
     assert [path.name for path in tmp_path.iterdir()] == ["site"]
 
     mine = write(tmp_path / "mine" / "notes.txt", "mine")
