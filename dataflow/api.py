@@ -17,7 +17,7 @@ import datetime
 import html
 import itertools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -454,6 +454,57 @@ class Run(record.Run, Shown):
 
             typer.launch(address)
         return address
+
+    def approve(
+        self,
+        comment: str = "",
+        *,
+        by: str | None = None,
+        seen: str | None = None,
+        via: str = "python",
+        on_progress: Callable[[str], None] = lambda text: None,
+    ) -> Run:
+        """Publish what it made, exactly as it was reviewed, and show it on the dashboard.
+
+        Args:
+            comment: why it is right.
+            by: who decides; you, the user of this process, by default.
+            seen: the SHA-256 of what was reviewed, if it is to be compared.
+            via: where that was said.
+            on_progress: told in words what takes time.
+
+        Returns:
+            The run as it is now: succeeded, or failed where the dashboard could not be shown.
+
+        Raises:
+            ConfigurationError: it does not await review, or its candidate is not what was seen.
+            WarehouseError: it could not be published; it still awaits review.
+        """
+        from dataflow.orchestration.approval import approve
+
+        done = approve(
+            self.project.paths,
+            self,
+            comment=comment,
+            by=by,
+            seen=seen,
+            via=via,
+            on_progress=on_progress,
+        )
+        return Run.of(done, self.project)
+
+    def reject(self, comment: str = "", *, by: str | None = None, via: str = "python") -> Run:
+        """Refuse to publish what it made: readers keep what they have.
+
+        Arguments are those of `approve`.
+
+        Raises:
+            ConfigurationError: it does not await review.
+        """
+        from dataflow.orchestration.approval import reject
+
+        done = reject(self.project.paths, self, comment=comment, by=by, via=via)
+        return Run.of(done, self.project)
 
     def pin(self) -> Run:
         """Keep it: nothing removes it until `unpin`; returns the run as it is recorded now.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from browser import chromium
 from missing import NOT_TESTED, not_tested
 from once import MakeOnce, make_once  # noqa: F401 - a fixture
-from projects import REPOSITORY, copy_repository
+from projects import REPOSITORY, copy_repository, dataflow
 
 from dataflow.dashboard.build import build_pages, built_hash, pages_hash
 from dataflow.project import Project
@@ -42,6 +43,24 @@ def built_pages(make_once: MakeOnce) -> Path:  # noqa: F811
         build_pages(project)
 
     return make_once("built", make)
+
+
+@pytest.fixture(scope="session")
+def clone(make_once: MakeOnce, built_pages: Path) -> Project:  # noqa: F811
+    """A clone of the repository in which the workflow `earthquakes` has run."""
+
+    def make(folder: Path) -> None:
+        project = copy_repository(folder, built_pages)
+        for command in (
+            ["init", "-q"],
+            ["add", "-A", "."],
+            ["-c", "user.name=A", "-c", "user.email=a@example.org", "commit", "-qm", "A clone"],
+        ):
+            subprocess.run(["git", *command], cwd=project.root, check=True, capture_output=True)
+        ran = dataflow(project, "workflow", "run", "earthquakes", "--quiet", timeout=300)
+        assert ran.returncode == 0, ran.stderr
+
+    return Project(make_once("clone", make))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -411,25 +411,15 @@ def approve(
     via: Via = "command line",
 ) -> None:
     """Publish what a run made that awaits review, exactly as it was reviewed."""
-    from dataflow.api import Project, Run
+    from dataflow.api import Project
     from dataflow.cli import report
-    from dataflow.orchestration.approval import approve as approve_run
 
     found = Project.find().find_run(run)
-    project = found.project.paths
-    project.load_environment()
     err = messages()
-    done = approve_run(
-        project,
-        found,
-        comment=comment,
-        by=by,
-        via=via,
-        seen=seen,
-        on_progress=lambda text: err.print(text, markup=False),
+    approved = found.approve(
+        comment, by=by, via=via, seen=seen, on_progress=lambda text: err.print(text, markup=False)
     )
-    approved = Run.of(done, found.project)
-    report.print_run(project, approved)
+    report.print_run(approved.project.paths, approved)
     if approved.error:
         raise approved.error
 
@@ -443,8 +433,7 @@ def reject(
 ) -> None:
     """Refuse to publish what a run made that awaits review: readers keep what they have."""
     from dataflow.api import Project
-    from dataflow.orchestration.approval import reject as reject_run
 
     found = Project.find().find_run(run)
-    reject_run(found.project.paths, found, comment=comment, by=by, via=via)
+    found.reject(comment, by=by, via=via)
     messages().print(f"Rejected: run {found.run_id[:8]} of {found.workflow_id} is not published.")

@@ -21,12 +21,14 @@ from dataflow.base.lock import Held, acquire
 from dataflow.base.words import counted
 from dataflow.dashboard.paths import has_sources
 from dataflow.dashboard.refresh import preview_dashboard, refresh_dashboard, remove_previews
+from dataflow.engine.secrets import Scrubber
 from dataflow.errors import ConfigurationError, DataflowError, WarehouseError
 from dataflow.orchestration import dagster_names as names
 from dataflow.orchestration.instance import open_instance
 from dataflow.orchestration.live import tell
 from dataflow.project import Project
 from dataflow.runs.record import AWAITING, REJECTED, SHORT, SUPERSEDED, Run, RunRecord, now
+from dataflow.variables import secrets_of
 from dataflow.warehouse.store import (
     Published,
     candidate_hash,
@@ -159,7 +161,8 @@ def approve(
                     "nothing was published",
                     hint=f"Make another: dataflow workflow run {run.workflow_id} --only publish",
                 )
-            review |= _decision(APPROVED, comment, by, via) | {"seen": found, "error": None}
+            review |= _decision(project, run, APPROVED, comment, by, via)
+            review |= {"seen": found, "error": None}
             record.note(review=review)
         try:
             published = publish_candidate(project, run.workflow_id, run.run_id)
@@ -193,7 +196,8 @@ def reject(
                 f"run {run.run_id[:SHORT]} was approved by {review['by']}, and it may be published",
                 hint=f"Approving it again finishes that: dataflow runs approve {run.run_id[:SHORT]}",
             )
-        decided = _decision(REJECTED, comment, by, via) | {"seen": review.get("hash")}
+        decided = _decision(project, run, REJECTED, comment, by, via)
+        decided["seen"] = review.get("hash")
         record.reviewed(REJECTED, **decided)
         _forget(project, run.workflow_id, [run.run_id])
         _tell_dagster(project, run, review | decided, passed=False)
@@ -221,12 +225,16 @@ def _standing(run: Run, review: Mapping[str, Any]) -> str:
     return f"it {run.status}" if run.status in ("succeeded", "failed") else f"it is {run.status}"
 
 
-def _decision(decision: str, comment: str, by: str | None, via: str) -> dict[str, Any]:
+def _decision(
+    project: Project, run: Run, decision: str, comment: str, by: str | None, via: str
+) -> dict[str, Any]:
     try:
         user = by or getpass.getuser()
     except (KeyError, OSError):  # a user id without a name
         user = "unknown"
-    return {"decision": decision, "by": user, "at": now(), "comment": comment.strip(), "via": via}
+    project.load_environment()
+    text = Scrubber(secrets_of(project.notebooks / run.workflow_id)).text(comment.strip())
+    return {"decision": decision, "by": user, "at": now(), "comment": text, "via": via}
 
 
 def _show(project: Project, record: RunRecord, on_progress: Callable[[str], None]) -> str:

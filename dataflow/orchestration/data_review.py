@@ -100,4 +100,4 @@ def _version(path: Path | None) -> str | None:
     if path is None:
         return None
     name = path.parent.name
-    return f"version {name}" if name.isdigit() else name.lstrip(".")
+    return f"version {name}" if name.isdigit() else "the candidate version"
