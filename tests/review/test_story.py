@@ -54,7 +54,8 @@ def test_from_a_failed_run_to_the_dashboard(clone, tmp_path):
         [sys.executable, "-c", SCHEDULED], cwd=project.root, env=environment(), check=True
     )
     assert find_run(project, "last").status == "failed"
-    fixed = dataflow(project, "workflow", "run", "earthquakes", "-q", "-p", "min_magnitude=2")
+    fixing = ["workflow", "run", "earthquakes", "-q", "-p", "min_magnitude=2"]
+    fixed = dataflow(project, *fixing, timeout=300)
     assert fixed.returncode == 0, fixed.stderr
     run = find_run(project, "last")
     assert run.status == AWAITING

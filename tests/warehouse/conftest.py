@@ -38,6 +38,18 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 
 @pytest.fixture
+def sql(project):
+    """Run statements in the working warehouse."""
+
+    def run(*statements: str) -> None:
+        with get_duckdb_connection(database="working", project=project) as conn:
+            for statement in statements:
+                conn.execute(statement)
+
+    return run
+
+
+@pytest.fixture
 def in_run(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     """The same project, seen from a stage's kernel in a run."""
     monkeypatch.setenv("DATAFLOW_PROJECT", str(project.root))

@@ -7,7 +7,6 @@ import pytest
 
 from dataflow.errors import WarehouseError
 from dataflow.project import Project
-from dataflow.shared.db import get_duckdb_connection
 from dataflow.warehouse import versions
 from dataflow.warehouse.layout import Layout
 from dataflow.warehouse.publish import (
@@ -22,18 +21,6 @@ from dataflow.warehouse.publish import (
 )
 
 RUN = "11111111-aaaa"
-
-
-@pytest.fixture
-def sql(project):
-    """Run statements in the working warehouse."""
-
-    def run(*statements: str) -> None:
-        with get_duckdb_connection(database="working", project=project) as conn:
-            for statement in statements:
-                conn.execute(statement)
-
-    return run
 
 
 def keep(project: Project, run_id: str = RUN, workflow: str = "quakes", **more) -> Published:

@@ -42,18 +42,6 @@ with get_duckdb_connection(read_only=True) as conn:
 """
 
 
-@pytest.fixture
-def sql(project):
-    """Run statements in the working warehouse."""
-
-    def run(*statements: str) -> None:
-        with get_duckdb_connection(database="working", project=project) as conn:
-            for statement in statements:
-                conn.execute(statement)
-
-    return run
-
-
 def publish_now(project: Project, workflow: str = "quakes", **options) -> Published:
     return publish(project, workflow, keep_seconds=0, **options)
 
