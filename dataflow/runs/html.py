@@ -11,14 +11,16 @@ A notebook's output may come from anywhere. Three things keep it harmless, each 
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
+import shutil
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from dataflow.base.files import whole_file
 from dataflow.runs.notebook_page.model import cell_seconds, memory_text, read_page, summary_of
@@ -31,6 +33,9 @@ POLICY = (
 # The second one, which has no word for it, keeps a script with the nonce from loading another.
 INLINE_ONLY = f"{POLICY}; script-src 'unsafe-inline'"
 _PARTS = Path(__file__).parent / "notebook_page"
+_UP = re.compile(rb'<nav class="up">.*?</nav>', re.DOTALL)
+_TO_RUN = b'<a href="./">'
+_LINKS_WITHIN = 1 << 20  # bytes
 _HEAD = 2000  # bytes at a page's beginning that say what wrote it
 
 # One at a time: a page is ready moments after its stage, and never costs the next stage much.
@@ -111,6 +116,25 @@ def page_of(notebook: Path) -> Path:
     if not is_current(page) or page.stat().st_mtime < notebook.stat().st_mtime:
         return write_page(notebook)
     return page
+
+
+def copy_page(page: Path, target: IO[bytes], label: str, address: str) -> None:
+    """Copy a page to a place without the lists of runs above it.
+
+    Args:
+        page: a page that was written here.
+        target: where it goes.
+        label: the text of the link that takes the place of those to the lists.
+        address: where that leads, and where the run's id does.
+    """
+    link = f'<a href="{escape(address)}">'.encode()
+    with page.open("rb") as source:
+        # The links are before anything of the notebook's own.
+        head = source.read(_LINKS_WITHIN)
+        up = b'<nav class="up">' + link + str(escape(label)).encode() + b"</a></nav>"
+        head = _UP.sub(lambda _: up, head, count=1)
+        target.write(head.replace(_TO_RUN, link, 1))
+        shutil.copyfileobj(source, target)
 
 
 def is_current(page: Path) -> bool:

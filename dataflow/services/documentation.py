@@ -36,7 +36,7 @@ from dataflow.documentation.search import Entry, Hit, entries_of, search
 from dataflow.engine.secrets import Scrubber
 from dataflow.errors import ConfigurationError, DataflowError
 from dataflow.project import Project
-from dataflow.runs.html import page_of
+from dataflow.runs.html import copy_page, page_of
 from dataflow.runs.record import Run, newest_first
 from dataflow.services.pages import render
 from dataflow.stages.execute import machine_paths
@@ -234,7 +234,8 @@ def _copied(outputs: dict[str, Output], folder: Path) -> dict[str, Output]:
         except Exception:  # whatever there is in the notebook
             continue
         (folder / "outputs").mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(page, folder / "outputs" / file)
+        with (folder / "outputs" / file).open("wb") as target:
+            copy_page(page, target, f"Documentation of {folder.name}", "../index.html")
         copied[name] = Output(output.run, output.notebook, f"outputs/{file}")
     return copied
 

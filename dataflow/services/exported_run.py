@@ -26,7 +26,7 @@ from dataflow.base.words import seconds_text, size_text
 from dataflow.engine.secrets import Scrubber
 from dataflow.errors import ConfigurationError, DataflowError
 from dataflow.project import Project
-from dataflow.runs.html import page_of
+from dataflow.runs.html import copy_page, page_of
 from dataflow.runs.record import RUN_FILE, SHORT, Run, step_seconds
 from dataflow.services.pages import render
 from dataflow.stages.execute import machine_paths
@@ -177,9 +177,13 @@ def _add(archive: zipfile.ZipFile, path: Path, name: str, scrub: Scrubber | None
     info.external_attr = 0o644 << 16  # not this machine's permissions
     packed = path.suffix.lower() in _PACKED
     info.compress_type = zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED
+    up = "../" * name.count("/")
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(path.open("rb"))
         target = stack.enter_context(archive.open(info, "w", force_zip64=True))
+        if path.suffix == ".html":
+            copy_page(path, target, "This run", up + "index.html")
+            return
         # What is scrubbed goes line by line, so that nothing is cut in the middle of a word.
         read = source.readline if scrub else source.read
         pieces = iter(lambda: read(PIECE), b"")

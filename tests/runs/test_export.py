@@ -122,6 +122,13 @@ def test_it_is_read_from_the_disk_without_dataflow(project: Project, tmp_path: P
         assert all(link.startswith((tmp_path / "unpacked #1").as_uri()) for link in links)
         visit.page.click("tbody a >> text=index")
         visit.wait_for_text("this is index")
+        for way in ("nav >> text=This run", "dl a"):
+            visit.page.click(way)
+            visit.wait_for_text("rows <are> there")
+            visit.page.go_back()
+            visit.wait_for_text("this is index")
+        links = visit.page.eval_on_selector_all("a", "all => all.map(a => a.href)")
+        assert all(link.split("#")[0].endswith(".html") for link in links), links
         visit.assert_clean()
 
 
