@@ -40,7 +40,7 @@ def _print_review(project: Project, run: Run, review: dict[str, Any]) -> None:
     out = console()
     short = run.run_id[:SHORT]
     if newer := review.get("superseded_by"):
-        out.print(f"Review              not decided: run {newer[:SHORT]} has newer data")
+        out.print(f"Review              not decided: newer data took its place ({newer[:SHORT]})")
     elif decision := review.get("decision"):
         unfinished = "" if run.status != AWAITING else ", not finished: approve it again"
         at = review["at"][:16].replace("T", " ")

@@ -71,8 +71,8 @@ def publish_or_await(
         reasons = why_review(rules, project, workflow.id, candidate)
         if not reasons:
             published = publish_candidate(project, workflow.id, run_id)
-            _supersede(project, workflow.id, run_id)
             remove_candidates(project, workflow.id, [run_id])
+            _supersede(project, workflow.id, run_id)
             return published
         if has_sources(project, workflow.id):
             begun = now()
@@ -94,6 +94,18 @@ def publish_or_await(
             review={"because": reasons, "hash": candidate_hash(project, workflow.id, run_id)}
         )
     return None
+
+
+def supersede(project: Project, workflow_id: str, run_id: str | None) -> None:
+    """Runs that still await review no longer do, since newer data is published without one.
+
+    Args:
+        project, workflow_id: whose they are.
+        run_id: the run that made it; None when it was published by hand.
+    """
+    if candidate_runs(project, workflow_id):
+        with _deciding(project, workflow_id, f"publish of {workflow_id}"):
+            _supersede(project, workflow_id, run_id)
 
 
 def why_review(
@@ -219,7 +231,7 @@ def _awaited(project: Project, run: Run) -> tuple[RunRecord, dict[str, Any]]:
 
 def _standing(run: Run, review: Mapping[str, Any]) -> str:
     if newer := review.get("superseded_by"):
-        return f"run {newer[:SHORT]} has superseded it"
+        return f"newer data took its place ({newer[:SHORT]})"
     if decision := review.get("decision"):
         return f"it was {decision} by {review['by']} at {review['at'][:16].replace('T', ' ')} UTC"
     return f"it {run.status}" if run.status in ("succeeded", "failed") else f"it is {run.status}"
@@ -252,13 +264,13 @@ def _show(project: Project, record: RunRecord, on_progress: Callable[[str], None
     return "succeeded"
 
 
-def _supersede(project: Project, workflow_id: str, run_id: str) -> None:
+def _supersede(project: Project, workflow_id: str, run_id: str | None) -> None:
     """Older runs that still await review no longer do: `run_id` has newer data."""
     older = [other for other in candidate_runs(project, workflow_id) if other != run_id]
     for other in older:
         record = RunRecord(project, workflow_id, other)
         if record.read().get("status") == AWAITING:
-            record.reviewed(SUPERSEDED, superseded_by=run_id, superseded_at=now())
+            record.reviewed(SUPERSEDED, superseded_by=run_id or "by hand", superseded_at=now())
     _forget(project, workflow_id, older)
 
 

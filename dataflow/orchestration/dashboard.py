@@ -11,7 +11,7 @@ from dataflow.dashboard.refresh import refresh_dashboard
 from dataflow.dbt.project import model_keys
 from dataflow.errors import DataflowError
 from dataflow.orchestration import dagster_names as names
-from dataflow.orchestration.approval import publish_or_await
+from dataflow.orchestration.approval import publish_or_await, supersede
 from dataflow.orchestration.data_review import note_data_review
 from dataflow.orchestration.live import tell
 from dataflow.orchestration.selection import refuse_unpassed
@@ -107,7 +107,7 @@ def publish_workflow(
         declared = refuse_unpassed(steps)
     else:
         declared = {table: None for step in steps.all for table in steps.tables(step.name)}
-    return publish(
+    published = publish(
         steps.project,
         workflow.id,
         list(workflow.schemas),
@@ -116,6 +116,9 @@ def publish_workflow(
         run_id=run_id,
         for_review=for_review,
     )
+    if not for_review:
+        supersede(steps.project, workflow.id, run_id)
+    return published
 
 
 def dashboard_asset(steps: WorkflowSteps) -> Any:

@@ -220,6 +220,15 @@ def publish_candidate(
                 hint=f"Make another: dataflow workflow run {workflow_id} --changed",
             )
         names = [name for name, origin in kept.schemas.items() if origin.get("run_id") == run_id]
+        if last is not None and any(
+            (last.metadata or kept).schemas.get(name, {}).get("version", 0) > kept.version
+            for name in names
+        ):
+            raise WarehouseError(
+                f"newer data of {workflow_id} was published since run {run_id[:8]} made its own",
+                where=str(candidate.parent),
+                hint=f"Run it again: dataflow workflow run {workflow_id}",
+            )
         schemas = [name for name in names if "." not in name]
         single = [TableName(*name.split(".", 1)) for name in names if "." in name]
         with _next_version(layout, keep_seconds) as draft:

@@ -120,7 +120,7 @@ def test_a_run_awaits_review_and_publishes_when_it_is_approved(project):
     assert again(older).status == SUPERSEDED
     late = dataflow(project, "runs", "approve", older.run_id[:8])
     assert (late.returncode, shown(project)) == (2, None)
-    assert f"run {run.run_id[:8]} has superseded it" in late.stderr
+    assert f"newer data took its place ({run.run_id[:8]})" in late.stderr
 
     refused = dataflow(project, "db", "publish", "rivers")
     assert refused.returncode == 2
@@ -182,6 +182,16 @@ def test_a_small_change_needs_no_review(project, select, because):
     assert second.status == (AWAITING if because else "succeeded")
     if because:
         assert shown(project) == 100
+
+
+def test_data_that_is_older_than_what_is_published_is_not_approved(project):
+    """Whoever publishes without a review supersedes what awaits one."""
+    run = passed(project, FIRST)
+    table(project, "FROM range(5) t(n)")
+    assert dataflow(project, "db", "publish", "rivers", "--unreviewed").returncode == 0
+    assert (again(run).status, shown(project)) == (SUPERSEDED, 5)
+    with pytest.raises(ConfigurationError, match="newer data took its place"):
+        approve(project, run)
 
 
 @pytest.mark.parametrize(

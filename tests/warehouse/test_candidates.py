@@ -127,6 +127,17 @@ def test_a_candidate_that_is_gone_is_named(project, sql):
     assert published_path(project) is None
 
 
+def test_older_data_does_not_replace_newer(project, sql, rows):
+    """A candidate made before its workflow was published again stays unpublished."""
+    sql("CREATE SCHEMA IF NOT EXISTS quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
+    keep(project)
+    sql("UPDATE quakes.t SET a = 2")
+    publish(project, "quakes", keep_seconds=0)
+    with pytest.raises(WarehouseError, match="newer data of quakes was published"):
+        approve(project)
+    assert rows("FROM quakes.t", "published") == [(2,)]
+
+
 def test_the_newer_try_of_a_run_replaces_its_candidate(project, sql):
     """A step that is tried again leaves one candidate, the last."""
     sql("CREATE SCHEMA IF NOT EXISTS quakes; CREATE TABLE quakes.t AS SELECT 1 AS a")
