@@ -469,6 +469,7 @@ def test_on_a_phone_the_failing_cell_is_three_clicks_from_the_list_of_runs(story
         button.click()
         page.wait_for_url("**/transform.html#failed")
         assert "KeyError" in visit.text()
+        assert 0 <= page.locator("#failed").bounding_box()["y"] < PHONE[1]
         assert visit.left == []
 
 
