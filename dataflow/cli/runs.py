@@ -297,7 +297,10 @@ def diff(
         bool, typer.Option("--all", help="Show what is left out as noise, too.")
     ] = False,
     exit_code: Annotated[
-        bool, typer.Option("--exit-code", help="End with exit code 1 if they differ, as git does.")
+        bool,
+        typer.Option(
+            "--exit-code", help="End with exit code 1 unless they are the same, as git does."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -320,7 +323,7 @@ def diff(
         print_json(comparison.to_json())
     else:
         print_comparison(comparison)
-    if exit_code and comparison.differs:
+    if exit_code and (comparison.differs or not comparison.is_complete):
         raise typer.Exit(1)
 
 

@@ -260,11 +260,18 @@ class RunComparison:
         return bool(self.differences)
 
     @property
+    def is_complete(self) -> bool:
+        """Whether all executed notebooks could be compared."""
+        return all(stage.notebook is not None for stage in self.stages)
+
+    @property
     def summary(self) -> str:
         """What differs, in one line."""
         found = self.differences
         if not found:
-            return "Nothing differs"
+            return "Nothing differs" + (
+                "" if self.is_complete else " as far as it could be compared"
+            )
         alone = len(found) == 1 and found[0].startswith("1 ")
         return f"{_listed(found)} {'differs' if alone else 'differ'}"
 
@@ -276,7 +283,12 @@ class RunComparison:
     def to_json(self) -> dict[str, Any]:
         """The comparison for programs; images are named by their hash."""
         data = asdict(self, dict_factory=_without_images)
-        return {"differs": self.differs, "summary": self.summary, **data}
+        return {
+            "differs": self.differs,
+            "complete": self.is_complete,
+            "summary": self.summary,
+            **data,
+        }
 
 
 def _without_images(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -395,6 +407,10 @@ class _Comparison:
     def result(self) -> RunComparison:
         """The comparison."""
         before, after = self._runs
+        for steps, which in zip(self._steps, ("earlier", "later"), strict=True):
+            left = [name for name, step in steps.items() if step.get("status") == LEFT_OUT]
+            if left:
+                self._notes.append(f"The {which} run was one without {', '.join(left)}.")
         parameters: list[ParameterDiff] = []
         stages: list[StageDiff] = []
         for name in self._in_both:
@@ -448,7 +464,7 @@ class _Comparison:
             before, after = (
                 steps[name].get("status") if name in steps else None for steps in (old, new)
             )
-            if before != after:
+            if before != after and LEFT_OUT not in (before, after):
                 errors = [steps.get(name, {}).get("error") for steps in (new, old)]
                 known = [one for one in errors if isinstance(one, dict)]
                 error = str(known[0].get("message", "")) if known else ""

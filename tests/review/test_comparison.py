@@ -267,6 +267,10 @@ def test_a_notebook_that_cannot_be_read_is_said_and_the_rest_compared(
     assert stage(found, "read").note.startswith(note)
     assert [(p.name, p.before, p.after) for p in found.parameters] == [("a", 2, 3)]
     assert found.summary == "1 parameter and rows of 1 table differ"
+    assert not found.is_complete
+    assert one.diff(made.run(notebook, values={"a": 2}, rows={"t": 1})).summary == (
+        "Nothing differs as far as it could be compared"
+    )
 
 
 def test_columns_and_rows_are_compared_as_they_were_recorded(made: Made):
@@ -395,9 +399,16 @@ def test_the_last_good_run_is_one_that_did_as_much(made: Made):
         (record.folder / "run.json").write_text(json.dumps(data))
         return Api(project).find_run(record.run_id)
 
-    part, whole = {"a": "succeeded", "b": "left out"}, {"a": "succeeded", "b": "succeeded"}
+    part, whole = {"a": "succeeded", "b": "left out"}, {"a": "succeeded", "b": "skipped"}
     first, second, third = run(11, whole), run(12, part), run(13, whole)
 
     assert last_good_before(project, third).run_id == first.run_id
     assert last_good_before(project, second).run_id == first.run_id
     assert last_good_before(project, run(10, part)) is None
+    found = second.diff()
+    assert not found.differs
+    assert found.notes == ("The later run was one without b.",)
+    other = run(14, {"a": "succeeded", "c": "failed"}).diff()
+    assert [(one.step, one.before, one.after) for one in other.results] == [
+        ("c", None, "failed"), ("b", "skipped", None),
+    ]  # fmt: skip
