@@ -307,6 +307,15 @@ def runs_shown(project: Project) -> set[str]:
     return {str(origin["run_id"]) for origin in origins if origin.get("run_id")}
 
 
+def shown_origins(project: Project) -> dict[str, dict[str, Any]]:
+    """For each workflow the run whose data is shown, or published where it has nothing to show.
+
+    Returns:
+        By workflow: `run_id` (None by hand) and `finished_at` (ISO 8601, UTC).
+    """
+    return published_runs(published_path(project)) | _manifest(project)["origins"]
+
+
 def _manifest(project: Project) -> dict[str, dict[str, Any]]:
     """What is shown: the files by source, and the run that published each source's data."""
     try:

@@ -6,7 +6,7 @@ import hashlib
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import invalidate_caches
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from dataflow.dashboard.node import Node, find_node, run_limited
-from dataflow.dashboard.patches import OWN, PATCHES, patch
+from dataflow.dashboard.patches import LAID_OVER, OWN, PATCHES, lay_over, patch
 from dataflow.dashboard.paths import lock_file
 from dataflow.errors import ConfigurationError, DashboardError
 from dataflow.project import Project
@@ -59,6 +59,13 @@ def install(
     with FileLock(lock_file(project, "install")):
         if not force and installed_hash(project) == wanted:
             return False
+        modules = project.evidence / "node_modules"
+        stamp = f"{wanted}\n{_npm_hash(project)}\n"
+        if not force and not modules.is_symlink() and _stamp(project)[1:] == stamp.split()[1:]:
+            # The packages are there; only what is laid over them changed.
+            lay_over(modules, package_list(project, LISTS[0]))
+            (modules / STAMP).write_text(stamp, encoding="utf-8")
+            return True
         node = ensure_node(project, on_line)
         # Beside its place, since npm begins by emptying the folder.
         work = project.evidence / ".evidence" / "packages"
@@ -68,9 +75,9 @@ def install(
             if file.is_file():
                 shutil.copyfile(file, work / file.name)
         _npm_ci(project, node, work, on_line, on_part)
-        made, modules = work / "node_modules", project.evidence / "node_modules"
+        made = work / "node_modules"
         patch(made, package_list(project, LISTS[0]))
-        (made / STAMP).write_text(wanted, encoding="utf-8")
+        (made / STAMP).write_text(stamp, encoding="utf-8")
         if modules.is_symlink():
             modules.unlink()
         elif modules.exists():
@@ -98,19 +105,34 @@ def package_list(project: Project, name: str) -> Path:
 
 
 def packages_hash(project: Project) -> str:
-    """What the packages are supposed to be: a hash of their lists and of the patches."""
-    digest = hashlib.sha256(b"2")
-    for path in (*(package_list(project, name) for name in LISTS), *PATCHES):
+    """What the packages are supposed to be: a hash of their lists, the patches, and what is laid
+    over them."""
+    return _hash(_npm_hash(project).encode(), LAID_OVER)
+
+
+def _npm_hash(project: Project) -> str:
+    """The same of what npm installs, and of the patches."""
+    return _hash(b"2", (*(package_list(project, name) for name in LISTS), *PATCHES))
+
+
+def _hash(first: bytes, files: Iterable[Path]) -> str:
+    digest = hashlib.sha256(first)
+    for path in files:
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
 def installed_hash(project: Project) -> str | None:
     """What `packages_hash` was when the packages were last installed; None when never."""
+    return next(iter(_stamp(project)), None)
+
+
+def _stamp(project: Project) -> list[str]:
+    """What the packages were when they were last installed: as a whole, and what npm installed."""
     try:
-        return (project.evidence / "node_modules" / STAMP).read_text(encoding="utf-8")
+        return (project.evidence / "node_modules" / STAMP).read_text(encoding="utf-8").split()
     except OSError:
-        return None
+        return []
 
 
 def ensure_node(project: Project, on_line: OnLine = lambda line: None) -> Node:

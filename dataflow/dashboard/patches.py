@@ -20,12 +20,16 @@ FIRST_PAGE = OWN / "index.md"
 # Evidence opens every table of the project, two requests each, before a page shows anything.
 # With this, a table is opened by the first query that names it.
 LAZY_TABLES = OWN / "lazy_tables.js"
-PATCHES = (LAYOUT, FIRST_PAGE, LAZY_TABLES, Path(__file__))
+# Where a page's data comes from: a component like Evidence's own.
+PROVENANCE = OWN / "Provenance.svelte"
+PATCHES = (LAZY_TABLES, Path(__file__))
+LAID_OVER = (LAYOUT, FIRST_PAGE, PROVENANCE)
 
 TEMPLATE = Path("@evidence-dev", "evidence", "template")
 # Evidence sets two options that the DuckDB inside duckdb-wasm 1.28 does not know yet. That
 # version is pinned because it has Parquet built in; newer ones download it when a page opens.
 _CLIENTS = Path("@evidence-dev", "universal-sql", "src", "client-duckdb")
+_COMPONENTS = Path("@evidence-dev", "core-components", "dist", "unsorted", "ui")
 _CLIENT_FILES = ("browser.js", "node.js")
 _OPTIONS = ("ieee_floating_point_ops = false", "old_implicit_casting = true")
 _MARK = "/* dataflow: unknown to this DuckDB */"
@@ -99,7 +103,8 @@ def make_lazy(modules: Path) -> None:
 
 
 def lay_over(modules: Path, packages: Path) -> None:
-    """Put DATAFLOW's layout and first page into the template that every build starts from.
+    """Put DATAFLOW's layout and first page into the template that every build starts from, and its
+    component among Evidence's.
 
     With `packages`, the list of packages: by it Vite tells which are made of Svelte.
 
@@ -120,6 +125,17 @@ def lay_over(modules: Path, packages: Path) -> None:
     shutil.copyfile(LAYOUT, template / "src" / "pages" / LAYOUT.name)
     shutil.copyfile(FIRST_PAGE, template / "src" / "pages" / "+page.md")
     shutil.copyfile(packages, template / packages.name)
+    components = modules / _COMPONENTS / "index.js"
+    code, export = (
+        _read(components),
+        f"export {{ default as Provenance }} from './{PROVENANCE.name}';",
+    )
+    if export not in code:
+        if "'./LastRefreshed.svelte'" not in code:
+            what = "the list of its components is not where it was"
+            raise _unknown_version(what, _COMPONENTS / components.name, "lay_over()")
+        write_whole(components, f"{code.rstrip()}\n{export}\n")
+    shutil.copyfile(PROVENANCE, components.with_name(PROVENANCE.name))
 
 
 def _read(path: Path) -> str:

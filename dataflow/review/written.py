@@ -93,7 +93,11 @@ def tables_table(project: Project, written: list[WrittenTable]) -> Table:
         [
             str(one.name),
             one.place,
-            counted(len(one.models), "model") if one.models else "",
+            ", ".join(
+                counted(len(paths), word)
+                for paths, word in ((one.models, "model"), (one.others, "notebook"))
+                if paths
+            ),
             ", ".join(map(project.relative, one.pages)),
         ]
         for one in written

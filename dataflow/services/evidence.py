@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -73,6 +74,9 @@ def _development_server(project: Project, port: int) -> Command:
 
 def _show_exported_tables(project: Project) -> None:
     """Put the exported tables where the development server looks for data."""
+    from dataflow.services.provenance import FILE, provenance
+    from dataflow.services.run_list import RunLists
+
     data = data_folder(project)
     data.mkdir(parents=True, exist_ok=True)
     link = project.evidence / ".evidence" / "template" / "static" / "data"
@@ -82,3 +86,6 @@ def _show_exported_tables(project: Project) -> None:
         shutil.rmtree(link)
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(data, target_is_directory=True)
+    # As it is now: that server only serves files.
+    text = json.dumps(provenance(RunLists(project)))
+    (data / FILE).write_text(text, encoding="utf-8")

@@ -55,6 +55,7 @@ from dataflow.services.pages import (
     render,
     run_page,
 )
+from dataflow.services.provenance import FILE, provenance
 from dataflow.services.run_list import RunLists
 
 # For a tab that previews a run.
@@ -141,17 +142,18 @@ def create_app(
         view = run_view(project, lambda project, run, asked: decide(project, run, asked, body))
         return await run_in_threadpool(view, request)
 
+    lists = lists or RunLists(project)
     return Starlette(
         routes=[
             Route(HEALTH, health),
             Route(f"{_REMEMBER}{{state}}", remember_code),
-            Mount("/data", ExportedData(project)),
+            Mount("/data", ExportedData(project, lists)),
             Route("/runs", lambda request: RedirectResponse("/runs/")),
             Route("/runs/{workflow}/{run}/compare", run_view(project, comparison_view)),
             Route("/runs/{workflow}/{run}/decide", decision, methods=["GET", "POST"]),
             Route("/runs/{workflow}/{run}/preview", run_view(project, preview)),
             # Pages below a run's: Route("/runs/{workflow}/{run}/NAME", run_view(project, view)).
-            Mount("/runs", RunFiles(project, lists or RunLists(project))),
+            Mount("/runs", RunFiles(project, lists)),
             *documentation_routes(project),
             Mount("/", Pages(build_folder(project))),
         ],
@@ -281,9 +283,10 @@ class Pages(_Folder):
 class ExportedData(_Folder):
     """The exported tables: the manifest is never cached, the files it names never change."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, lists: RunLists) -> None:
         super().__init__(data_folder(project))
         self._project = project
+        self._lists = lists
         self._listed: dict[str, int] | None = None
 
     async def get_response(self, path: str, scope: Scope) -> Response:
@@ -298,9 +301,11 @@ class ExportedData(_Folder):
             )
         if path == MANIFEST:
             await run_in_threadpool(self._list_workflows)
-        if path == MANIFEST and not (Path(str(self.directory)) / MANIFEST).is_file():
+        if path == FILE:
+            response: Response = JSONResponse(await run_in_threadpool(provenance, self._lists))
+        elif path == MANIFEST and not (Path(str(self.directory)) / MANIFEST).is_file():
             # Pages request it before anything was exported; an error would break them.
-            response: Response = JSONResponse({"renderedFiles": {}})
+            response = JSONResponse({"renderedFiles": {}})
         else:
             response = await super().get_response(path, scope)
         versioned = path.endswith(".parquet")

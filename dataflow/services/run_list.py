@@ -163,6 +163,10 @@ class RunLists:
             "zone": lambda moment: moment.strftime("%a %d %b, %H:%M %Z"),
         }
 
+    def standing(self) -> list[Card]:
+        """How each workflow stands, those that somebody should look at first."""
+        return self._cards(self._ids())
+
     def canonical(self, workflow_id: str | None, query: Sequence[tuple[str, str]]) -> str | None:
         """The address without what a form leaves empty, to be passed on; None when it is that.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import duckdb
+import httpx
 import pytest
 from browser import DESKTOP, PHONE, Visit, browser_page
 from dashboard_helpers import servers, write
@@ -22,8 +23,10 @@ from dataflow.dashboard.export import export_sources, exported_files
 from dataflow.errors import DashboardError
 from dataflow.project import Project
 from dataflow.runs.record import RunRecord
+from dataflow.warehouse.versions import Metadata
 
 pytestmark = pytest.mark.browser
+PUBLISHED = "2024-03-07T12:00:00+00:00"
 
 EVENTS = """
     select
@@ -51,9 +54,11 @@ class Site:
     url: str
     warehouse: Path
 
-    def publish(self, least: float) -> None:
-        """Make the warehouse anew from events of this magnitude on, and export it."""
+    def publish(self, least: float, run: str = "run-one") -> None:
+        """Make the warehouse anew from events of this magnitude on, by a run, and export it."""
         self.warehouse.unlink(missing_ok=True)
+        origin = {"workflow": "earthquakes", "run_id": run, "published_at": PUBLISHED}
+        Metadata(1, PUBLISHED, "", schemas={"earthquakes": origin}).write(self.warehouse.parent)
         with duckdb.connect(self.warehouse) as connection:
             connection.execute("CREATE SCHEMA earthquakes")
             connection.execute(f"CREATE TABLE earthquakes.events AS {EVENTS.format(least=least)}")
@@ -75,7 +80,7 @@ class Site:
             {
                 **workflows_for_pages(self.project)[0],
                 "run_id": "run-one",
-                "finished_at": "2024-03-07T12:00:00+00:00",
+                "finished_at": PUBLISHED,
             },
             {"id": "added_later", "name": "Added later"},
             {"id": "mistyped", "problem": "`workflow.name` is missing"},
@@ -96,6 +101,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, built_pages: Path) -> Iterato
         ready = Site(project, start(project), root / "warehouse" / "dataflow.duckdb")
         ready.warehouse.parent.mkdir()
         patch.setenv("EVIDENCE_DUCKDB_PATH", str(ready.warehouse))
+        ready.publish(least=0)
+        httpx.get(f"{ready.url}/data/manifest.json")  # a server begins by listing the workflows
         ready.publish(least=0)
         yield ready
 
@@ -215,6 +222,53 @@ def test_the_dashboard_leads_to_the_executed_notebooks_it_was_made_from(site):
         visit.wait_for_text("succeeded")
         visit.page.get_by_role("link", name="ingest", exact=True).click()
         visit.wait_for_text("Executed ingest")
+        visit.assert_clean()
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_a_page_says_which_run_made_its_data_and_that_a_newer_one_failed(site, size):
+    """Without anything of the author's: an open page as well as the card on the first page."""
+    with browser_page(size) as visit:
+        open_earthquakes(visit, site)
+        visit.wait_for_text("Made by run run-one,")
+        assert "(7 March 2024, 12:00 UTC)" in visit.text()
+        assert "The last run" not in visit.text()
+        failed = RunRecord(site.project, "earthquakes", f"bad{size[0]:05}-one")
+        failed.begin([{"name": "ingest", "kind": "stage"}], trigger="schedule")
+        failed.step("ingest", status="failed", error={"message": "cell 3: <b>no</b> answer"})
+        failed.end()
+        try:
+            visit.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+            visit.wait_for_text("The last run failed just now; this is the data before it.")
+            assert "cell 3: <b>no</b> answer" in visit.text()
+            assert visit.page.evaluate("document.documentElement.scrollWidth") <= size[0]
+
+            visit.open(site.url, "The last run failed just now")
+            assert "Made by run run-one," in visit.text()
+            assert visit.page.evaluate("document.documentElement.scrollWidth") <= size[0]
+            visit.page.get_by_role("link", name="See why").click()
+            visit.wait_for_text("cell 3: <b>no</b> answer")
+            assert failed.folder.name in visit.page.url
+        finally:
+            shutil.rmtree(failed.folder)
+        visit.assert_clean()
+
+
+def test_an_open_page_says_that_newer_data_is_there(site):
+    """It goes on naming the run whose data it shows."""
+    with browser_page() as visit:
+        open_earthquakes(visit, site)
+        visit.wait_for_text("Made by run run-one,")
+        try:
+            site.publish(least=4.5, run="run-two")
+            visit.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+            visit.wait_for_text("Newer data was published")
+            assert "Made by run run-one," in visit.text()
+            visit.page.get_by_role("link", name="Reload").click()
+            visit.wait_for_text("Made by run run-two,")
+            assert "Newer data" not in visit.text()
+        finally:
+            site.publish(least=0)
         visit.assert_clean()
 
 

@@ -19,11 +19,12 @@ from dataflow.dashboard.build import build_pages, is_stale, pages_hash, staged_p
 from dataflow.dashboard.build_errors import build_error
 from dataflow.dashboard.install import (
     STAMP,
+    _npm_hash,
     install,
     packages_hash,
 )
 from dataflow.dashboard.node import find_node
-from dataflow.dashboard.patches import LAZY_TABLES, OWN, make_lazy, make_offline
+from dataflow.dashboard.patches import LAYOUT, LAZY_TABLES, OWN, PROVENANCE, make_lazy, make_offline
 from dataflow.dashboard.paths import build_folder, data_folder
 from dataflow.errors import ConfigurationError, DashboardError
 from dataflow.project import Project
@@ -497,3 +498,25 @@ def test_a_build_that_never_ends_is_ended_at_its_limit(several, monkeypatch):
     monkeypatch.setenv("DATAFLOW_NODE_TIMEOUT", "soon")
     with pytest.raises(ConfigurationError, match="soon"):
         build_for(several, "quakes")
+
+
+def test_a_new_layout_is_laid_over_packages_that_are_there_without_npm(project, monkeypatch):
+    """A version of DATAFLOW with another layout, first page or component installs nothing again."""
+    modules = project.evidence / "node_modules"
+    template = modules / "@evidence-dev" / "evidence" / "template"
+    ui = modules / "@evidence-dev" / "core-components" / "dist" / "unsorted" / "ui"
+    write(template / "svelte.config.js", "pages: process.env.EVIDENCE_BUILD_DIR ?? './build',\n")
+    write(template / "src" / "pages" / "+layout.svelte", "of before")
+    write(ui / "index.js", "export { default as LastRefreshed } from './LastRefreshed.svelte';\n")
+    write(modules / STAMP, f"of before\n{_npm_hash(project)}\n".replace("of before", "0123"))
+    monkeypatch.setattr("dataflow.dashboard.install.ensure_node", lambda *_: 1 / 0)
+
+    assert install(project)
+
+    assert (template / "src" / "pages" / "+layout.svelte").read_text() == LAYOUT.read_text()
+    assert (ui / "Provenance.svelte").read_text() == PROVENANCE.read_text()
+    assert (ui / "index.js").read_text().count("Provenance.svelte") == 1
+    assert not install(project), "nothing is left to do"
+    write(modules / STAMP, "of another version's packages\n")
+    with pytest.raises(ZeroDivisionError):
+        install(project)
