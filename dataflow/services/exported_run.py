@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from jinja2 import TemplateError
+from markupsafe import Markup
 
 from dataflow.base.files import whole_file
 from dataflow.base.words import seconds_text, size_text
@@ -28,6 +29,7 @@ from dataflow.errors import ConfigurationError, DataflowError
 from dataflow.project import Project
 from dataflow.runs.html import copy_page, page_of
 from dataflow.runs.record import RUN_FILE, SHORT, Run, step_seconds
+from dataflow.services.data_section import data_section
 from dataflow.services.pages import render
 from dataflow.stages.execute import machine_paths
 from dataflow.variables import secrets_of
@@ -131,19 +133,20 @@ def _write(project: Project, run: Run, archive: zipfile.ZipFile, left_out: dict[
             continue
         names[name] = inside
         sizes[name] = size_text(path.stat().st_size)
-    page = _page(run, names, sizes)
+    page = _page(project, run, names, sizes)
     text = scrub.text(page).encode("utf-8", "backslashreplace")
     archive.writestr("index.html", text, zipfile.ZIP_DEFLATED)
     return len(names) + 1
 
 
-def _page(run: Run, names: dict[str, str], sizes: dict[str, str]) -> str:
+def _page(project: Project, run: Run, names: dict[str, str], sizes: dict[str, str]) -> str:
     try:
         return render(
             "exported_run.html",
             title=f"{run.workflow_id} {run.run_id[:SHORT]}",
             policy=POLICY,
             run=run,
+            data=_data(project, run),
             names=names,
             sizes=sizes,
             pages={
@@ -160,6 +163,19 @@ def _page(run: Run, names: dict[str, str], sizes: dict[str, str]) -> str:
             where=str(run.folder / RUN_FILE),
             hint="Put right what was changed in it by hand.",
         ) from error
+
+
+def _data(project: Project, run: Run) -> Markup:
+    """What came of the run's data, as its page has it; empty where that is not known."""
+    try:
+        values = data_section(project, run)
+        if values is None:
+            return Markup("")
+        return Markup(render("data.html", run=run, address=f"{FOLDER}/", **values))
+    except Exception as error:  # somebody wrote something else into the file, which is in the zip
+        return Markup('<p class="failed">What came of the data cannot be shown: {}</p>').format(
+            error
+        )
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, str]]:

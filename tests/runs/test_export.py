@@ -112,7 +112,9 @@ def test_it_is_read_from_the_disk_without_dataflow(project: Project, tmp_path: P
         archive.extractall(tmp_path / "unpacked #1")
 
     with browser_page(PHONE) as visit:
-        visit.open((tmp_path / "unpacked #1" / "index.html").as_uri(), "rows <are> there")
+        visit.open((tmp_path / "unpacked #1" / "index.html").as_uri(), "1 of 1 passed")
+        visit.page.click("text=1 of 1 passed")
+        visit.wait_for_text("rows <are> there")
         text = visit.text()
         assert "place = <b>Ü & 'x'</b>" in text
         assert "was in order <script>alert(1)</script>" in text
@@ -124,7 +126,7 @@ def test_it_is_read_from_the_disk_without_dataflow(project: Project, tmp_path: P
         visit.wait_for_text("this is index")
         for way in ("nav >> text=This run", "dl a"):
             visit.page.click(way)
-            visit.wait_for_text("rows <are> there")
+            visit.wait_for_text("1 of 1 passed")
             visit.page.go_back()
             visit.wait_for_text("this is index")
         links = visit.page.eval_on_selector_all("a", "all => all.map(a => a.href)")
@@ -201,6 +203,7 @@ def test_a_notebook_that_cannot_be_read_is_named_and_the_rest_exported(
     """A broken executed notebook has no page; the file itself and all the rest are there."""
     run = a_run(project)
     (run.folder / "use.ipynb").write_text("{ broken")
+    (run.folder / "data.json").write_text('{"tables": 7}')
 
     made = run.export(tmp_path / "run.zip")
 
@@ -208,4 +211,5 @@ def test_a_notebook_that_cannot_be_read_is_named_and_the_rest_exported(
     with zipfile.ZipFile(io.BytesIO(made.path.read_bytes())) as archive:
         assert "run/use.ipynb" in archive.namelist()
         assert "run/index.html" in archive.namelist()
+        assert "run/data.json" in archive.namelist()
         assert 'href="run/use.html"' not in archive.read("index.html").decode()
