@@ -164,7 +164,7 @@ def _with_note(output: Output | None, note: str) -> Output:
 
 def _html(html: str, picture: Output | None, frame_id: str) -> Output:
     html = _PANDAS_STYLE.sub("", html)
-    if sanitize.is_plain(html) and len(html) <= LONG:
+    if len(html) <= LONG and sanitize.is_plain(html):
         rows = len(_ROW.findall(html))
         kind = "table" if rows else "html"
         return Output(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -56,9 +57,11 @@ def plot_of(data: Mapping[str, Any]) -> Plot | None:
         if _BOKEH in data:
             return _bokeh(str(data.get("application/javascript") or data.get("text/html")))
         html = str(data.get("text/html", ""))
-        if call := _NEW_PLOT.search(html):
-            _, traces, layout, *more = _arguments(html, call.end())
-            return _plotly({"data": traces, "layout": layout, "config": (more or [{}])[0]})
+        # The library has the same words, where it comes with the plot: the plot is last.
+        for call in reversed(list(_NEW_PLOT.finditer(html))):
+            with suppress(ValueError):
+                _, traces, layout, *more = _arguments(html, call.end())
+                return _plotly({"data": traces, "layout": layout, "config": (more or [{}])[0]})
         if "vegaEmbed" in html and (call := _VEGA_HTML.search(html)):
             return _vega(_arguments(html, call.end())[0])
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):

@@ -61,7 +61,7 @@ _TAG = re.compile(r"<\s*([a-zA-Z][\w:-]*)")
 
 def tags_of(html: str) -> set[str]:
     """The names of the tags in some HTML, in small letters."""
-    return {name.lower() for name in _TAG.findall(html)}
+    return {name.lower() for name in set(_TAG.findall(html))}
 
 
 def is_plain(html: str) -> bool:
