@@ -151,7 +151,6 @@ class RunLists:
             "chips": [
                 (n, v, _with(home, [one for one in active if one != (n, v)])) for n, v in active
             ],
-            "home": home,
             "workflows": sorted({*self._ids(), *([workflow_id] if workflow_id else [])}),
             "statuses": (FAILED, *STATUSES),
             "triggers": TRIGGERS,
