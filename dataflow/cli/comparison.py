@@ -24,6 +24,7 @@ from dataflow.review.text import TextDiff
 
 MOST_LINES = 40  # of one difference
 MOST_ROWS = 12  # of one table
+MOST_FILES = 10
 WIDTH = 48  # of a cell
 _STYLES = {"-": "red", "+": "green", "~": "yellow", "@": "cyan", " ": "dim"}
 
@@ -112,12 +113,12 @@ def _commits(comparison: RunComparison) -> Iterator[Text]:
             yield Text(line, _STYLES[mark])
     if commits.more:
         yield Text(f"  … and {commits.more:,} more", "dim")
-    for file in commits.files[:MOST_LINES]:
+    for file in commits.files[:MOST_FILES]:
         counts = "" if file.added is None else f"  +{file.added:,} -{file.removed or 0:,}"
         kind = "" if commits.differs else ", with other uncommitted changes"
         yield Text(f"  {file.path}{kind}").append(counts, "dim")
-    if len(commits.files) > MOST_LINES:
-        yield Text(f"  … and {len(commits.files) - MOST_LINES:,} more files", "dim")
+    if len(commits.files) > MOST_FILES:
+        yield Text(f"  … and {len(commits.files) - MOST_FILES:,} more files", "dim")
     if commits.note:
         yield Text(f"  {commits.note}", "dim")
 

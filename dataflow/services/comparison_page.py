@@ -14,6 +14,7 @@ from dataflow.base.words import seconds_text
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
 from dataflow.review.comparison import RunComparison, StageDiff, compare_runs, run_to_compare
+from dataflow.review.recorded import DATA_FILE
 from dataflow.review.text import Line, TextDiff
 from dataflow.runs.record import SHORT, Run, find_run, newest_first
 from dataflow.services.pages import page_response
@@ -54,6 +55,8 @@ def comparison_view(project: Project, run: Run, request: Request) -> Response:
         chosen=_chosen(comparison, run),
         found=comparison,
         stages=_stages(comparison),
+        has_data=comparison is not None
+        and (run.folder.parent / comparison.after.folder / DATA_FILE).is_file(),
         everything=everything,
         error=error,
         seconds=seconds_text,
