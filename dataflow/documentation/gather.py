@@ -13,7 +13,7 @@ from typing import Any
 
 from dataflow.base.sql import TableName, schemas_of
 from dataflow.dashboard.pages import Page, read_pages
-from dataflow.dbt.names import read_names, table_of
+from dataflow.dbt.names import table_of
 from dataflow.documentation.dbt_files import DbtTexts, Described, read_texts
 from dataflow.documentation.model import (
     Cell,
@@ -71,9 +71,9 @@ def gather(project: Project) -> Documentation:
     published, rows = _published(project, problems)
     declared = {table for entry in entries if entry.workflow for table in entry.workflow.writes}
     known = {*declared, *(model.table for model in models), *published}
-    reader = _Reader(project, known, models)
-    pages = _pages(project, reader, known, problems)
     texts = read_texts(project)
+    reader = _Reader(known, models, texts.schemas)
+    pages = _pages(project, reader, known, problems)
     tables = _tables(project, reader, models, declared, published, rows, texts, scrub)
     owners = {table: _owner(table, entries, models) for table in tables}
     workflows = {
@@ -173,11 +173,13 @@ def _published(
 class _Reader:
     """Finds the tables that code and SQL name."""
 
-    def __init__(self, project: Project, known: Iterable[TableName], models: list[_Model]) -> None:
+    def __init__(
+        self, known: Iterable[TableName], models: list[_Model], schemas: Mapping[str, str]
+    ) -> None:
         self._known = {str(table).lower(): table for table in known}
         self._tables = Tables([], [(t.schema.lower(), t.name) for t in self._known.values()])
         self._models = {model.name: model.table for model in models}
-        self._schemas = read_names(project).schemas
+        self._schemas = schemas  # of sources
 
     def in_sql(self, sql: str) -> list[TableName]:
         """Those that SQL names, in order."""
