@@ -234,6 +234,8 @@ def test_on_paper_everything_is_open_and_nothing_is_a_control(failed):
             == "rgb(255, 255, 255)"
         )
         pdf = visit.page.pdf(format="A4")
+        table = visit.page.locator("#cell-7 table")
+        assert table.evaluate("each => each.style.zoom") == "", "as it was, after it was printed"
     assert pdf.startswith(b"%PDF")
     assert 2 <= pdf.count(b"/Type /Page\n") <= 8
 

@@ -69,7 +69,7 @@
   }
   const script = (text) =>
     `<script nonce="${nonce}">${text.replace(/<(\/script|!--)/gi, "<\\$1")}</` + "script>";
-  const STYLE = `<style>:root { color-scheme: light } html { overflow: auto }
+  const STYLE = `<style>:root { color-scheme: light; print-color-adjust: exact } html { overflow: auto }
     body { margin: 0; padding: 8px; font: 14px/1.5 system-ui, sans-serif; color: #111; background: #fff }
     #plot { width: 100% } table { border-collapse: separate; border-spacing: 0; font-size: 13px; font-variant-numeric: tabular-nums }
     th, td { padding: 3px 10px; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap }
@@ -82,6 +82,7 @@
     const data = `<script type="application/json" id="data">${content.replaceAll("<", "\\u003c")}</` + "script>";
     return `${start}<div id="plot"></div>${data}${script(await libraryOf(kind))}${script(`(${draw})(${JSON.stringify(kind)})`)}`;
   };
+  let printing = false;
   const drawn = new Map(); // a frame's window → its element
   const fill = async (place) => {
     if (place.dataset.filled) return;
@@ -106,7 +107,7 @@
   addEventListener("message", ({ source, data }) => {
     const one = drawn.get(source);
     const height = Number(data?.height);
-    if (!one || !Number.isFinite(height)) return;
+    if (!one || printing || !Number.isFinite(height)) return;
     const most = one.rows ? 512 : 1600;
     one.frame.style.height = `${Math.min(Math.max(height + 2, 40), most)}px`;
   });
@@ -117,7 +118,17 @@
       fill(entry.target);
     }
   }, { rootMargin: "300px" });
-  for (const place of all(".frame:not(.asked)")) near.observe(place);
+  const places = all(".frame:not(.asked)");
+  for (const place of places) near.observe(place);
+  // The first ones are drawn one after the other when there is time, so that they are on paper, too.
+  const later = window.requestIdleCallback ?? ((act) => setTimeout(act, 500));
+  const drawNext = (rest) => later(async () => {
+    const place = rest.find((one) => !one.dataset.filled && !one.closest("details:not([open])"));
+    if (place === undefined) return;
+    await fill(place);
+    setTimeout(() => drawNext(rest), 300);
+  });
+  addEventListener("load", () => drawNext(places.slice(0, 20)));
   for (const place of all(".frame.asked")) {
     place.querySelector(".run").addEventListener("click", () => fill(place));
   }
@@ -198,6 +209,26 @@
   const shut = [];
   addEventListener("beforeprint", () => {
     for (const details of all("details:not([open])")) { shut.push(details); details.open = true; }
+    // What is wide is made to fit, rather than cut: on A4 a cell has some 600 pixels, and the
+    // letters of a table are smaller there.
+    printing = true;
+    for (const table of all(".body table")) {
+      if (table.offsetWidth > 780) table.style.zoom = Math.max(0.3, 780 / table.offsetWidth);
+    }
+    for (const { style, offsetWidth, offsetHeight, parentElement } of all(".frame iframe")) {
+      const scale = Math.min(1, 600 / offsetWidth);
+      // It keeps its size, so that the plot in it is not laid out anew while it is printed.
+      Object.assign(style, { width: `${offsetWidth}px`, transform: `scale(${scale})`, transformOrigin: "0 0" });
+      parentElement.style.height = `${offsetHeight * scale}px`;
+    }
   });
-  addEventListener("afterprint", () => { for (const details of shut.splice(0)) details.open = false; });
+  addEventListener("afterprint", () => {
+    for (const details of shut.splice(0)) details.open = false;
+    printing = false;
+    for (const table of all(".body table")) table.style.zoom = "";
+    for (const frame of all(".frame iframe")) {
+      Object.assign(frame.style, { width: "", transform: "" });
+      frame.parentElement.style.height = "";
+    }
+  });
 })();

@@ -58,9 +58,9 @@ def plot_of(data: Mapping[str, Any]) -> Plot | None:
             return _bokeh(str(data.get("application/javascript") or data.get("text/html")))
         html = str(data.get("text/html", ""))
         # The library has the same words, where it comes with the plot: the plot is last.
-        for call in reversed(list(_NEW_PLOT.finditer(html))):
+        for place in reversed(list(_NEW_PLOT.finditer(html))):
             with suppress(ValueError):
-                _, traces, layout, *more = _arguments(html, call.end())
+                _, traces, layout, *more = _arguments(html, place.end())
                 return _plotly({"data": traces, "layout": layout, "config": (more or [{}])[0]})
         if "vegaEmbed" in html and (call := _VEGA_HTML.search(html)):
             return _vega(_arguments(html, call.end())[0])
