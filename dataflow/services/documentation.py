@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import psutil
 from markupsafe import Markup
 
 from dataflow.addresses import public_url
@@ -185,8 +187,10 @@ def _is_somebody_elses(folder: Path) -> bool:
 def _replaced(target: Path) -> Iterator[Path]:
     """A folder beside `target` that takes its place at the end; what kills left is removed."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    for left in target.parent.glob(f".{target.name}.*.draft"):
-        shutil.rmtree(left, ignore_errors=True)
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*.draft"):
+        pid = left.name.rsplit(".", 2)[1].removesuffix("-old")
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
     draft = target.with_name(f".{target.name}.{os.getpid()}.draft")
     draft.mkdir()
     old = draft.with_name(f".{target.name}.{os.getpid()}-old.draft")

@@ -196,11 +196,13 @@ def test_a_build_replaces_its_own_folder_and_no_other(project: Project, tmp_path
     target = tmp_path / "site"
     build_documentation(project, target)
     write(target / "gone" / "index.html", "of a workflow that was removed")
-    (tmp_path / f".site.{os.getpid()}.draft").mkdir()  # of a build that was killed
+    for left in (".site.4194305.draft", ".site.4194305-old.draft"):  # of a build that was killed
+        write(tmp_path / left / "index.html", "half")
+    others = write(tmp_path / f".site.{os.getppid()}.draft" / "index.html", "of one that goes on")
     assert build_documentation(project, target) == target / "index.html"
     folders = sorted(path.name for path in target.iterdir() if path.is_dir())
     assert folders == ["broken", "floods", "rivers", ODD]
-    assert [path.name for path in tmp_path.iterdir()] == ["site"]
+    assert {path.name for path in tmp_path.iterdir()} == {"site", others.parent.name}
 
     mine = write(tmp_path / "mine" / "notes.txt", "mine")
     for folder in (mine.parent, mine, project.root, project.root.parent):
