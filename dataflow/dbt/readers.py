@@ -238,5 +238,8 @@ def _files(project: Project) -> Iterator[tuple[Path, str, str]]:
         ("module", project.notebooks, "*/*.py"),
     ):
         for path in sorted(folder.glob(pattern)):
-            if path.is_file():
-                yield path, kind, path.read_text("utf-8", errors="replace")
+            try:
+                text = path.read_text("utf-8", errors="replace")
+            except OSError:  # a folder, or somebody else's
+                continue
+            yield path, kind, text

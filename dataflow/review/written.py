@@ -95,7 +95,7 @@ def tables_table(project: Project, written: list[WrittenTable]) -> Table:
             one.place,
             ", ".join(
                 counted(len(paths), word)
-                for paths, word in ((one.models, "model"), (one.others, "notebook"))
+                for paths, word in ((one.models, "model"), (one.others, "other file"))
                 if paths
             ),
             ", ".join(map(project.relative, one.pages)),

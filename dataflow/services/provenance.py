@@ -61,8 +61,8 @@ def _of_workflow(project: Project, card: Card, origin: Mapping[str, Any] | None)
         "made": None if origin is None else {"at": at, **_made(project, card.id, run_id)},
         "newer": newer and _ended(newer),
         "running": running and {"url": _address(running), "at": running.started_at.isoformat()},
-        # A run that failed says more than that its data is late.
-        "late": None if late is None or newer else late.isoformat(),
+        # A run that failed says more than that its data is late, and one that goes on may yet come.
+        "late": None if late is None or newer or running else late.isoformat(),
     }
 
 

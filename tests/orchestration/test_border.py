@@ -230,3 +230,55 @@ def test_a_test_of_a_source_uses_its_column(shop):
 
     with pytest.raises(WarehouseError, match=r"note is used in dbt/models/shop/_sources\.yml:8"):
         check_columns(shop, RUN, "ingest", later=())
+
+
+JOB = """
+from pathlib import Path
+
+from dagster import job, op
+from dataflow.shared.db import get_duckdb_connection
+from dataflow.workflows.registry import register_workflow
+
+@op
+def write():
+    amount = ", 2.5 AS amount" if Path("whole").exists() else ""
+    with get_duckdb_connection() as conn:
+        conn.execute(f"CREATE OR REPLACE TABLE shop_raw.orders AS SELECT 1 AS id{amount}")
+
+@job
+def whole():
+    write()
+
+register_workflow(workflow_id="shop", job=whole)
+"""
+
+
+@pytest.mark.slow
+def test_an_op_that_loses_a_column_fails_as_a_stage_does(tmp_path):
+    """Its log and its record say what it wrote; nothing after it runs."""
+    project = make_project(tmp_path / "project", {"shop": {}})
+    home = project.notebooks / "shop"
+    (home / "dagster_job.py").write_text(JOB)
+    (home / "whole").touch()
+    write(project, {"evidence/sources/overview/o.sql": "select amount\nfrom shop_raw.orders\n"})
+    first = dataflow(project, "workflow", "run", "shop", "-q")
+    assert first.returncode == 0, first.stderr
+    assert run_data(project, "shop")["steps"]["write"]["writes"]["shop_raw.orders"]["cells"] == []
+    (home / "whole").unlink()
+
+    result = dataflow(project, "workflow", "run", "shop", "-q")
+
+    assert result.returncode == 1
+    steps = run_data(project, "shop")["steps"]
+    assert (steps["write"]["status"], steps["publish"]["status"]) == ("failed", "not run")
+    assert "amount is used in evidence/sources/overview/o.sql:1" in result.stderr
+
+
+def test_a_published_version_that_cannot_be_opened_stops_no_stage(shop):
+    """What is wrong with it is said by the step that publishes the next one."""
+    execute("ALTER TABLE shop_raw.orders DROP COLUMN amount")
+    current = next(path for path in shop.warehouse.parent.rglob("published/*/dataflow.duckdb"))
+    current.chmod(0o644)
+    current.write_bytes(b"no database")
+
+    check_columns(shop, RUN, "ingest", later=())
