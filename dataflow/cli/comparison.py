@@ -11,6 +11,7 @@ from dataflow.base.table import Row, Table
 from dataflow.base.words import seconds_text
 from dataflow.cli.output import console, print_table
 from dataflow.review.comparison import (
+    OTHER_FILES,
     CheckDiff,
     FigureDiff,
     ParameterDiff,
@@ -64,6 +65,10 @@ def _lines(comparison: RunComparison) -> Iterator[Text]:
     if comparison.parameters:
         yield _heading("Parameters")
         yield from map(_parameter, comparison.parameters)
+    if comparison.code:
+        yield _heading("Code")
+        names = ", ".join(comparison.code)
+        yield Text(f"  {names}: {OTHER_FILES}")
     if comparison.rows:
         yield _heading("Rows")
         yield from (_figure(row) for row in comparison.rows)
@@ -155,9 +160,11 @@ def _check(check: CheckDiff) -> Iterator[Text]:
 
 def _stage(stage: StageDiff) -> Iterator[Text]:
     cells = stage.notebook.cells if stage.notebook else ()
-    if not cells and not stage.note:
+    if not cells and not stage.note and not stage.log:
         return
-    yield _heading(f"{stage.step}.ipynb")
+    yield _heading(stage.title)
+    if stage.log:
+        yield from _text(stage.log)
     if stage.note:
         yield Text(f"  note: {stage.note}", "yellow")
     for cell in cells:

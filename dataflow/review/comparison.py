@@ -19,7 +19,7 @@ from dataflow.errors import ConfigurationError
 from dataflow.project import Project
 from dataflow.review.commits import CommitsBetween, commits_between
 from dataflow.review.noise import RULES, Noise, steps_of
-from dataflow.review.notebooks import NotebookDiff, compare_cells, read_executed
+from dataflow.review.notebooks import MOST_TEXT, NotebookDiff, compare_cells, read_executed
 from dataflow.review.recorded import (
     SchemaDiff,
     compare_schemas,
@@ -27,7 +27,7 @@ from dataflow.review.recorded import (
     written_tables,
 )
 from dataflow.review.tables import change_text
-from dataflow.review.text import TOLERANCE, Comparer
+from dataflow.review.text import TOLERANCE, Comparer, TextDiff
 from dataflow.runs.record import (
     FAILED,
     LEFT_OUT,
@@ -40,6 +40,7 @@ from dataflow.runs.record import (
 from dataflow.stages.parameters import REQUIRED, read_declaration
 from dataflow.stages.result import plain
 
+OTHER_FILES = "other models, modules, files, configuration or variables than before"
 _UNREACHED = ("pending", LEFT_OUT, NOT_RUN)
 _ENDED_EARLY = (*FAILED, "killed", "running", "retrying")
 
@@ -105,14 +106,15 @@ class ParameterDiff:
 
 @dataclass(frozen=True)
 class StageDiff:
-    """The executed notebooks of a stage.
+    """The executed notebooks of a stage, or the logs of an op.
 
     Args:
-        step: the stage.
+        step: the stage, or op.
         notebook: how their cells differ; None where they could not be compared.
         note: what there is to say about them.
         before_page: the page of the earlier run's, in its folder; None where there is no notebook.
         after_page: the page of the later run's.
+        log: how the log of an op, which has no notebook, differs.
     """
 
     step: str
@@ -120,6 +122,12 @@ class StageDiff:
     note: str = ""
     before_page: str | None = None
     after_page: str | None = None
+    log: TextDiff | None = None
+
+    @property
+    def title(self) -> str:
+        """What is compared: the notebook's name, or the op's."""
+        return f"{self.step}, its log" if self.log else f"{self.step}.ipynb"
 
     @property
     def changed_code(self) -> int:
@@ -130,7 +138,7 @@ class StageDiff:
     def changed_outputs(self) -> int:
         """How many outputs of cells that are in both differ."""
         both = (cell for cell in self._cells if cell.state not in ("added", "removed"))
-        return sum(len(cell.outputs) for cell in both)
+        return sum(len(cell.outputs) for cell in both) + bool(self.log)
 
     @property
     def _cells(self) -> tuple[Any, ...]:
@@ -206,6 +214,7 @@ class RunComparison:
         after: the one that started later.
         results: steps that ended another way.
         parameters: parameters with another value.
+        code: steps that used other files, configuration or variables, besides their notebook.
         stages: the executed notebooks of stages that ran in both.
         rows: tables with another number of rows.
         schema: columns that came, went or have another type.
@@ -222,6 +231,7 @@ class RunComparison:
     after: RunFacts
     results: tuple[ResultDiff, ...]
     parameters: tuple[ParameterDiff, ...]
+    code: tuple[str, ...]
     stages: tuple[StageDiff, ...]
     rows: tuple[FigureDiff, ...]
     schema: tuple[SchemaDiff, ...]
@@ -242,6 +252,7 @@ class RunComparison:
             (len(self.results), "step's result", "steps' results"),
             (len(self.parameters), "parameter", "parameters"),
             (code, "cell's code", "cells' code"),
+            (len(self.code), "step's other files", "steps' other files"),
             (outputs, "output", "outputs"),
             (len(self.checks), "check", "checks"),
             (len(self.figures), "recorded figure", "recorded figures"),
@@ -434,6 +445,7 @@ class _Comparison:
             after=_facts(after),
             results=tuple(self._results()),
             parameters=tuple(parameters),
+            code=tuple(self._code(stages)),
             stages=tuple(stages),
             rows=tuple(rows),
             schema=tuple(schema),
@@ -457,6 +469,14 @@ class _Comparison:
         for key, one, many in words:
             if self._same[key]:
                 yield counted(self._same[key], one, many)
+
+    def _code(self, stages: list[StageDiff]) -> Iterator[str]:
+        """The steps whose code differs in something else than the cells of their notebook."""
+        changed = {stage.step for stage in stages if stage.changed_code or stage.notebook is None}
+        for name in self._in_both:
+            old, new = (steps[name].get("code_version") for steps in self._steps)
+            if old and new and old != new and name not in changed:
+                yield name
 
     def _results(self) -> Iterator[ResultDiff]:
         old, new = self._steps
@@ -493,14 +513,29 @@ class _Comparison:
                 notes.append(f"the {which} run's is that of try {tries}")
         parameters = self._parameters(name, cells)
         if not any(step.get("notebook") for step in steps):
-            return parameters, None
+            log = self._log(steps)
+            return parameters, StageDiff(name, NotebookDiff(), log=log) if log else None
         notebook = None
         if cells[0] is not None and cells[1] is not None:
             notebook = compare_cells(cells[0], cells[1], self._comparer)
             self._same["cells"] += notebook.same_cells
             self._same["outputs"] += notebook.same_outputs
             notes += [notebook.note] if notebook.note else []
-        return parameters, StageDiff(name, notebook, "; ".join(notes), *pages)
+        return parameters, StageDiff(name, notebook, "; ".join(notes), pages[0], pages[1])
+
+    def _log(self, steps: list[dict[str, Any]]) -> TextDiff | None:
+        """How the logs of an op differ; None when they do not, or a run has none."""
+        texts = []
+        for run, step in zip(self._runs, steps, strict=True):
+            if step.get("kind") != "op" or not step.get("log"):
+                return None
+            try:
+                path = run.folder / Path(str(step["log"])).name
+                with path.open(encoding="utf-8", errors="replace") as file:
+                    texts.append(file.read(MOST_TEXT))
+            except OSError:
+                return None
+        return self._comparer.text(*texts)
 
     def _parameters(self, name: str, cells: list[list[Any] | None]) -> list[ParameterDiff]:
         found = []

@@ -13,7 +13,13 @@ from starlette.responses import Response
 from dataflow.base.words import seconds_text
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
-from dataflow.review.comparison import RunComparison, StageDiff, compare_runs, run_to_compare
+from dataflow.review.comparison import (
+    OTHER_FILES,
+    RunComparison,
+    StageDiff,
+    compare_runs,
+    run_to_compare,
+)
 from dataflow.review.recorded import DATA_FILE
 from dataflow.review.text import Line, TextDiff
 from dataflow.runs.record import SHORT, Run, find_run, newest_first
@@ -61,6 +67,7 @@ def comparison_view(project: Project, run: Run, request: Request) -> Response:
         error=error,
         seconds=seconds_text,
         shown=_shown,
+        other_files=OTHER_FILES,
         lines=_marked,
         images=_Images(),
     )
@@ -83,7 +90,7 @@ def _chosen(comparison: RunComparison | None, run: Run) -> str:
 def _stages(comparison: RunComparison | None) -> list[StageDiff]:
     """The stages about whose notebooks there is something to say."""
     stages = comparison.stages if comparison else ()
-    return [one for one in stages if one.note or (one.notebook and one.notebook.cells)]
+    return [one for one in stages if one.note or one.log or (one.notebook and one.notebook.cells)]
 
 
 def _shown(value: Any) -> str:

@@ -304,6 +304,30 @@ def test_columns_and_rows_are_compared_as_they_were_recorded(made: Made):
     assert len(runs[1].diff(runs[0]).schema) == 3
 
 
+def test_logs_of_ops_and_code_beside_notebooks_are_compared(made: Made):
+    """What has no notebook is compared by its log, and by the version of its code."""
+    runs = []
+    for number, version in enumerate(("a1", "b2"), start=1):
+        record = RunRecord(made.project, "made", f"{number:08}" + "d" * 24)
+        record.begin(
+            [{"name": name, "kind": kind} for name, kind in (("op", "op"), ("dbt", "dbt"))]
+        )
+        record.step_ended("op", "succeeded", log="op.log", code_version="same")
+        record.step_ended("dbt", "succeeded", log="dbt.log", code_version=version)
+        record.end()
+        (record.folder / "op.log").write_text(f"{number} rows\n<object at 0x7f00000{number}0000>\n")
+        (record.folder / "dbt.log").write_text(f"took {number} s, and {number}")
+        runs.append(Api(made.project).find_run(record.run_id))
+
+    found = runs[1].diff(runs[0])
+
+    assert found.code == ("dbt",)
+    assert [stage.title for stage in found.stages] == ["op, its log"]
+    marks = [(line.mark, line.text) for line in found.stages[0].log.lines if line.mark in "-+"]
+    assert marks == [("-", "1 rows"), ("+", "2 rows")]
+    assert found.summary == "1 step's other files and 1 output differ"
+
+
 def test_a_record_that_somebody_changed_leads_nowhere_else(made: Made, tmp_path: Path):
     """Paths, commits and shapes of run.json are not believed."""
     (tmp_path / "secret.ipynb").write_text(nbformat.writes(executed("top = 'secret'")))
@@ -400,11 +424,11 @@ def test_the_last_good_run_is_one_that_did_as_much(made: Made):
         return Api(project).find_run(record.run_id)
 
     part, whole = {"a": "succeeded", "b": "left out"}, {"a": "succeeded", "b": "skipped"}
-    first, second, third = run(11, whole), run(12, part), run(13, whole)
+    alone, first, second, third = run(10, part), run(11, whole), run(12, part), run(13, whole)
 
     assert last_good_before(project, third).run_id == first.run_id
     assert last_good_before(project, second).run_id == first.run_id
-    assert last_good_before(project, run(10, part)) is None
+    assert last_good_before(project, alone) is None
     found = second.diff()
     assert not found.differs
     assert found.notes == ("The later run was one without b.",)
