@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,8 +40,9 @@ CELLS = [
 ]
 
 
-def page_of_run(project: Project, nb: nbformat.NotebookNode | Path, stage: str = "ingest") -> Path:
+def page_of_run(project: Project, nb: nbformat.NotebookNode | Path, checks: Sequence = ()) -> Path:
     """The page of a stage in a run that has this executed notebook."""
+    stage = "ingest"
     run = RunRecord(project, "quakes", "0f4e5ac7")
     run.begin(
         [{"name": stage, "kind": "stage"}],
@@ -53,7 +54,7 @@ def page_of_run(project: Project, nb: nbformat.NotebookNode | Path, stage: str =
         shutil.copy(nb, path)
     else:
         nbformat.write(nb, path)
-    run.step_ended(stage, "failed", notebook=path.name, values={"rows": 40})
+    run.step_ended(stage, "failed", notebook=path.name, values={"rows": 40}, checks=list(checks))
     return write_page(path)
 
 
@@ -64,8 +65,8 @@ def failed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = make_project(root, {"quakes": {"ingest": CELLS}})
     stage = Stage("quakes", "ingest", root / "notebooks" / "quakes" / "ingest.ipynb")
     executed = root / "executed.ipynb"
-    execute_stage(project, stage, {"rows": 40}, run_id="0f4e5ac7", output=executed)
-    return page_of_run(project, executed)
+    outcome = execute_stage(project, stage, {"rows": 40}, run_id="0f4e5ac7", output=executed)
+    return page_of_run(project, executed, outcome.report.checks)
 
 
 def page_with(root: Path, *cells: nbformat.NotebookNode) -> Path:
@@ -128,6 +129,32 @@ def test_the_failing_cell_is_reached_by_its_address_and_shows_the_authors_frames
         cell.locator(".error summary").last.click()
         assert "pandas" in cell.inner_text()
         assert "did not run" in visit.page.locator("#cell-10").inner_text()
+
+
+@pytest.mark.browser
+def test_failed_leads_to_the_check_that_failed_where_every_cell_ran(tmp_path):
+    """A stage whose check failed has failed, though its notebook got to its end."""
+    checks = [
+        {"kind": "check", "name": name, "passed": passed, "severity": "error", "metadata": {}, "cell_index": index}
+        for index, (name, passed) in enumerate([("first", True), ("second", False)])
+    ]  # fmt: skip
+    nb = new_notebook(cells=[new_code_cell(f"x = {'1 + ' * 900}1\nx") for _ in range(2)])
+    nb.metadata["dataflow"] = {"results": checks}
+    nb.metadata["papermill"] = {"status": "completed"}
+    write(tmp_path / "pyproject.toml", "[tool.dataflow]\n")
+    with opened(page_of_run(Project(tmp_path), nb), "#failed") as visit:
+        assert "ingest failed" in visit.text()
+        assert "Failed checks: second" in visit.text()
+        assert visit.page.locator("#cell-2 #failed").count() == 1
+
+
+def test_a_runs_page_leads_from_a_check_to_its_cell(failed, serve):
+    """run.json has the cell that made a check, and the run's page links to it."""
+    project = Project(failed.parents[3])
+    record = json.loads(failed.with_name("run.json").read_text())
+    assert [check["cell"] for check in record["steps"]["ingest"]["checks"]] == [5, 5]
+    page = httpx.get(f"{serve(project)}/runs/quakes/{failed.parent.name}/").text
+    assert page.count('href="ingest.html#cell-5"') == 2
 
 
 @pytest.mark.browser

@@ -80,6 +80,7 @@ class Page:
         contents: its headings.
         results: its checks and records.
         failure: the cell that failed.
+        failed_id: where `#failed` leads: to that cell, or to the first check that failed.
         failed_checks: names of checks that failed.
         libraries: the packed scripts that its plots need, by name.
     """
@@ -94,6 +95,7 @@ class Page:
     contents: list[Heading]
     results: list[dict[str, Any]]
     failure: Cell | None
+    failed_id: str
     failed_checks: list[str]
     libraries: dict[str, str]
 
@@ -109,7 +111,11 @@ def read_page(nb: Any, path: Path) -> Page:
     marks = _dict(nb.metadata.get("papermill"))
     cells = list(_cells(nb))
     results = _results(nb)
-    failed_checks = list(dict.fromkeys(one["name"] for one in results if one["state"] == "failed"))
+    failed = [one for one in results if one["state"] == "failed"]
+    failed_checks = list(dict.fromkeys(one["name"] for one in failed))
+    failure = next((cell for cell in cells if cell.failed), None)
+    checked_in = next((one["cell"] for one in failed if one["cell"]), None)
+    failed_id = failure.id if failure else f"cell-{checked_in}" if checked_in else ""
     status = _state(marks)
     if status == "succeeded" and failed_checks:
         status = "failed"
@@ -123,9 +129,10 @@ def read_page(nb: Any, path: Path) -> Page:
         facts=_facts(about, marks, run),
         parameters=_parameters(path, marks, run),
         cells=cells,
-        contents=_contents(cells),
+        contents=_contents(cells, failed_id),
         results=results,
-        failure=next((cell for cell in cells if cell.failed), None),
+        failure=failure,
+        failed_id=failed_id,
         failed_checks=failed_checks,
         libraries=_libraries(cells),
     )
@@ -233,13 +240,14 @@ def _highlighter() -> Any:
     return Highlight2HTML(pygments_lexer="ipython3")
 
 
-def _contents(cells: list[Cell]) -> list[Heading]:
+def _contents(cells: list[Cell], failed_id: str) -> list[Heading]:
     found = []
     for cell in cells:
         if cell.kind == "markdown":
             found += headings(cell.html)
-        elif cell.failed:
-            found.append(Heading(2, f"Cell {cell.number} {cell.status}", "failed"))
+        elif cell.id == failed_id:
+            what = cell.status if cell.failed else "failed a check"
+            found.append(Heading(2, f"Cell {cell.number} {what}", "failed"))
     return found[:MOST_HEADINGS]
 
 
