@@ -35,7 +35,10 @@ def _lines(command: Any, parent: Any, name: str) -> Iterator[str]:
         )
     yield from ("", f".. program:: {path}", "")
     for parameter in command.params:
-        names, text = parameter.get_help_record(context)
+        record = parameter.get_help_record(context)
+        if record is None:  # hidden
+            continue
+        names, text = record
         yield from (f".. option:: {names}", "", f"   {_escaped(text)}", "")
     for name_below, command_below in below.items():
         yield from _lines(command_below, context, name_below)

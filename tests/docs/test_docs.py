@@ -83,7 +83,7 @@ def test_every_command_and_option_has_help():
         without += [
             f"{' '.join(words)} {parameter.name}"
             for parameter in command.params
-            if not getattr(parameter, "help", None)
+            if not getattr(parameter, "help", None) and not getattr(parameter, "hidden", False)
         ]
 
     assert without == []
