@@ -9,12 +9,13 @@ from typing import Any
 from dataflow.base.sql import TableName
 from dataflow.base.words import counted
 from dataflow.dbt.keys import unique_keys
-from dataflow.dbt.project import read_manifest
+from dataflow.dbt.project import has_models, read_manifest
 from dataflow.engine.secrets import Scrubber
 from dataflow.errors import DataflowError
 from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.runs.data import DATA_FILE, write_data
 from dataflow.runs.record import RunRecord, Step
+from dataflow.stages.execute import machine_paths
 from dataflow.variables import secrets_of
 from dataflow.warehouse.store import DataComparison, Limits, compare_files
 
@@ -35,7 +36,8 @@ def review_data(
     """
     workflow, project = steps.workflow, steps.project
     # The run's own parameters may name variables, too.
-    scrubber = Scrubber(secrets_of(workflow.folder, record.read()))
+    secrets = secrets_of(workflow.folder, record.read())
+    scrubber = Scrubber(secrets).with_paths(machine_paths(project))
     found = compare_files(
         project,
         old,
@@ -90,7 +92,7 @@ def _tables(steps: WorkflowSteps) -> list[TableName]:
 
 def _keys(steps: WorkflowSteps) -> dict[TableName, tuple[str, ...]]:
     """The keys that dbt's tests name, where the workflow has models."""
-    if not steps.has_dbt:
+    if not has_models(steps.project, steps.workflow.id):
         return {}
     return unique_keys(read_manifest(steps.project, steps.workflow))
 

@@ -211,6 +211,11 @@ class _Work:
             if time.monotonic() < self._end:
                 raise  # by somebody else
             raise _OutOfTime from error
+        except RuntimeError as error:
+            # DuckDB reports what a signal raised as an error of its own, and goes on computing: the
+            # next statement, and `close`, would wait for that.
+            self._connection.interrupt()
+            raise error.__context__ or error from None
         finally:
             timer.cancel()
 

@@ -63,8 +63,8 @@ class Common:
         return f"CASE WHEN isfinite({value}) AND {value} <> 0 THEN {rounded} ELSE {value} END"
 
     def differs(self) -> str:
-        """Whether the values of the rows `old` and `new` are different."""
-        old, new = self.sql("old", "old"), self.sql("new", "new")
+        """Whether the values of the rows `_old` and `_new` are different."""
+        old, new = self.sql("old", "_old"), self.sql("new", "_new")
         differs = f"{old} IS DISTINCT FROM {new}"
         if self.digits is None:
             return f"({differs})"
@@ -156,27 +156,27 @@ class RowComparison:
         """Count the rows that one side has more often than the other."""
         hashes = {which: row_hash(self.common, which) for which in ("old", "new")}
         self.rows(
-            f"CREATE OR REPLACE TEMP TABLE {DIFFERENT} AS SELECT h, "
-            "count(*) FILTER (side = 0) AS o, count(*) FILTER (side = 1) AS n FROM "
-            f"(SELECT {hashes['old']} AS h, 0 AS side FROM {self.old.relation} "
+            f"CREATE OR REPLACE TEMP TABLE {DIFFERENT} AS SELECT _h, "
+            "count(*) FILTER (_side = 0) AS _o, count(*) FILTER (_side = 1) AS _n FROM "
+            f"(SELECT {hashes['old']} AS _h, 0 AS _side FROM {self.old.relation} "
             f"UNION ALL SELECT {hashes['new']}, 1 FROM {self.new.relation}) "
-            "GROUP BY h HAVING o <> n"
+            "GROUP BY _h HAVING _o <> _n"
         )
         ((added, removed),) = self.rows(
-            "SELECT coalesce(sum(greatest(n - o, 0)), 0)::BIGINT, "
-            f"coalesce(sum(greatest(o - n, 0)), 0)::BIGINT FROM {DIFFERENT}"
+            "SELECT coalesce(sum(greatest(_n - _o, 0)), 0)::BIGINT, "
+            f"coalesce(sum(greatest(_o - _n, 0)), 0)::BIGINT FROM {DIFFERENT}"
         )
 
         def some(side: Side, which: str, more: str) -> tuple[ExampleRow, ...]:
-            chosen = f"SELECT h FROM {DIFFERENT} WHERE {more} ORDER BY h LIMIT {self.examples}"
+            chosen = f"SELECT _h FROM {DIFFERENT} WHERE {more} ORDER BY _h LIMIT {self.examples}"
             where = f" WHERE {hashes[which]} IN ({chosen}) ORDER BY {hashes[which]}"
-            return self.first_rows(side, f"{side.relation} AS {which}{where}", which)
+            return self.first_rows(side, f"{side.relation} AS _{which}{where}", f"_{which}")
 
         return Differences(
             added,
             removed,
-            added_rows=some(self.new, "new", "n > o") if added else (),
-            removed_rows=some(self.old, "old", "o > n") if removed else (),
+            added_rows=some(self.new, "new", "_n > _o") if added else (),
+            removed_rows=some(self.old, "old", "_o > _n") if removed else (),
         )
 
     def by_key(self, key: Sequence[Common]) -> Differences:
@@ -185,25 +185,25 @@ class RowComparison:
         Raises:
             NotUnique: a key occurs more than once on one side.
         """
-        names = [f"k{number}" for number in range(len(key))]
+        names = [f"_k{number}" for number in range(len(key))]
         listed = ", ".join(names)
         others = [one for one in self.common if one not in key]
         parts = []
         for number, (which, side) in enumerate((("old", self.old), ("new", self.new))):
             keys = (f"{one.sql(which)} AS {name}" for one, name in zip(key, names, strict=True))
             parts.append(
-                f"SELECT {', '.join(keys)}, {row_hash(others, which)} AS h, {number} AS side "
+                f"SELECT {', '.join(keys)}, {row_hash(others, which)} AS _h, {number} AS _side "
                 f"FROM {side.relation}"
             )
         self.rows(
             f"CREATE OR REPLACE TEMP TABLE {DIFFERENT} AS SELECT {listed}, "
-            "count(*) FILTER (side = 0) AS o, count(*) FILTER (side = 1) AS n "
+            "count(*) FILTER (_side = 0) AS _o, count(*) FILTER (_side = 1) AS _n "
             f"FROM ({' UNION ALL '.join(parts)}) GROUP BY {listed} "
-            "HAVING o <> 1 OR n <> 1 OR min(h) <> max(h)"
+            "HAVING _o <> 1 OR _n <> 1 OR min(_h) <> max(_h)"
         )
         ((added, removed, changed, double),) = self.rows(
-            "SELECT count(*) FILTER (o = 0), count(*) FILTER (n = 0), "
-            "count(*) FILTER (o = 1 AND n = 1), count(*) FILTER (o > 1 OR n > 1) "
+            "SELECT count(*) FILTER (_o = 0), count(*) FILTER (_n = 0), "
+            "count(*) FILTER (_o = 1 AND _n = 1), count(*) FILTER (_o > 1 OR _n > 1) "
             f"FROM {DIFFERENT}"
         )
         if double:
@@ -211,10 +211,10 @@ class RowComparison:
 
         def some(side: Side, which: str, where: str) -> tuple[ExampleRow, ...]:
             source = (
-                f"(FROM {DIFFERENT} WHERE {where} ORDER BY {listed} LIMIT {self.examples}) AS keys "
-                f"JOIN {side.relation} AS {which} ON {_same(key, names, which)} ORDER BY {listed}"
+                f"(FROM {DIFFERENT} WHERE {where} ORDER BY {listed} LIMIT {self.examples}) AS _keys "
+                f"JOIN {side.relation} AS _{which} ON {_same(key, names, which)} ORDER BY {_of_keys(names)}"
             )
-            return self.first_rows(side, source, which)
+            return self.first_rows(side, source, f"_{which}")
 
         by_column = dict.fromkeys((one.name for one in self.common), 0)
         examples: tuple[ExampleRow, ...] = ()
@@ -226,8 +226,8 @@ class RowComparison:
             removed,
             changed,
             by_column,
-            some(self.new, "new", "o = 0") if added else (),
-            some(self.old, "old", "n = 0") if removed else (),
+            some(self.new, "new", "_o = 0") if added else (),
+            some(self.old, "old", "_n = 0") if removed else (),
             examples,
         )
 
@@ -236,26 +236,26 @@ class RowComparison:
     ) -> tuple[int, dict[str, int], tuple[ExampleRow, ...]]:
         """How many rows changed, in which columns, and some of them."""
         listed = ", ".join(names)
-        flags = [f"c{number}" for number in range(len(others))]
+        flags = [f"_c{number}" for number in range(len(others))]
         differ = (f"{one.differs()} AS {flag}" for one, flag in zip(others, flags, strict=True))
         joined = (
-            f"JOIN {self.old.relation} AS old ON {_same(key, names, 'old')} "
-            f"JOIN {self.new.relation} AS new ON {_same(key, names, 'new')}"
+            f"JOIN {self.old.relation} AS _old ON {_same(key, names, 'old')} "
+            f"JOIN {self.new.relation} AS _new ON {_same(key, names, 'new')}"
         )
         self.rows(
-            f"CREATE OR REPLACE TEMP TABLE {CHANGED} AS FROM (SELECT {listed}, {', '.join(differ)} "
-            f"FROM (FROM {DIFFERENT} WHERE o = 1 AND n = 1) AS keys {joined}) "
+            f"CREATE OR REPLACE TEMP TABLE {CHANGED} AS FROM (SELECT {_of_keys(names)}, {', '.join(differ)} "
+            f"FROM (FROM {DIFFERENT} WHERE _o = 1 AND _n = 1) AS _keys {joined}) "
             f"WHERE {' OR '.join(flags)}"
         )
         counts = ", ".join(f"count(*) FILTER ({flag})" for flag in flags)
         ((number, *each),) = self.rows(f"SELECT count(*), {counts} FROM {CHANGED}")
-        wanted = [text_of(one.column("new", "new"), one.kind) for one in key]
+        wanted = [text_of(one.column("new", "_new"), one.kind) for one in key]
         for flag, one in zip(flags, others, strict=True):
-            before = text_of(one.column("old", "old"), one.old_kind)
-            wanted += [flag, before, text_of(one.column("new", "new"), one.kind)]
+            before = text_of(one.column("old", "_old"), one.old_kind)
+            wanted += [f"_keys.{flag}", before, text_of(one.column("new", "_new"), one.kind)]
         found = self.rows(
             f"SELECT {', '.join(wanted)} FROM (FROM {CHANGED} ORDER BY {listed} "
-            f"LIMIT {self.examples}) AS keys {joined} ORDER BY {listed}"
+            f"LIMIT {self.examples}) AS _keys {joined} ORDER BY {_of_keys(names)}"
         )
         examples = []
         for row in found:
@@ -286,8 +286,12 @@ class RowComparison:
 
 
 def _same(key: Sequence[Common], names: list[str], which: str) -> str:
-    """SQL: whether the relation `which` has the row whose key the relation `keys` has."""
+    """SQL: whether the relation `which` has the row whose key the relation `_keys` has."""
     return " AND ".join(
-        f"{one.sql(which, which)} IS NOT DISTINCT FROM keys.{name}"
+        f"{one.sql(which, f'_{which}')} IS NOT DISTINCT FROM _keys.{name}"
         for one, name in zip(key, names, strict=True)
     )
+
+
+def _of_keys(names: list[str]) -> str:
+    return ", ".join(f"_keys.{name}" for name in names)
