@@ -17,7 +17,7 @@ from typing import Any
 
 import dagster as dg
 
-from dataflow.base.lock import Held, acquire
+from dataflow.base.lock import Held, StillHeld, acquire
 from dataflow.base.words import counted
 from dataflow.dashboard.paths import has_sources
 from dataflow.dashboard.refresh import preview_dashboard, refresh_dashboard, remove_previews
@@ -285,8 +285,20 @@ def _deciding(project: Project, workflow_id: str, who: str) -> Iterator[Held]:
     """One at a time: a decision about a workflow's runs, or a new candidate."""
     what = f"the review of workflow {workflow_id}"
     folder = project.state / "reviews" / workflow_id
-    with acquire(folder, what, holder=who, timeout=WAIT) as held:
-        yield held
+    try:
+        with acquire(folder, what, holder=who, timeout=WAIT) as held:
+            yield held
+    except StillHeld as error:
+        raise ConfigurationError(
+            f"{error.holder or 'another program'} is being carried out; nothing was decided",
+            hint="Wait until it has ended, and look again: dataflow runs list",
+        ) from None
+    except OSError as error:  # the disk is full, or somebody else's
+        raise DataflowError(
+            f"the decision cannot be written down: {error.strerror or error}",
+            where=str(error.filename or folder),
+            hint="Free space on the disk, or let yourself write there, and decide again.",
+        ) from error
 
 
 def _tell_dagster(
