@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ class WrittenTable:
         rows: how many it had, where the step recorded it.
         columns: its columns with their types; empty when the step dropped it.
         models: the models and dbt's tests that read it, directly or through others.
-        pages: the pages that show what is made of it.
+        pages: the pages that show what is made of it, also by way of later stages.
         others: notebooks and modules that read it.
     """
 
@@ -84,7 +84,27 @@ def written_tables(project: Project, run: Run) -> list[WrittenTable]:
                 ),
             )
         )
-    return tables
+    return [replace(one, pages=_pages_behind(project, one, tables, run)) for one in tables]
+
+
+def _pages_behind(
+    project: Project, table: WrittenTable, tables: list[WrittenTable], run: Run
+) -> tuple[Path, ...]:
+    """The pages that show what is made of a table, by way of the run's stages that read it, too."""
+    home = project.notebooks / run.workflow_id
+    by_notebook: dict[Path, list[WrittenTable]] = {}
+    for one in tables:
+        by_notebook.setdefault(home / f"{one.step}.ipynb", []).append(one)
+    waiting, seen = [table], {id(table)}
+    pages: dict[Path, None] = {}
+    while waiting:
+        one = waiting.pop(0)
+        pages |= dict.fromkeys(one.pages)
+        for made in (made for path in one.others for made in by_notebook.get(path, ())):
+            if id(made) not in seen:
+                seen.add(id(made))
+                waiting.append(made)
+    return tuple(pages)
 
 
 def tables_table(project: Project, written: list[WrittenTable]) -> Table:

@@ -15,11 +15,14 @@ from projects import (
     parameters,
     run_data,
     run_folder,
+    write_notebook,
 )
 
 from dataflow.dbt.border import check_columns
 from dataflow.errors import WarehouseError
 from dataflow.project import Project
+from dataflow.review.written import written_tables
+from dataflow.runs.record import read_run
 from dataflow.services.pages import run_page
 from dataflow.shared.db import get_duckdb_connection, write_table
 from dataflow.warehouse.store import publish, stage_writes
@@ -37,6 +40,8 @@ INGEST = [
     "conn.execute('INSERT INTO log VALUES (1)')\nconn.execute('UPDATE log SET n = 2')",
     "conn.close()",
 ]
+# Never run: of what it reads and writes the record speaks.
+LATER = "conn.execute('FROM shop_raw.log')"
 ENRICH = [
     "from dataflow.shared.db import get_duckdb_connection\n"
     "with get_duckdb_connection() as conn:\n"
@@ -95,7 +100,8 @@ def test_a_run_knows_the_cells_that_wrote_each_table_and_where_it_is_shown(ran):
     shown = dataflow(ran, "runs", "show", "last").stdout
     assert re.search(r"shop_raw\.log +ingest, cells 6 and 8 *\n", shown)
     assert re.search(
-        r"shop_raw\.orders +ingest, cell 4 +2 models +evidence/pages/overview\.md", shown
+        r"shop_raw\.orders +ingest, cell 4 +2 models, 1 other file +evidence/pages/overview\.md",
+        shown,
     )
     page = bytes(run_page(ran, run_folder(ran, "shop")).body).decode()
     assert '<a href="ingest.html#cell-4">4</a>' in page
@@ -105,6 +111,23 @@ def test_a_run_knows_the_cells_that_wrote_each_table_and_where_it_is_shown(ran):
     assert re.search(r"in +runs/shop/\S+/enrich\.ipynb\n", described)
     assert re.search(r"shown on evidence/pages/overview\.md\n", described)
     assert "cells" in json.loads(dataflow(ran, "db", "tables", "shop_raw.log", "--json").stdout)
+
+
+def test_a_table_is_shown_where_what_later_stages_make_of_it_is(ran, tmp_path):
+    """A stage's notebook that reads a table passes it on to the tables that the stage wrote."""
+    notebook = ran.notebooks / "shop" / "enrich.ipynb"
+    before = notebook.read_bytes()
+    data = run_data(ran, "shop")
+    (tmp_path / "run.json").write_text(json.dumps(data))
+    run = read_run(tmp_path)
+    log = {str(one.name): one for one in written_tables(ran, run)}["shop_raw.log"]
+    assert log.pages == ()
+    write_notebook(notebook, [LATER])
+    try:
+        log = {str(one.name): one for one in written_tables(ran, run)}["shop_raw.log"]
+        assert [ran.relative(path) for path in log.pages] == ["evidence/pages/overview.md"]
+    finally:
+        notebook.write_bytes(before)
 
 
 def test_what_a_record_says_of_its_tables_may_be_anything(ran, tmp_path):
