@@ -355,8 +355,14 @@ def test_a_large_output_is_read_only_when_it_is_opened(tmp_path):
     frame = pd.DataFrame({f"column {i}": range(4000) for i in range(8)})
     page = page_with(tmp_path, showing({"text/html": frame.to_html(max_rows=None)}))
     assert page.stat().st_size < 200_000
+    bare = page.with_name("bare.html")
+    bare.write_text(page.read_text("utf-8").replace("<script nonce", "<script type=off nonce"))
+    with browser_page() as visit:
+        visit.page.goto(bare.as_uri())
+        assert "large outputs are drawn by this page's own script" in visit.text()
     with opened(page) as visit:
         assert visit.page.locator("iframe").count() == 0
+        assert "drawn by this page's own script" not in visit.text()
         visit.page.get_by_text("4,000 rows, ").click()
         inside = visit.page.frame_locator("iframe")
         inside.locator("tbody tr").nth(3999).wait_for(state="attached")
