@@ -126,7 +126,7 @@ def why_review(
             continue
         if rules.schema and old.columns != new.columns:
             reasons.append(f"{table}: {_columns_changed(old.columns, new.columns)}")
-        if rules.rows is not None and old.rows is not None and new.rows is not None:
+        if rules.rows is not None:
             share = abs(new.rows - old.rows) / old.rows if old.rows else float(new.rows > 0)
             if share > rules.rows:
                 change = f" ({(new.rows - old.rows) / old.rows:+.0%})" if old.rows else ""

@@ -30,7 +30,6 @@ from dataflow.warehouse.comparison import (
     ColumnComparison,
     DataComparison,
     Limits,
-    TableChange,
     TableComparison,
 )
 from dataflow.warehouse.differences import (
@@ -59,43 +58,6 @@ if TYPE_CHECKING:
 OLD = "_dataflow_old"
 COPIES = {"old": "_compared_old", "new": "_compared_new"}
 WITHOUT_KEY = "Without a known key: a row with another value counts as removed and added."
-
-
-def changed_share(
-    old: Path | None, new: Path, tables: Sequence[TableName], *, zone: str = "UTC"
-) -> list[TableChange]:
-    """How many rows tables have in two databases, and how their columns changed.
-
-    No table's rows are read; views are computed to be counted.
-
-    Args:
-        old: the earlier file; None when there is none.
-        new: the later one.
-        tables: the tables to look at; one that neither file has is left out.
-        zone: the time zone in which views are computed.
-
-    Raises:
-        duckdb.Error: a file, or one of the tables, cannot be read.
-    """
-    with _working(None, zone) as connection:
-        work = _Work(connection, float("inf"))
-        pairs = [
-            (table, _counted(work, old, before), _counted(work, new, after))
-            for table, before, after in _pairs(work, old, new, tables)
-        ]
-    found = []
-    for table, before, after in pairs:
-        for one in (before, after):
-            if one is not None and one.error is not None:
-                raise one.error
-        both = before is not None and after is not None
-        changes = [
-            f"{one.name} {one.schema_change}"
-            for one in _columns(before, after)
-            if both and one.schema_change
-        ]
-        found.append(TableChange(table, _count(before), _count(after), tuple(changes)))
-    return found
 
 
 def compare_tables(

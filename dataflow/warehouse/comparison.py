@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from dataflow.base.sql import TableName
 from dataflow.base.table import Shown, Table
 from dataflow.base.words import counted
 from dataflow.warehouse.profile import Profile
@@ -235,28 +234,6 @@ class DataComparison(Shown):
         ]
         head = ("Table", "Before", "Now", "Added", "Removed", "Changed", "Columns", "")
         return Table(head, rows, right=head[1:6])
-
-
-@dataclass(frozen=True)
-class TableChange:
-    """A table's rows and columns in two databases, without looking at the rows.
-
-    Args:
-        table: its name.
-        old_rows, new_rows: how many; None where it is not there.
-        schema: the columns that were added, removed or retyped, each in words.
-    """
-
-    table: TableName
-    old_rows: int | None
-    new_rows: int | None
-    schema: tuple[str, ...] = ()
-
-    @property
-    def share(self) -> float:
-        """By which share of the old ones the number of rows changed; of a new table 1."""
-        old, new = self.old_rows or 0, self.new_rows or 0
-        return abs(new - old) / old if old else float(new > 0)
 
 
 def _rows(number: int | None) -> str:

@@ -115,11 +115,11 @@ class Shape:
     """How big a table is, and what it is made of.
 
     Args:
-        rows: how many; None for a view that would have to be computed.
+        rows: how many; of a view as many as it has now.
         columns: the types by name.
     """
 
-    rows: int | None
+    rows: int
     columns: dict[str, str]
 
 
@@ -136,20 +136,12 @@ def shapes(database: Path, workflow_id: str) -> dict[TableName, Shape]:
     metadata = versions.Metadata.read(database.parent)
     of = metadata.schemas if metadata else {}
     own = {name for name, origin in of.items() if origin.get("workflow") == workflow_id}
-    files = metadata.files if metadata else {}
     with contextlib.closing(open_file(database, read_only=True)) as connection:
-        rows = connection.execute(
-            "SELECT table_schema, table_name, table_type FROM information_schema.tables "
-            "WHERE table_catalog = current_catalog()"
-        ).fetchall()
-        found = {}
-        for schema, name, kind in rows:
-            table = TableName(schema, name)
-            if schema in own or str(table) in own:
-                counted = kind != "VIEW" or str(table) in files
-                columns = stored_columns(connection, table)
-                found[table] = Shape(_count(connection, table) if counted else None, columns)
-    return found
+        return {
+            table: Shape(_count(connection, table), stored_columns(connection, table))
+            for table in relations(connection, None)
+            if table.schema in own or str(table) in own
+        }
 
 
 def contents(project: Project) -> dict[TableName, Origin | None]:

@@ -20,7 +20,7 @@ import pytest
 
 from dataflow.base.sql import TableName, quote
 from dataflow.shared.db import get_duckdb_connection, write_table
-from dataflow.warehouse.compare import WITHOUT_KEY, changed_share, compare_tables
+from dataflow.warehouse.compare import WITHOUT_KEY, compare_tables
 from dataflow.warehouse.comparison import DataComparison, Limits, TableComparison
 from dataflow.warehouse.layout import FILE_NAME, Layout
 from dataflow.warehouse.publish import publish, published_kept, published_path
@@ -432,20 +432,6 @@ def test_a_killed_comparison_leaves_nothing_for_long(make, tmp_path):
 
     assert compare_tables(path, path, [T], scratch=scratch).changed == ()
     assert list(scratch.iterdir()) == [alive]
-
-
-def test_rows_and_columns_alone_are_counted_for_a_rule(make):
-    """`changed_share` tells by which share rows changed, and how columns did."""
-    old = make("old", "CREATE TABLE q_raw.t AS SELECT i AS id, 1 AS n FROM range(10) r(i)")
-    new = make("new", "CREATE TABLE q_raw.t AS SELECT i AS id, '1' AS n, 2 AS m FROM range(8) r(i)",
-               "CREATE TABLE q_raw.u AS SELECT 1 AS a")  # fmt: skip
-
-    found = changed_share(old, new, [T, TableName("q_raw", "u"), TableName("q_raw", "none")])
-    assert [(c.table.name, c.old_rows, c.new_rows, c.share, c.schema) for c in found] == [
-        ("t", 10, 8, 0.2, ("n retyped", "m added")),
-        ("u", None, 1, 1.0, ()),
-    ]
-    assert changed_share(None, new, [T])[0].share == 1.0
 
 
 @pytest.mark.parametrize("data", [{}, [], {"tables": 1}, {"tables": [], "format": 99}])
