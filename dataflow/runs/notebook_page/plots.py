@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,8 @@ def _file(package: str, path: str) -> str:
 
 
 def _vega_bundle(major: str) -> str:
-    import vl_convert
+    # The project's, where it uses altair.
+    vl_convert = import_module("vl_convert")
 
     versions = [v for v in vl_convert.get_vegalite_versions() if v.split(".")[0] == major]
     version = max(versions, key=lambda v: [int(n) for n in v.split(".")]) if versions else None
