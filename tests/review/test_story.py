@@ -70,6 +70,7 @@ def test_from_a_failed_run_to_the_dashboard(clone, tmp_path):
             assert "schedule" in visit.text()
             page.click("text=Open the failing cell")
             page.wait_for_url("**/explore.html#failed")
+            page.wait_for_function("scrollY > 0")
             place = page.get_by_text("ValueError: only 5 events").last.bounding_box()
             assert 0 <= place["y"] < PHONE[1]  # it is scrolled to
             page.go_back()
