@@ -9,6 +9,21 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+def interrupt_behind(error: BaseException) -> BaseException | None:
+    """What a signal raised within a statement of DuckDB, which makes an error of its own of that.
+
+    The statement goes on: so does whoever uses the connection before it is closed or interrupted.
+
+    Args:
+        error: what came out.
+
+    Returns:
+        None for any other error.
+    """
+    hidden = isinstance(error, RuntimeError) and str(error) == "Query interrupted"
+    return error.__context__ if hidden else None
+
+
 class Interrupts:
     """Ends an event loop when a signal's handler raises, wherever the loop is at that moment.
 

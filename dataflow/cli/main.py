@@ -82,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; returns the exit code."""
+    from dataflow.base.interrupts import interrupt_behind
     from dataflow.cli.output import messages, print_error
 
     try:
@@ -97,6 +98,9 @@ def run(arguments: Sequence[str]) -> int:
         sys.stderr.close()
         return EXIT_OK
     except Exception as error:
+        if isinstance(interrupt_behind(error), KeyboardInterrupt):
+            messages().print("[yellow]cancelled[/]")
+            return EXIT_FAILED
         if hasattr(error, "format_message"):  # typer's message about a wrong call
             return _usage_error(error)
         if type(error).__name__ == "Abort":  # a question was answered by no, or by nobody

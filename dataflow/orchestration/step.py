@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from dataflow.base.interrupts import interrupt_behind
 from dataflow.base.lifetime import end_with_run
 from dataflow.dbt.border import check_columns
 from dataflow.engine.secrets import Scrubber
@@ -67,6 +68,9 @@ def recorded_step(context: Any, steps: WorkflowSteps, name: str, **facts: Any) -
         end("cancelled")
         raise Cancelled from interrupt
     except BaseException as left:
+        if isinstance(interrupt_behind(left), INTERRUPTS):
+            end("cancelled")
+            raise Cancelled from left
         error = left if isinstance(left, Exception) else _as_failure(left)
         step.facts.setdefault("error", _first_words(error))
         clean = cleaned_error(error, scrubber) if scrubber else error

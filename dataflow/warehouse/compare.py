@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from dataflow.base.interrupts import interrupt_behind
 from dataflow.base.sql import TableName, filled, literal, quote
 from dataflow.base.words import counted, shortened
 from dataflow.warehouse.comparison import (
@@ -174,10 +175,8 @@ class _Work:
                 raise  # by somebody else
             raise _OutOfTime from error
         except RuntimeError as error:
-            # DuckDB reports what a signal raised as an error of its own, and goes on computing: the
-            # next statement, and `close`, would wait for that.
-            self._connection.interrupt()
-            raise error.__context__ or error from None
+            self._connection.interrupt()  # the next statement would wait for this one
+            raise interrupt_behind(error) or error from None
         finally:
             timer.cancel()
 

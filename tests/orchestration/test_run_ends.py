@@ -57,6 +57,23 @@ def whole():
 
 register_workflow(workflow_id="in_python", job=whole)
 """
+# DuckDB makes an error of its own of what a signal raises.
+QUERY = """
+import duckdb
+from dagster import RetryPolicy, job, op
+from dataflow.workflows.registry import register_workflow
+
+@op(retry_policy=RetryPolicy(max_retries=2, delay=1))
+def queries():
+    print("as" + "leep", flush=True)
+    duckdb.sql("SELECT count(*) FROM range(1000000000000) t(i) WHERE i % 7 = 3").fetchall()
+
+@job
+def whole():
+    queries()
+
+register_workflow(workflow_id="in_duckdb", job=whole)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +90,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
             "quick": Workflow({"work": [LEAVE]}),
         },
     )
-    home = made.notebooks / "in_python"
-    home.mkdir()
-    (home / "config.yaml").write_text("workflow:\n  name: In Python\n", "utf-8")
-    (home / "dagster_job.py").write_text(JOB, "utf-8")
+    for name, job in {"in_python": JOB, "in_duckdb": QUERY}.items():
+        home = made.notebooks / name
+        home.mkdir()
+        (home / "config.yaml").write_text("workflow:\n  name: In Python\n", "utf-8")
+        (home / "dagster_job.py").write_text(job, "utf-8")
     return made
 
 
@@ -120,7 +138,7 @@ def dagster_status(project: Project, run: dict[str, Any], monkeypatch: Any) -> s
         instance.dispose()
 
 
-@pytest.mark.parametrize("workflow", ["sleeps", "in_python"])
+@pytest.mark.parametrize("workflow", ["sleeps", "in_python", "in_duckdb"])
 def test_a_cancel_ends_a_step_that_has_retries_for_good(project, workflow, monkeypatch):
     process = begin(project, workflow, "asleep")
 
