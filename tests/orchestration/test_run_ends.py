@@ -106,7 +106,7 @@ def begin(project: Project, workflow: str, state: str) -> subprocess.Popen[str]:
     def reached() -> bool:
         assert process.poll() is None, process.communicate()[1]
         new = set(project.runs.glob(f"{workflow}/*")) - known
-        texts = [path.read_text("utf-8", "replace") for run in new for path in run.glob("*.*")]
+        texts = [path.read_text("utf-8", "replace") for run in new for path in run.glob("[!.]*.*")]
         return any(state in text for text in texts)
 
     wait_until(reached, 90)
