@@ -46,9 +46,6 @@ if TYPE_CHECKING:
     from dataflow.warehouse.store import DataComparison
     from dataflow.workflows.registry import Registered
 
-# How a run may stand without being a failure.
-_WELL = ("succeeded", "running", "waiting", record.AWAITING, record.SUPERSEDED)
-
 
 @dataclass(frozen=True)
 class Project(Shown):
@@ -398,7 +395,7 @@ class Run(record.Run, Shown):
     @property
     def error(self) -> DataflowError | None:
         """What it ended with, as an error to print or raise; None when it succeeded or goes on."""
-        if self.status in _WELL:
+        if self.status not in UNSUCCESSFUL:
             return None
         outside = (self.data.get("error") or {}).get("message")
         text = f"run {self.run_id[: record.SHORT]} {self.status}"

@@ -47,7 +47,7 @@ def _print_review(project: Project, run: Run, review: dict[str, Any]) -> None:
         out.print(f"Review              {decision} by {escape(review['by'])}, {at} UTC{unfinished}")
         if review.get("comment"):
             out.print(f"                    {escape(review['comment'])}")
-    else:
+    elif run.status == AWAITING:
         for reason in review.get("because") or []:
             out.print(f"Awaits review       {escape(reason)}")
         out.print(f"                    dataflow runs approve {short}, or reject", style="cyan")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dataflow.dbt.command import MACROS
 from dataflow.project import Project
@@ -47,16 +48,16 @@ def read_names(project: Project) -> DbtNames:
         names.models |= {path.stem, *SNAPSHOT.findall(path.read_text("utf-8", errors="replace"))}
     for path in yaml_files(project.dbt / "models"):
         data = read_yaml(path).data
-        for source in _dicts(data, "sources"):
+        for source in dicts(data, "sources"):
             name = str(source.get("name"))
-            tables = {str(table.get("name")) for table in _dicts(source, "tables")}
+            tables = {str(table.get("name")) for table in dicts(source, "tables")}
             names.sources.setdefault(name, set()).update(tables)
             names.schemas[name] = str(source.get("schema", name))
-        for model in _dicts(data, "models"):
+        for model in dicts(data, "models"):
             names.models |= {
-                f"{model.get('name')}_v{version.get('v')}" for version in _dicts(model, "versions")
+                f"{model.get('name')}_v{version.get('v')}" for version in dicts(model, "versions")
             } | ({str(model.get("name"))} if model.get("versions") else set())
-        names.models |= {str(snapshot.get("name")) for snapshot in _dicts(data, "snapshots")}
+        names.models |= {str(snapshot.get("name")) for snapshot in dicts(data, "snapshots")}
     return names
 
 
@@ -81,7 +82,7 @@ def yaml_files(folder: Path) -> Iterable[Path]:
     return sorted([*folder.rglob("*.yml"), *folder.rglob("*.yaml")])
 
 
-def _dicts(data: object, key: str) -> list[dict[str, object]]:
+def dicts(data: object, key: str) -> list[dict[str, Any]]:
     """The mappings listed below `key`; none when the YAML has another shape."""
     found = data.get(key) if isinstance(data, dict) else None
     return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from dataflow.base.sql import TableName
-from dataflow.dbt.names import yaml_files
+from dataflow.dbt.names import dicts, yaml_files
 from dataflow.project import Project
 
 _BLOCK = re.compile(r"\{%-?\s*docs\s+(\w+)\s*-?%\}(.*?)\{%-?\s*enddocs\s*-?%\}", re.DOTALL)
@@ -63,12 +63,12 @@ def read_texts(project: Project) -> DbtTexts:
     for path in (path for folder in folders for path in yaml_files(folder)):
         data = _data(path)
         for key in _FOLDERS:
-            for item in _dicts(data, key):
+            for item in dicts(data, key):
                 models[str(item.get("name"))] = _described(item, blocks)
-        for source in _dicts(data, "sources"):
+        for source in dicts(data, "sources"):
             schema = str(source.get("schema", source.get("name")))
             schemas[str(source.get("name"))] = schema
-            for item in _dicts(source, "tables"):
+            for item in dicts(source, "tables"):
                 name = str(item.get("identifier", item.get("name")))
                 sources[TableName(schema, name)] = _described(item, blocks)
     return DbtTexts(models, sources, schemas)
@@ -77,7 +77,7 @@ def read_texts(project: Project) -> DbtTexts:
 def _described(item: dict[str, Any], blocks: dict[str, str]) -> Described:
     columns = {
         str(column.get("name")): (_description(column, blocks), tuple(_tests(column)))
-        for column in _dicts(item, "columns")
+        for column in dicts(item, "columns")
     }
     return Described(_description(item, blocks), tuple(_tests(item)), columns)
 
@@ -109,12 +109,6 @@ def _in_words(name: str, given: dict[str, Any]) -> str:
     ]
     words = name.replace("_", " ")
     return f"{words}: {'; '.join(shown)}" if shown else words
-
-
-def _dicts(data: object, key: str) -> list[dict[str, Any]]:
-    """The mappings listed below `key`; none when the YAML has another shape."""
-    found = data.get(key) if isinstance(data, dict) else None
-    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 
 def _data(path: Path) -> Any:

@@ -11,7 +11,6 @@ is carried out: approved again, an approval that was killed is finished.
 from __future__ import annotations
 
 import contextlib
-import getpass
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -27,7 +26,7 @@ from dataflow.orchestration import dagster_names as names
 from dataflow.orchestration.instance import open_instance
 from dataflow.orchestration.live import tell
 from dataflow.project import Project
-from dataflow.runs.record import AWAITING, REJECTED, SHORT, SUPERSEDED, Run, RunRecord, now
+from dataflow.runs.record import AWAITING, REJECTED, SHORT, SUPERSEDED, Run, RunRecord, now, user
 from dataflow.variables import secrets_of
 from dataflow.warehouse.store import (
     Published,
@@ -240,13 +239,9 @@ def _standing(run: Run, review: Mapping[str, Any]) -> str:
 def _decision(
     project: Project, run: Run, decision: str, comment: str, by: str | None, via: str
 ) -> dict[str, Any]:
-    try:
-        user = by or getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name
-        user = "unknown"
     project.load_environment()
     text = Scrubber(secrets_of(project.notebooks / run.workflow_id)).text(comment.strip())
-    return {"decision": decision, "by": user, "at": now(), "comment": text, "via": via}
+    return {"decision": decision, "by": by or user(), "at": now(), "comment": text, "via": via}
 
 
 def _show(project: Project, record: RunRecord, on_progress: Callable[[str], None]) -> str:

@@ -67,10 +67,10 @@ def code_state(project: Project) -> CodeState | None:
     if top is None:
         return None
     try:
-        status = _git(
+        status = git(
             root, "status", "--porcelain=v2", "--branch", "-z", "--no-renames",
             "--ignore-submodules=dirty", "--", ".", *(f":(exclude){name}" for name in _NOT_CODE),
-        )  # fmt: skip
+        ).decode("utf-8", "surrogateescape")  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None
     prefix = "" if top == root else f"{root.relative_to(top).as_posix()}/"
@@ -178,7 +178,7 @@ def _committed(state: CodeState, names: list[str]) -> dict[str, bytes]:
     if not wanted:
         return {}
     asked = "".join(f"HEAD:./{name}\n" for name in wanted).encode("utf-8", "surrogateescape")
-    answer = _git_bytes(state.root, "cat-file", "--batch", asked=asked)
+    answer = git(state.root, "cat-file", "--batch", asked=asked)
     found = {}
     for name in wanted:
         head, _, answer = answer.partition(b"\n")
@@ -234,11 +234,18 @@ def _environment() -> dict[str, str]:
     return {**kept, "GIT_OPTIONAL_LOCKS": "0"}
 
 
-def _git(folder: Path, *arguments: str) -> str:
-    return _git_bytes(folder, *arguments).decode("utf-8", "surrogateescape")
+def git(folder: Path, *arguments: str, asked: bytes = b"") -> bytes:
+    """What git prints in a folder, whatever repository this process was started for.
 
+    Args:
+        folder: the folder.
+        arguments: those of the command.
+        asked: what it reads from its standard input.
 
-def _git_bytes(folder: Path, *arguments: str, asked: bytes = b"") -> bytes:
+    Raises:
+        OSError: there is no git.
+        subprocess.SubprocessError: it fails, or takes too long.
+    """
     return subprocess.run(
         [*_COMMAND, *arguments],
         input=asked,

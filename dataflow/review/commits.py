@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from dataflow.orchestration.code_state import git
 from dataflow.project import Project
 from dataflow.runs.record import DIFFERENCE, Run
 
@@ -172,14 +172,7 @@ def _log(project: Project, commits: str, paths: tuple[str, ...]) -> list[Commit]
 
 def _git(project: Project, *arguments: str) -> str | None:
     """What git prints; None when it fails."""
-    done = subprocess.run(
-        ["git", *arguments],
-        cwd=project.root,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=10,
-        check=False,
-        env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
-    )
-    return done.stdout if done.returncode == 0 else None
+    try:
+        return git(project.root, *arguments).decode("utf-8", "replace")
+    except subprocess.CalledProcessError:
+        return None

@@ -34,6 +34,7 @@ from dataflow.runs.record import (
     NOT_RUN,
     SHORT,
     Run,
+    mapping,
     newest_first,
     step_seconds,
 )
@@ -559,7 +560,7 @@ class _Comparison:
         return found
 
     def _rows(self, name: str) -> Iterator[FigureDiff]:
-        old, new = (_mapping(steps[name].get("rows")) for steps in self._steps)
+        old, new = (mapping(steps[name].get("rows")) for steps in self._steps)
         for table in dict.fromkeys([*new, *old]):
             before, after = old.get(table), new.get(table)
             if before == after:
@@ -595,9 +596,9 @@ class _Comparison:
         return schema + compare_schemas(old, new), rows
 
     def _figures(self, name: str) -> Iterator[FigureDiff]:
-        old, new = (_mapping(steps[name].get("recorded")) for steps in self._steps)
+        old, new = (mapping(steps[name].get("recorded")) for steps in self._steps)
         for table in dict.fromkeys([*new, *old]):
-            before, after = _mapping(old.get(table)), _mapping(new.get(table))
+            before, after = mapping(old.get(table)), mapping(new.get(table))
             for key in dict.fromkeys([*after, *before]):
                 one, other = before.get(key), after.get(key)
                 if (key == "rows" and table) or self._same_value(one, other):
@@ -615,7 +616,7 @@ class _Comparison:
                 state = "new" if before is None else "not reached" if early else "gone"
                 yield CheckDiff(name, key[0], state, *results)
                 continue
-            one, other = _mapping(before.get("metadata")), _mapping(after.get("metadata"))
+            one, other = mapping(before.get("metadata")), mapping(after.get("metadata"))
             details = tuple(
                 (str(figure), one.get(figure), other.get(figure))
                 for figure in dict.fromkeys([*other, *one])
@@ -656,10 +657,6 @@ def _facts(run: Run) -> RunFacts:
     )
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
 def _seconds(step: Mapping[str, Any]) -> float | None:
     try:
         return step_seconds(step)
@@ -675,8 +672,8 @@ def _values(run: Run, name: str, cells: list[Any] | None) -> dict[str, tuple[Any
         for parameter in declared.values():
             if parameter.default is not REQUIRED:
                 found[parameter.name] = (plain(parameter.default), "default")
-    given = _mapping(steps_of(run)[name].get("values"))
-    given = given or _mapping(_mapping(run.data.get("parameters")).get(name))
+    given = mapping(steps_of(run)[name].get("values"))
+    given = given or mapping(mapping(run.data.get("parameters")).get(name))
     return {**found, **{str(key): (plain(value), "set") for key, value in given.items()}}
 
 

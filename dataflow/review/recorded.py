@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dataflow.runs.data import read_data
 from dataflow.runs.record import Run
-
-DATA_FILE = "data.json"  # what came of the data, where that was looked at
 
 
 @dataclass(frozen=True)
@@ -50,23 +48,17 @@ def written_tables(step: Mapping[str, Any]) -> dict[str, Recorded]:
 
 def reviewed_tables(run: Run) -> dict[str, Recorded] | None:
     """All of a workflow's tables as the run left them; None where nobody looked at them."""
-    try:
-        data = json.loads((run.folder / DATA_FILE).read_text("utf-8"))
-        found = {}
-        for table in data["tables"]:
-            if not table["in_new"]:
-                continue
-            columns = {
-                str(one["name"]): str(one["new_type"])
-                for one in table["columns"]
-                if one["new_type"] is not None
-            }
-            rows = table["new_rows"]
-            name = f"{table['schema']}.{table['name']}"
-            found[name] = Recorded(columns, rows if isinstance(rows, int) else None)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    data = read_data(run.folder)
+    if data is None:
         return None
-    return found
+    return {
+        table.table: Recorded(
+            {one.name: one.new_type for one in table.columns if one.new_type is not None},
+            table.new_rows,
+        )
+        for table in data.tables
+        if table.in_new
+    }
 
 
 def compare_schemas(

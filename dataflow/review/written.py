@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from dataflow.base.sql import TableName
 from dataflow.base.table import Row, Table
 from dataflow.base.words import cells_text, counted
 from dataflow.dbt.readers import Texts, readers_of
 from dataflow.project import Project
-from dataflow.runs.record import Run
+from dataflow.runs.record import Run, mapping
 
 
 @dataclass(frozen=True)
@@ -56,16 +55,16 @@ def written_tables(project: Project, run: Run) -> list[WrittenTable]:
         run: the run; one of an earlier version has noted none.
     """
     found = [
-        (TableName(*table.split(".", 1)), name, step, _mapping(facts))
+        (TableName(*table.split(".", 1)), name, step, mapping(facts))
         for name, step in run.steps.items()
-        for table, facts in _mapping(step.get("writes")).items()
+        for table, facts in mapping(step.get("writes")).items()
         if "." in table
     ]
     texts = Texts.of(project) if found else None
     tables = []
     for table, name, step, facts in found:
         readers = readers_of(project, *table, texts=texts)
-        rows = _mapping(step.get("rows"))
+        rows = mapping(step.get("rows"))
         own = project.notebooks / run.workflow_id / f"{name}.ipynb"
         tables.append(
             WrittenTable(
@@ -74,7 +73,7 @@ def written_tables(project: Project, run: Run) -> list[WrittenTable]:
                 step.get("notebook"),
                 tuple(facts.get("cells") or ()),
                 next((rows[key] for key in (str(table), table.name) if key in rows), None),
-                _mapping(facts.get("columns")),
+                mapping(facts.get("columns")),
                 tuple(one.path for one in readers if one.kind in ("model", "test")),
                 tuple(one.path for one in readers if one.kind == "page"),
                 tuple(
@@ -123,7 +122,3 @@ def tables_table(project: Project, written: list[WrittenTable]) -> Table:
         for one in written
     ]
     return Table(("Table", "Written by", "Read by", "Shown on"), rows)
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return dict(value) if isinstance(value, dict) else {}

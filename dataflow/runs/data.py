@@ -21,5 +21,5 @@ def read_data(folder: Path) -> DataComparison | None:
     """The comparison in a run's folder; None when there is none that can be read."""
     try:
         return DataComparison.from_json(json.loads((folder / DATA_FILE).read_text("utf-8")))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None

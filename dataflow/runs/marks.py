@@ -9,12 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dataflow.base.files import write_whole
 from dataflow.errors import ConfigurationError, DataflowError
-from dataflow.runs.record import LOCK_FILE, RUN_FILE, Run, now, read_run, user
+from dataflow.runs.record import LOCK_FILE, RUN_FILE, Run, change_record, now, read_run, user
 
 LONGEST = 10_000  # characters of a note
-LOCK_SECONDS = 60
 
 
 def pin(run: Run) -> Run:
@@ -69,17 +67,14 @@ def add_note(run: Run, text: str) -> Run:
 
 def _changed(run: Run, change: Callable[[dict[str, Any]], object]) -> Run:
     """Change a run's record under its lock; returns the run as it is then."""
-    from filelock import FileLock, Timeout
+    from filelock import Timeout
 
     file = run.folder / RUN_FILE
     try:
         if not file.exists():  # a lock would make the folder again
             raise FileNotFoundError
-        with FileLock(run.folder / LOCK_FILE, timeout=LOCK_SECONDS):
-            data = json.loads(file.read_text("utf-8"))
-            change(data)
-            write_whole(file, f"{json.dumps(data, indent=2, ensure_ascii=False)}\n")
-            changed = read_run(run.folder)
+        change_record(run.folder, change, lambda: dict(json.loads(file.read_text("utf-8"))))
+        changed = read_run(run.folder)
     except FileNotFoundError:
         _leave_nothing(run.folder)
         changed = None

@@ -45,6 +45,7 @@ from dataflow.project import Project
 FORMAT = 2
 RUN_FILE = "run.json"
 LOCK_FILE = ".lock"  # beside the record, so that it goes with the run
+LOCK_SECONDS = 60  # to wait for others who change it
 DIFFERENCE = "code.diff"
 REMOVED = ".removed-"  # begins the name of a folder that is being removed: no run any more
 SHORT = 8  # characters of an id that tell runs apart
@@ -53,6 +54,7 @@ ENDED_WELL = ("succeeded", "skipped")
 FAILED = ("failed", "cancelled")
 NOT_RUN = "not run"  # it would have followed
 LEFT_OUT = "left out"  # not among the steps that were asked for
+GOING_ON = ("running", "waiting")  # of a run that has not ended
 # What passed may have to be seen by somebody before readers get it.
 AWAITING = "awaiting review"
 REJECTED = "rejected"
@@ -369,16 +371,33 @@ class RunRecord:
         """Note that a step ended as `status`: succeeded, skipped, failed or cancelled."""
         self.step(name, status=status, ended_at=now(), process=None, **facts)
 
-    def _change(self, change: Callable[[dict[str, Any]], None]) -> None:
-        from filelock import FileLock
+    def _change(self, change: Callable[[dict[str, Any]], object]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        change_record(self.folder, change, self.read)
 
-        folder = self.folder
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / LOCK_FILE, timeout=60):
-            run = self.read()
-            change(run)
-            text = json.dumps(run, indent=2, ensure_ascii=False)
-            write_whole(folder / RUN_FILE, f"{text}\n")
+
+def change_record(
+    folder: Path,
+    change: Callable[[dict[str, Any]], object],
+    read: Callable[[], dict[str, Any]],
+) -> None:
+    """Change `run.json` in a run's folder, under its lock and as a whole.
+
+    Args:
+        folder: the folder, which is there.
+        change: changes the content that `read` has read.
+        read: reads it.
+
+    Raises:
+        filelock.Timeout: others did so all the time.
+        OSError: it cannot be written.
+    """
+    from filelock import FileLock
+
+    with FileLock(folder / LOCK_FILE, timeout=LOCK_SECONDS):
+        data = read()
+        change(data)
+        write_whole(folder / RUN_FILE, f"{json.dumps(data, indent=2, ensure_ascii=False)}\n")
 
 
 def _end_of(steps: dict[str, dict[str, Any]]) -> str:
@@ -390,6 +409,11 @@ def _end_of(steps: dict[str, dict[str, Any]]) -> str:
     # An op that another op skipped is no failure; a later step that was not reached is no success.
     reached = all(step["status"] != NOT_RUN or step["kind"] == "op" for step in steps.values())
     return "succeeded" if reached else "incomplete"
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """A part of a record that somebody may have changed by hand: empty when it is no mapping."""
+    return value if isinstance(value, dict) else {}
 
 
 def user() -> str:
@@ -535,6 +559,14 @@ def moment_of(text: str) -> datetime.datetime:
     """A time of `run.json`; without a zone it is UTC."""
     moment = datetime.datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
+
+
+def recorded_moment(text: Any) -> datetime.datetime | None:
+    """A time of a file that somebody may have changed by hand; None when it is none."""
+    try:
+        return moment_of(text)
+    except (TypeError, ValueError):
+        return None
 
 
 def find_run(project: Project, name: str) -> Run:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
-from dataflow.runs.record import AWAITING, ENDED_WELL, Run, newest_first
+from dataflow.runs.record import AWAITING, ENDED_WELL, GOING_ON, Run, newest_first
 from dataflow.settings import Settings
 
-NOT_ENDED = ("running", "waiting", AWAITING)  # the last waits for somebody's decision
+NOT_ENDED = (*GOING_ON, AWAITING)  # the last waits for somebody's decision
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -85,7 +85,7 @@ def old_runs(project: Project, workflow_id: str, limits: Limits | None = None) -
     if limits.keep_all:
         return []
     runs = list(newest_first(project, workflow_id))
-    old = [run for run in runs if run.status not in ("running", "waiting")]
+    old = [run for run in runs if run.status not in GOING_ON]
     kept = {run.run_id for run in old[: limits.newest or 0]}
     if limits.age is not None:
         since = datetime.datetime.now(datetime.UTC) - limits.age

@@ -17,14 +17,20 @@ from typing import Any, TypeVar
 
 from dataflow.base.words import nearest
 from dataflow.errors import ConfigurationError
-from dataflow.runs.record import FAILED, UNDER_WAY, UNREADABLE, Run
+from dataflow.runs.record import (
+    AWAITING,
+    FAILED,
+    GOING_ON,
+    REJECTED,
+    SUPERSEDED,
+    UNDER_WAY,
+    UNREADABLE,
+    Run,
+    mapping,
+)
 
-STATUSES = (
-    "succeeded", "failed", "killed", "cancelled", "incomplete",
-    "running", "waiting", "awaiting review", "rejected", "superseded",
-)  # fmt: skip
-GOING_ON = ("running", "waiting")
-UNSUCCESSFUL = ("failed", "killed", "cancelled", "incomplete", "rejected")
+UNSUCCESSFUL = ("failed", "killed", "cancelled", "incomplete", REJECTED)
+STATUSES = ("succeeded", *UNSUCCESSFUL, *GOING_ON, AWAITING, SUPERSEDED)
 TRIGGERS = ("schedule", "cli", "python", "dagster", "re-execution", "retry")
 _LONGEST = 200  # characters of a remark
 _AGO = re.compile(r"(\d+)\s*([mhdw])")
@@ -87,10 +93,10 @@ class Facts:
         data = run.data
         status = sys.intern(run.status)
         steps = _named(run.steps)
-        git = _mapping(data.get("git"))
-        chosen = tuple(_values(_mapping(data.get("parameters"))))
+        git = mapping(data.get("git"))
+        chosen = tuple(_values(mapping(data.get("parameters"))))
         own = {(stage, name) for stage, name, _ in chosen}
-        effective = {stage: _mapping(step.get("values")) for stage, step in steps.items()}
+        effective = {stage: mapping(step.get("values")) for stage, step in steps.items()}
         step, remark = _remark(run, status, steps)
         return cls(
             home=sys.intern(str(run.folder.parent)),
@@ -109,7 +115,7 @@ class Facts:
             rows=_rows(steps),
             remark=remark[:_LONGEST],
             step=sys.intern(step),
-            notebook=sys.intern(str(_mapping(steps.get(step)).get("notebook") or "")),
+            notebook=sys.intern(str(mapping(steps.get(step)).get("notebook") or "")),
             pinned=run.pinned is not None,
             notes=len(run.notes),
         )
@@ -125,17 +131,13 @@ class Facts:
         return self.status in GOING_ON
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
 def _named(steps: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    return {name: _mapping(step) for name, step in steps.items()}
+    return {name: mapping(step) for name, step in steps.items()}
 
 
 def _values(by_stage: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
     for stage, values in by_stage.items():
-        for name, value in _mapping(values).items():
+        for name, value in mapping(values).items():
             yield sys.intern(str(stage)), sys.intern(str(name)), value
 
 
@@ -145,7 +147,7 @@ def _rows(steps: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
         sys.intern(str(table)): count
         for step in steps.values()
         if step.get("kind") != "dashboard"
-        for table, count in _mapping(step.get("rows")).items()
+        for table, count in mapping(step.get("rows")).items()
         if isinstance(count, int)
     }
 
@@ -159,9 +161,9 @@ def _remark(run: Run, status: str, steps: Mapping[str, Mapping[str, Any]]) -> tu
         return at_work[0] if at_work else "", ", ".join(at_work)
     for name, step in steps.items():
         if step.get("status") in (*FAILED, "killed"):
-            message = str(_mapping(step.get("error")).get("message") or step["status"])
+            message = str(mapping(step.get("error")).get("message") or step["status"])
             return name, f"{name}: {message.strip().partition(chr(10))[0]}"
-    message = str(_mapping(run.data.get("error")).get("message") or "")
+    message = str(mapping(run.data.get("error")).get("message") or "")
     return "", message.strip().partition("\n")[0]
 
 
@@ -245,10 +247,6 @@ class Wanted:
             return self.matches(Facts.of(run))
         except UNREADABLE:
             return False
-
-    def among(self, runs: Iterable[Facts]) -> Iterator[Facts]:
-        """Those of `runs`, the newest first, that are asked for."""
-        return (run for run in self.not_older(runs) if self.matches(run))
 
     def not_older(self, runs: Iterable[S]) -> Iterator[S]:
         """The first of `runs`, the newest first: as many as are not too old."""

@@ -20,10 +20,10 @@ from dataflow.review.comparison import (
     compare_runs,
     run_to_compare,
 )
-from dataflow.review.recorded import DATA_FILE
 from dataflow.review.text import Line, TextDiff
+from dataflow.runs.data import DATA_FILE
 from dataflow.runs.record import SHORT, Run, find_run, newest_first
-from dataflow.services.pages import page_response
+from dataflow.services.pages import page_response, run_address
 
 MOST = 50  # other runs to choose from
 MOST_IMAGES = 20_000_000  # bytes of images on a page; further ones are on the notebooks' pages
@@ -53,7 +53,7 @@ def comparison_view(project: Project, run: Run, request: Request) -> Response:
         title=f"{run.workflow_id}: run {run.run_id[:SHORT]} compared",
         crumbs=[
             (workflow, f"/runs/{quote(workflow)}/"),
-            (run.run_id[:SHORT], f"/runs/{quote(workflow)}/{quote(run.folder.name)}/"),
+            (run.run_id[:SHORT], run_address(run)),
         ],
         run=run,
         home=f"/runs/{quote(workflow)}/",

@@ -7,7 +7,6 @@ has neither, another site's page is refused by its origin, and an executed noteb
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import hmac
 import os
@@ -28,8 +27,8 @@ from dataflow.base.files import whole_file
 from dataflow.base.sharing import is_shared
 from dataflow.dashboard.paths import has_dashboard, preview_folder
 from dataflow.project import ROOT_VARIABLE, Project
-from dataflow.runs.record import AWAITING, SHORT, Run
-from dataflow.services.pages import page_response
+from dataflow.runs.record import AWAITING, SHORT, Run, user
+from dataflow.services.pages import page_response, run_address
 from dataflow.workflows.ids import slug_of
 
 VERBS = {"approve": "approved", "reject": "rejected"}
@@ -39,14 +38,14 @@ LONGEST = 20_000  # characters of a form
 
 def decide_url(project: Project, run: Run) -> str:
     """Where somebody may decide about a run; with the token, so it is for them only."""
-    return f"{service_url(project, 'evidence')}{_address(run)}decide?token={token(project)}"
+    return f"{service_url(project, 'evidence')}{run_address(run)}decide?token={token(project)}"
 
 
 def preview_url(project: Project, run: Run) -> str | None:
     """Where the dashboard is as a run that awaits review would make it; None without one."""
     if not can_preview(project, run):
         return None
-    return f"{service_url(project, 'evidence')}{_address(run)}preview"
+    return f"{service_url(project, 'evidence')}{run_address(run)}preview"
 
 
 def can_preview(project: Project, run: Run) -> bool:
@@ -81,7 +80,7 @@ def decision_section(project: Project, run: Run) -> Mapping[str, Any] | None:
 def decide(project: Project, run: Run, request: Request, body: bytes = b"") -> Response:
     """The page on which somebody decides about a run, and what its form sends."""
     given = request.query_params.get("token")
-    address = f"{_address(run)}decide"
+    address = f"{run_address(run)}decide"
     if given is not None:
         if not hmac.compare_digest(given.encode(), token(project).encode()):
             return _refused(run, "The token in this address is not, or no longer, the project's.")
@@ -96,11 +95,11 @@ def decide(project: Project, run: Run, request: Request, body: bytes = b"") -> R
     return page_response(
         "decide.html",
         title=f"Review {run.workflow_id} {run.run_id[:SHORT]}",
-        crumbs=[(f"{run.workflow_id} {run.run_id[:SHORT]}", _address(run))],
+        crumbs=[(f"{run.workflow_id} {run.run_id[:SHORT]}", run_address(run))],
         run=run,
-        address=_address(run),
+        address=run_address(run),
         code=_signed(project, run.run_id) if known else None,
-        user=_user(),
+        user=user(),
         error=None,
         **(decision_section(project, run) or {"review": {}, "awaiting": False, "preview": False}),
     )
@@ -116,7 +115,7 @@ def preview(project: Project, run: Run, request: Request) -> Response:
         run=run,
         data=f"/data/_preview/{quote(run.workflow_id)}/{quote(run.run_id)}",
         page=f"/{slug_of(run.workflow_id)}",
-        address=_address(run),
+        address=run_address(run),
     )
 
 
@@ -137,7 +136,7 @@ def _carry_out(project: Project, run: Run, request: Request, body: bytes, known:
         return _refused(run, f"This run no longer awaits review: it {run.status}.", 409)
     if verb == "approve" and form.get("seen") != review.get("hash"):
         return _refused(run, "This is not what you reviewed. Open the page again.", 409)
-    arguments = [f"--comment={form.get('comment', '')}", f"--by={form.get('by') or _user()}"]
+    arguments = [f"--comment={form.get('comment', '')}", f"--by={form.get('by') or user()}"]
     if verb == "approve":
         arguments.append(f"--seen={form['seen']}")
     done = subprocess.Popen(
@@ -156,7 +155,7 @@ def _carry_out(project: Project, run: Run, request: Request, body: bytes, known:
         said = ""
     if done.returncode:
         return _refused(run, said.strip(), 409)
-    return RedirectResponse(_address(run), status_code=303)
+    return RedirectResponse(run_address(run), status_code=303)
 
 
 def _refused(run: Run, text: str, status: int = 403) -> HTMLResponse:
@@ -164,10 +163,10 @@ def _refused(run: Run, text: str, status: int = 403) -> HTMLResponse:
         "refused.html",
         status=status,
         title="Nothing was decided",
-        crumbs=[(f"{run.workflow_id} {run.run_id[:SHORT]}", _address(run))],
+        crumbs=[(f"{run.workflow_id} {run.run_id[:SHORT]}", run_address(run))],
         text=text,
         run=run,
-        address=_address(run),
+        address=run_address(run),
     )
 
 
@@ -198,14 +197,3 @@ def _cookie(request: Request) -> str:
 def _signed(project: Project, what: str) -> str:
     """A code that only somebody with the token can make."""
     return hmac.new(token(project).encode(), what.encode(), hashlib.sha256).hexdigest()
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""
-
-
-def _address(run: Run) -> str:
-    return f"/runs/{quote(run.folder.parent.name)}/{quote(run.folder.name)}/"

@@ -216,11 +216,7 @@ def run_view(
             raise HTTPException(404)
         run = read_run(folder)
         if run is None:
-            return HTMLResponse(
-                missing_page(project, parts),
-                status_code=404,
-                headers={"content-security-policy": page_policy()},
-            )
+            return _own_page(missing_page(project, parts), status=404)
         return view(project, run, request)
 
     return endpoint
@@ -384,11 +380,7 @@ class RunFiles(_Folder):
         return page_response("runs.html", status=400 if values["problem"] else 200, **values)
 
     def _missing(self, parts: tuple[str, ...]) -> Response:
-        return HTMLResponse(
-            missing_page(self._project, parts),
-            status_code=404,
-            headers={"content-security-policy": page_policy()},
-        )
+        return _own_page(missing_page(self._project, parts), status=404)
 
     def _refreshed(self, path: str) -> Path | None:
         """The page of an executed notebook, written if it is missing or old; None for another file."""

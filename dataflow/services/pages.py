@@ -19,7 +19,7 @@ from dataflow.base.words import ago, seconds_text
 from dataflow.dashboard.paths import has_dashboard
 from dataflow.project import Project
 from dataflow.runs.index import RunIndex
-from dataflow.runs.record import RUN_FILE, SHORT, UNREADABLE, Run, folder_of, read_run
+from dataflow.runs.record import AWAITING, RUN_FILE, SHORT, UNREADABLE, Run, folder_of, read_run
 from dataflow.runs.search import GOING_ON, Facts
 from dataflow.runs.usual import RULE, RUNS, beside
 from dataflow.services.data_section import data_section
@@ -74,7 +74,7 @@ def _environment() -> Environment:
     )
     # The class of a status: "awaiting review" has the colour of `.awaiting-review`.
     environment.filters["css"] = lambda status: str(status).replace(" ", "-")
-    environment.filters["run_address"] = _address
+    environment.filters["run_address"] = run_address
     return environment
 
 
@@ -99,7 +99,7 @@ def run_page(project: Project, folder: Path, index: RunIndex | None = None) -> H
             title=f"{run.workflow_id} {run.run_id[:SHORT]} {run.status}",
             crumbs=[_crumb(run.folder.parent.name)],
             state=run.status,
-            refresh=SOON if goes_on else LATER if run.status == "awaiting review" else None,
+            refresh=SOON if goes_on else LATER if run.status == AWAITING else None,
             goes_on=goes_on,
             steps=rows,
             compared=compared,
@@ -114,7 +114,7 @@ def run_page(project: Project, folder: Path, index: RunIndex | None = None) -> H
             number=number,
             ago=ago,
             others=_others(run),
-            address=_address(run),
+            address=run_address(run),
             sections=_sections(project, run),
         )
     except (*UNREADABLE, TemplateError):
@@ -170,14 +170,15 @@ def _sections(project: Project, run: Run) -> list[Markup]:
         try:
             values = values_of(project, run)
             if values is not None:
-                shown.append(Markup(render(template, run=run, address=_address(run), **values)))
+                shown.append(Markup(render(template, run=run, address=run_address(run), **values)))
         except Exception as error:
             text = f"This part of the page cannot be shown: {type(error).__name__}: {error}"
             shown.append(Markup('<p class="failed">{}</p>').format(text))
     return shown
 
 
-def _address(run: Run | Facts) -> str:
+def run_address(run: Run | Facts) -> str:
+    """The address of a run's page."""
     if isinstance(run, Facts):
         home, name = run.home.rpartition("/")[2], run.name  # there are many on a page
     else:

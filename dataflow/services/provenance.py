@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -18,8 +17,10 @@ from dataflow.runs.record import (
     Run,
     folder_of,
     read_run,
+    recorded_moment,
 )
 from dataflow.runs.search import Facts
+from dataflow.services.pages import run_address
 from dataflow.services.run_list import Card, RunLists
 from dataflow.workflows.ids import slug_of
 
@@ -60,7 +61,7 @@ def _of_workflow(project: Project, card: Card, origin: Mapping[str, Any] | None)
         "runs": card.address,
         "made": None if origin is None else {"at": at, **_made(project, card.id, run_id)},
         "newer": newer and _ended(newer),
-        "running": running and {"url": _address(running), "at": running.started_at.isoformat()},
+        "running": running and {"url": run_address(running), "at": running.started_at.isoformat()},
         # A run that failed says more than that its data is late, and one that goes on may yet come.
         "late": None if late is None or newer or running else late.isoformat(),
     }
@@ -71,7 +72,7 @@ def _since(
 ) -> tuple[Facts | None, Facts | None]:
     """The last run after the shown one that has ended without being shown, and one that goes on."""
     running = None
-    published = _moment(at)
+    published = recorded_moment(at)
     for run in runs:
         if run.run_id == run_id or (published is not None and run.started_at <= published):
             break
@@ -83,21 +84,13 @@ def _since(
     return None, running
 
 
-def _moment(text: str | None) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
 def _ended(run: Facts) -> dict[str, Any]:
     where = (
-        f"{_address(run)}{quote(run.notebook.rpartition('.')[0])}.html" if run.notebook else None
+        f"{run_address(run)}{quote(run.notebook.rpartition('.')[0])}.html" if run.notebook else None
     )
     return {
         "status": run.status,
-        "url": _address(run),
+        "url": run_address(run),
         "at": run.started_at.isoformat(),
         "why": run.remark or None,
         "notebook": where,
@@ -127,7 +120,7 @@ def _details(run: Run) -> dict[str, Any]:
     ]
     chosen = list(dict.fromkeys(chosen))
     more = len(chosen) - MOST
-    url = f"/runs/{quote(run.folder.parent.name)}/{quote(run.folder.name)}/"
+    url = run_address(run)
     has_difference = (run.folder / DIFFERENCE).is_file()
     return {
         "url": url,
@@ -142,7 +135,3 @@ def _details(run: Run) -> dict[str, Any]:
             "all": len(checks),
         },
     }
-
-
-def _address(run: Facts) -> str:
-    return f"/runs/{quote(run.folder.parent.name)}/{quote(run.name)}/"

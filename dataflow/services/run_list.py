@@ -20,6 +20,7 @@ from dataflow.dashboard.paths import has_dashboard
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
 from dataflow.runs.index import RunIndex
+from dataflow.runs.record import AWAITING
 from dataflow.runs.search import STATUSES, TRIGGERS, UNSUCCESSFUL, Facts, Wanted
 from dataflow.services.drawing import Trend, trend
 from dataflow.services.pages import LATER, SOON
@@ -98,7 +99,7 @@ class Card:
     def order(self) -> tuple[int, str]:
         """What somebody should look at comes first."""
         ended = self.ended
-        urgent = ended is not None and ended.status in (*UNSUCCESSFUL, "awaiting review")
+        urgent = ended is not None and ended.status in (*UNSUCCESSFUL, AWAITING)
         late = self.fresh is not None and self.fresh.late
         return (0 if urgent else 1 if late else 2), self.id
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dataflow.base.words import seconds_text
-from dataflow.runs.record import FAILED, UNDER_WAY, Run, moment_of, seconds_so_far
+from dataflow.runs.record import FAILED, GOING_ON, UNDER_WAY, Run, moment_of, seconds_so_far
 from dataflow.runs.usual import Comparison, Usual, UsualStep
 from dataflow.services.drawing import GraphRow, graph
 
@@ -161,7 +161,7 @@ def _span(run: Run) -> tuple[datetime.datetime, float]:
     ]
     if run.data.get("ended_at"):
         times.append(moment_of(run.data["ended_at"]))
-    elif run.status in ("running", "waiting"):
+    elif run.status in GOING_ON:
         times.append(_now())
     span = (max([run.started_at, *times]) - run.started_at).total_seconds()
     return run.started_at, max(span, 0.001)

@@ -17,7 +17,7 @@ from dataflow.base.words import counted
 from dataflow.runs.notebook_page.markdown import Heading, headings, to_html
 from dataflow.runs.notebook_page.outputs import NOTHING, Output, figure_text, pack, result_of, shown
 from dataflow.runs.notebook_page.plots import library
-from dataflow.runs.record import RUN_FILE
+from dataflow.runs.record import RUN_FILE, mapping
 from dataflow.stages.execute import cell_numbers
 from dataflow.stages.parameters import INJECTED_TAG, TAG, author_numbers
 from dataflow.stages.result import results_in
@@ -107,8 +107,8 @@ def read_page(nb: Any, path: Path) -> Page:
         nb: the notebook.
         path: its file; the run's record is taken from beside it.
     """
-    about = _dict(nb.metadata.get("dataflow"))
-    marks = _dict(nb.metadata.get("papermill"))
+    about = mapping(nb.metadata.get("dataflow"))
+    marks = mapping(nb.metadata.get("papermill"))
     cells = list(_cells(nb))
     results = _results(nb)
     failed = [one for one in results if one["state"] == "failed"]
@@ -150,7 +150,7 @@ def _results(nb: Any) -> list[dict[str, Any]]:
 def _run(path: Path) -> dict[str, Any]:
     """The run's record as it is now; empty when it cannot be read."""
     with contextlib.suppress(OSError, ValueError):
-        return _dict(json.loads((path.parent / RUN_FILE).read_text("utf-8")))
+        return mapping(json.loads((path.parent / RUN_FILE).read_text("utf-8")))
     return {}
 
 
@@ -158,7 +158,7 @@ def _facts(
     about: Mapping[str, Any], marks: Mapping[str, Any], run: Mapping[str, Any]
 ) -> dict[str, str]:
     """What is settled when the stage ends: the run itself may go on."""
-    git = _dict(run.get("git"))
+    git = mapping(run.get("git"))
     commit = str(git.get("commit") or "")[:8]
     memory = about.get("peak_memory_bytes")
     started, ended = _moment(marks.get("start_time")), _moment(marks.get("end_time"))
@@ -176,20 +176,20 @@ def _facts(
 
 def _parameters(path: Path, marks: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, str]:
     """The values that were set for the stage; those of the notebook itself are in its cell."""
-    step = _dict(_dict(run.get("steps")).get(path.name.split(".")[0]))
-    values = _dict(step.get("values")) or _dict(marks.get("parameters"))
+    step = mapping(mapping(run.get("steps")).get(path.name.split(".")[0]))
+    values = mapping(step.get("values")) or mapping(marks.get("parameters"))
     return {str(name): figure_text(value) for name, value in values.items()}
 
 
 def _cells(nb: Any) -> Iterator[Cell]:
     memory, numbers = 0, cell_numbers(nb.cells)
-    language = str(_dict(nb.metadata.get("language_info")).get("pygments_lexer") or "ipython3")
+    language = str(mapping(nb.metadata.get("language_info")).get("pygments_lexer") or "ipython3")
     for index, (number, cell) in enumerate(author_numbers(nb.cells)):
         tags = cell.metadata.get("tags") or []
         label = "this run's parameters" if INJECTED_TAG in tags else ""
         identifier = "set-parameters" if label else f"cell-{number}"
         source = str(cell.get("source") or "")
-        marks = _dict(cell.metadata.get("papermill"))
+        marks = mapping(cell.metadata.get("papermill"))
         status = _state(marks)
         if cell.cell_type != "code":
             html = (
@@ -198,7 +198,7 @@ def _cells(nb: Any) -> Iterator[Cell]:
             )  # fmt: skip
             yield Cell(number, identifier, cell.cell_type, html=html)
             continue
-        peak = _dict(cell.metadata.get("dataflow")).get("peak_memory_bytes")
+        peak = mapping(cell.metadata.get("dataflow")).get("peak_memory_bytes")
         peak = peak if isinstance(peak, int) else None
         growth = peak - memory if peak and memory and peak - memory > _GROWTH else None
         memory = peak or memory
@@ -287,11 +287,6 @@ def _moment(text: Any) -> datetime.datetime | None:
         return datetime.datetime.fromisoformat(text).astimezone(datetime.UTC)
     except (TypeError, ValueError):
         return None
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    """A part of a file that somebody may have changed, as a dict."""
-    return dict(value) if isinstance(value, Mapping) else {}
 
 
 def summary_of(page: Page) -> str:
