@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import difflib
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 
@@ -67,6 +68,14 @@ def size_text(size: int | None) -> str:
         number /= 1000
         units.pop()
     return f"{number:.1f} {units[-1]}"
+
+
+def printable(text: str) -> str:
+    """A text without what would move a terminal's cursor, or hide part of it, where it is shown."""
+    return "".join(
+        c if c in "\n\t" or unicodedata.category(c)[0] != "C" else "\N{REPLACEMENT CHARACTER}"
+        for c in text
+    )
 
 
 def shortened(text: str, most: int) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import dagster as dg
 
 from dataflow.base.lock import Held, StillHeld, acquire
-from dataflow.base.words import counted
+from dataflow.base.words import counted, printable
 from dataflow.dashboard.paths import has_sources
 from dataflow.dashboard.refresh import preview_dashboard, refresh_dashboard, remove_previews
 from dataflow.engine.secrets import Scrubber
@@ -240,8 +240,16 @@ def _decision(
     project: Project, run: Run, decision: str, comment: str, by: str | None, via: str
 ) -> dict[str, Any]:
     project.load_environment()
-    text = Scrubber(secrets_of(project.notebooks / run.workflow_id)).text(comment.strip())
-    return {"decision": decision, "by": by or user(), "at": now(), "comment": text, "via": via}
+    text = Scrubber(secrets_of(project.notebooks / run.workflow_id)).text(
+        printable(comment.strip())
+    )
+    return {
+        "decision": decision,
+        "by": printable(by or user()),
+        "at": now(),
+        "comment": text,
+        "via": via,
+    }
 
 
 def _show(project: Project, record: RunRecord, on_progress: Callable[[str], None]) -> str:

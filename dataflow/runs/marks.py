@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from dataflow.base.words import printable
 from dataflow.errors import ConfigurationError, DataflowError
 from dataflow.runs.record import LOCK_FILE, RUN_FILE, Run, change_record, now, read_run, user
 
@@ -44,11 +44,7 @@ def add_note(run: Run, text: str) -> Run:
         ConfigurationError: there is no text, or too much of it.
         DataflowError: the run's record is gone or cannot be changed.
     """
-    # Without what would move a terminal's cursor, or hide text, where the note is shown.
-    text = "".join(
-        c if c in "\n\t" or unicodedata.category(c)[0] != "C" else "\N{REPLACEMENT CHARACTER}"
-        for c in text.strip()
-    )
+    text = printable(text.strip())
     if not text:
         raise ConfigurationError("the note is empty", hint='dataflow runs note RUN "what to know".')
     if len(text) > LONGEST:

@@ -13,6 +13,7 @@ import os
 import secrets
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
@@ -139,22 +140,22 @@ def _carry_out(project: Project, run: Run, request: Request, body: bytes, known:
     arguments = [f"--comment={form.get('comment', '')}", f"--by={form.get('by') or user()}"]
     if verb == "approve":
         arguments.append(f"--seen={form['seen']}")
-    done = subprocess.Popen(
-        [sys.executable, "-m", "dataflow", "runs", verb, run.run_id, "--via=page", *arguments],
-        cwd=project.root,
-        env={**os.environ, ROOT_VARIABLE: str(project.root), "NO_COLOR": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        _, said = done.communicate(timeout=SOON)
-    except subprocess.TimeoutExpired:
-        said = ""
-    if done.returncode:
-        return _refused(run, said.strip(), 409)
+    # Into a file: a pipe would break when this answers, and end what is still being carried out.
+    with tempfile.TemporaryFile() as said:
+        done = subprocess.Popen(
+            [sys.executable, "-m", "dataflow", "runs", verb, run.run_id, "--via=page", *arguments],
+            cwd=project.root,
+            env={**os.environ, ROOT_VARIABLE: str(project.root), "NO_COLOR": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            start_new_session=True,
+        )
+        with suppress(subprocess.TimeoutExpired):
+            done.wait(SOON)
+        if done.returncode:
+            said.seek(0)
+            return _refused(run, said.read().decode("utf-8", "replace").strip(), 409)
     return RedirectResponse(run_address(run), status_code=303)
 
 

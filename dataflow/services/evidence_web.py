@@ -136,9 +136,11 @@ def create_app(
         return response
 
     async def decision(request: Request) -> Response:
-        if int(request.headers.get("content-length", 0)) > LONGEST:
-            raise HTTPException(413)
-        body = await request.body()
+        body = b""
+        async for part in request.stream():
+            body += part
+            if len(body) > LONGEST:
+                raise HTTPException(413)
         view = run_view(project, lambda project, run, asked: decide(project, run, asked, body))
         return await run_in_threadpool(view, request)
 

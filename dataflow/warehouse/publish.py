@@ -370,8 +370,8 @@ def _next_version(
         (draft.folder / READERS_LOCK).touch()
         sync(draft.folder)
         if aside is not None:
-            aside.parent.mkdir(parents=True, exist_ok=True)
             versions.remove_candidate(aside)  # of an earlier try of the same step
+            aside.parent.mkdir(parents=True, exist_ok=True)
         draft.folder.rename(draft.version.folder)
         sync(draft.version.folder.parent)
         if aside is None:

@@ -204,9 +204,12 @@ def candidates(layout: Layout, workflow_id: str | None = None) -> list[Version]:
 def remove_candidate(folder: Path) -> None:
     """Remove a version that is no longer awaited; what is left of it in `data/` goes later."""
     trash = folder.with_name(f".{folder.name}")  # complete or not at all
+    shutil.rmtree(trash, ignore_errors=True)  # of a removal that was killed
     with contextlib.suppress(FileNotFoundError):
         folder.rename(trash)
     shutil.rmtree(trash, ignore_errors=True)
+    with contextlib.suppress(OSError):  # others of the workflow are there
+        folder.parent.rmdir()
 
 
 def clean(layout: Layout, keep_seconds: float = KEEP_SECONDS) -> list[int]:
@@ -229,7 +232,7 @@ def clean(layout: Layout, keep_seconds: float = KEEP_SECONDS) -> list[int]:
         if time.time() - superseded >= keep_seconds and _remove(layout, version):
             removed.append(version.number)
     if layout.published.is_dir():
-        for leftover in layout.published.glob(".*-*"):
+        for leftover in [*layout.published.glob(".*-*"), *layout.candidates.glob("*/.*")]:
             shutil.rmtree(leftover, ignore_errors=True)
     _clean_data(layout)
     for record in layout.writes.glob("*.jsonl"):

@@ -13,6 +13,7 @@ from pathlib import Path
 import dagster as dg
 import duckdb
 import httpx
+import psutil
 import pytest
 from dashboard_helpers import servers
 from projects import (
@@ -24,11 +25,13 @@ from projects import (
     wait_until,
 )
 
+from dataflow.base.lock import acquire
 from dataflow.errors import ConfigurationError, DataflowError
 from dataflow.orchestration.approval import approve, publish_or_await, reject
 from dataflow.orchestration.instance import open_instance
 from dataflow.project import Project
 from dataflow.runs.record import AWAITING, REJECTED, SUPERSEDED, Run, RunRecord, find_run
+from dataflow.services import decision
 from dataflow.services.decision import token
 from dataflow.shared.db import get_duckdb_connection
 from dataflow.warehouse.store import candidate_runs, publish, published_path
@@ -340,3 +343,36 @@ def test_only_who_has_the_token_decides_in_the_browser(project, serve):
     assert "&lt;b&gt;fine&lt;/b&gt;" in page
     assert browser.send(decision="reject", **form) == 409
     assert (project.state / "review-token").stat().st_mode & 0o077 == 0
+
+
+def test_a_decision_is_carried_out_when_the_page_has_long_been_answered(
+    project, serve, monkeypatch
+):
+    """Nothing of the server's keeps, or breaks, what takes longer than its answer."""
+    run = passed(project, FIRST)
+    browser = Reviewer(serve(project), run)
+    browser.client.get(f"{browser.page}?token={token(project)}")
+    form = browser.form()
+    monkeypatch.setattr(decision, "SOON", 0.1)
+    reviews = project.state / "reviews" / "rivers"
+    with acquire(reviews, "the review", holder="a test"):
+        assert browser.send(decision="approve", by="ana\x1b[2J", **form) == 303
+        wait_until(lambda: any((reviews / "queue").iterdir()), 60)
+        (child,) = (p for p in psutil.Process().children() if run.run_id in p.cmdline())
+        said = str(Path(f"/proc/{child.pid}/fd/2").readlink())
+    wait_until(lambda: again(run).status == "succeeded", 60)
+    assert not said.startswith("pipe:")
+    assert again(run).data["review"]["by"] == "ana\N{REPLACEMENT CHARACTER}[2J"
+
+
+def test_a_run_that_ended_before_anybody_could_decide_awaits_nothing(project, serve):
+    """A cancel after its candidate was made leaves nothing to approve, and says so."""
+    run = passed(project, FIRST)
+    record = {**run.data, "status": "cancelled"}
+    (run.folder / "run.json").write_text(json.dumps(record))
+    shown_now = dataflow(project, "runs", "show", "last").stdout
+    assert "Awaits review" not in shown_now
+    page = httpx.get(f"{serve(project)}/runs/rivers/{run.folder.name}/").text
+    assert "cancelled before anybody could decide" in page
+    assert dataflow(project, "runs", "approve", "last").returncode == 2
+    assert shown(project) is None

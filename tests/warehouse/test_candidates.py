@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import duckdb
 import pytest
 
@@ -125,6 +127,20 @@ def test_a_candidate_that_is_gone_is_named(project, sql):
     with pytest.raises(WarehouseError, match="candidate version of run 11111111 is gone"):
         approve(project)
     assert published_path(project) is None
+
+
+def test_a_killed_removal_is_finished_and_keeps_no_data(project, sql):
+    """What a removal left when it was killed neither stops the next one nor keeps big tables."""
+    sql("CREATE SCHEMA IF NOT EXISTS quakes; CREATE TABLE quakes.t AS FROM range(1000)")
+    folder = keep(project, big_table_bytes=1).path.parent
+    shutil.copytree(folder, folder.with_name(f".{folder.name}"))
+    remove_candidates(project, "quakes", [RUN])
+    assert not folder.parent.exists()
+    folder = keep(project, big_table_bytes=1).path.parent
+    folder.rename(folder.with_name(f".{folder.name}"))
+    publish(project, "rivers", keep_seconds=0)
+    assert list(Layout.of(project).candidates.glob("*/*")) == []
+    assert list(Layout.of(project).data.iterdir()) == []
 
 
 def test_older_data_does_not_replace_newer(project, sql, rows):
