@@ -84,7 +84,11 @@ def decide(project: Project, run: Run, request: Request, body: bytes = b"") -> R
     address = f"{run_address(run)}decide"
     if given is not None:
         if not hmac.compare_digest(given.encode(), token(project).encode()):
-            return _refused(run, "The token in this address is not, or no longer, the project's.")
+            return _refused(
+                run,
+                "The token in this address is not, or no longer, the project's.\n"
+                f"`dataflow runs show {run.run_id[:SHORT]}` in a terminal prints the address.",
+            )
         response: Response = RedirectResponse(address, status_code=303)
         response.set_cookie(
             _cookie(request), _signed(project, "cookie"), httponly=True, samesite="strict"
