@@ -22,6 +22,13 @@ NOW = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
 HOUR = datetime.timedelta(hours=1)
 
 
+@pytest.fixture(autouse=True)
+def _from_now_on() -> None:
+    """Hours are counted from the test's own start: the suite may have begun half an hour ago."""
+    global NOW
+    NOW = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+
+
 def moment(hours: float) -> str:
     return (NOW - hours * HOUR).isoformat()
 
