@@ -58,9 +58,6 @@ def read_notebook(path: Path) -> NotebookNode:
     Raises:
         ConfigurationError: it does not exist, is not JSON, or is not a notebook.
     """
-    with _without_iri_grammar():
-        import nbformat.validator
-
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -69,6 +66,18 @@ def read_notebook(path: Path) -> NotebookNode:
         raise ConfigurationError(
             f"cannot be read: {error}", where=str(path), hint="Save it in JupyterLab, as UTF-8."
         ) from None
+    return parse_notebook(text, path)
+
+
+def parse_notebook(text: str, path: Path) -> NotebookNode:
+    """The notebook that `text`, the content of a file, is; upgraded to the current format.
+
+    Raises:
+        ConfigurationError: it is not JSON, or not a notebook.
+    """
+    with _without_iri_grammar():
+        import nbformat.validator
+
     try:
         return nbformat.reads(text, as_version=4)
     except Exception as error:  # nbformat raises half a dozen kinds
