@@ -12,7 +12,7 @@ HAS_BROWSER := $(shell command -v chromium || command -v chromium-browser || com
 BROWSER := .browser/bin/chromium
 export PATH := $(CURDIR)/.browser/bin:$(PATH)
 
-.PHONY: demo types wheel release docs no-docs lock
+.PHONY: demo lab types wheel release docs no-docs lock
 
 demo: ## Set up, run the workflow `earthquakes`, and say where to look
 	@printf '\n[1/4] The Python environment\n'
@@ -32,6 +32,15 @@ demo: ## Set up, run the workflow `earthquakes`, and say where to look
 	@echo "  $(BIN)/dataflow runs show last           this run and its executed notebooks"
 
 test: $(if $(HAS_BROWSER),,$(BROWSER))
+
+# What is committed is what an installation uses: that needs no Node.
+lab: $(INSTALLED) lab/node_modules ## Build what DATAFLOW adds to JupyterLab (needs Node 20.19)
+	@cd lab && rm -rf lib && npx --no-install tsc
+	@$(BIN)/jupyter-builder build lab
+
+lab/node_modules: lab/package.json lab/package-lock.json
+	@cd lab && npm ci --ignore-scripts --no-audit --no-fund --omit-lockfile-registry-resolved
+	@touch $@
 
 lint: types release
 

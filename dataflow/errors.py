@@ -84,6 +84,7 @@ class Problem:
     path: Path | None = None
     line: int | None = None
     hint: str | None = None
+    parameter: str | None = None  # of a stage, when it is about a value
 
     def where(self, root: Path | None = None) -> str | None:
         """The place as `path:line`, relative to `root` where the path lies below it."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dataflow.base.lock import DEFAULT_TIMEOUT
 from dataflow.base.process import signals_as_interrupt, this_process
 from dataflow.base.terminal import messages
 from dataflow.base.words import seconds_text
@@ -80,6 +81,7 @@ def plan_run(
     only: str | None = None,
     start: str | None = None,
     changed: bool = False,
+    lock_timeout: float = DEFAULT_TIMEOUT,
 ) -> RunPlan:
     """Check `parameters`, choose the steps and validate what they do, before anything runs.
 
@@ -91,6 +93,7 @@ def plan_run(
         only: run this step and nothing else.
         start: run this step and everything downstream; upstream steps only if they are stale.
         changed: run what is stale and everything downstream of it.
+        lock_timeout: seconds to wait for the warehouse, where that has to be looked at.
 
     Raises:
         ParameterError: lists everything that is wrong, in all stages.
@@ -100,7 +103,7 @@ def plan_run(
     _refuse(project, workflow, table_conflicts(project, workflow))
     steps = steps_of(project, workflow)
     values = steps.check(parameters)
-    chosen = select(steps, values, only=only, start=start, changed=changed)
+    chosen = select(steps, values, only=only, start=start, changed=changed, timeout=lock_timeout)
     kinds: dict[str, list[str]] = {}
     for step in steps.all:
         if chosen is None or step.name in chosen:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from dataflow.base.lock import DEFAULT_TIMEOUT
 from dataflow.base.sql import TableName
 from dataflow.base.words import nearest
 from dataflow.errors import ConfigurationError
@@ -29,6 +30,7 @@ def select(
     only: str | None = None,
     start: str | None = None,
     changed: bool = False,
+    timeout: float = DEFAULT_TIMEOUT,
 ) -> list[str] | None:
     """The steps to run, in order; None means all of them.
 
@@ -39,6 +41,7 @@ def select(
         start: run this step and everything downstream; upstream steps, too, if they are not
             fresh.
         changed: run what is not fresh, and everything downstream of it.
+        timeout: seconds to wait for the warehouse.
 
     Raises:
         ConfigurationError: there is no such step, or more than one of the three was given.
@@ -61,7 +64,7 @@ def select(
         steps.require_alone(wanted)
     if only is not None:
         return [only]
-    stale = stale_steps(steps, values)
+    stale = stale_steps(steps, values, timeout=timeout)
     if start is not None:
         # Of the rest only what is upstream of `start` matters, and what is downstream of that.
         stale = (stale & _before(steps.all, start)) | {start}
@@ -72,10 +75,24 @@ def select(
     return [step.name for step in steps.all if step.name in chosen]
 
 
-def stale_steps(steps: WorkflowSteps, values: Mapping[str, Mapping[str, Any]]) -> set[str]:
-    """The steps whose newest attempt did not succeed with the current code and parameters."""
+def stale_steps(
+    steps: WorkflowSteps,
+    values: Mapping[str, Mapping[str, Any]],
+    *,
+    timeout: float = DEFAULT_TIMEOUT,
+) -> set[str]:
+    """The steps whose newest attempt did not succeed with the current code and parameters.
+
+    Args:
+        steps: the workflow's steps.
+        values: what is chosen for a run, by stage.
+        timeout: seconds to wait for the warehouse.
+
+    Raises:
+        WarehouseError: it cannot be opened, or others wrote to it all the time.
+    """
     last = newest_attempts(steps)
-    there = contents(steps.project)
+    there = contents(steps.project, timeout=timeout)
     changed = by_hand(there, _made_since(steps, last)).keys()
     stale: set[str] = set()
     for step in steps.all:

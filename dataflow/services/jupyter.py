@@ -14,7 +14,8 @@ from dataflow.addresses import HOST, local_url, usual_port
 from dataflow.project import Project
 from dataflow.services.model import Command, Plan
 
-EXTENSION = "dataflow.services.lab_extension"
+EXTENSION = "dataflow.lab.extension"  # what Jupyter loads; it is a layer above this one
+PANEL = Path(__file__).parents[1] / "lab" / "labextensions"
 ICONS = Path(__file__).parent / "icons"
 
 
@@ -75,12 +76,13 @@ def prepare(project: Project, port: int, dev: bool) -> Plan:
         "ServerApp.open_browser": False,
         # Models and pages are edited there, too.
         "ServerApp.root_dir": project.root,
-        "ServerApp.contents_manager_class": f"{EXTENSION}.ProjectFiles",
+        "ServerApp.contents_manager_class": "dataflow.lab.tiles.ProjectFiles",
         # On this machine and with a token, root in a container is as safe as any user.
         "ServerApp.allow_root": getattr(os, "geteuid", lambda: 1)() == 0,
         # The environment is locked, and nothing is requested from other machines.
         "LabApp.extension_manager": "readonly",
         "LabApp.news_url": None,
+        "LabApp.extra_labextensions_path": str(PANEL),
         "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
         # Notebooks of other projects' environments would not find this project's packages.
         "MultiKernelManager.default_kernel_name": "python3",
@@ -111,7 +113,7 @@ def _write_config(project: Project, folder: Path) -> None:
 
     jupyter-server-proxy shows the tiles. A proxied service has to work below a path of
     JupyterLab's; ours do not, and need not: a tile leads to `/dataflow/<name>`, which
-    redirects to the service's address (see `dataflow.services.lab_extension`).
+    redirects to the service's address (see `dataflow.lab.tiles`).
     """
     servers = {
         f"dataflow-{tile.name}": {

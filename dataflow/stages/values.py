@@ -33,8 +33,8 @@ def check_values(
     # A notebook without a parameters cell is wrong only when it is given values.
     problems = list(declaration.problems) if values or declaration.cell is not None else []
 
-    def complain(message: str, hint: str | None) -> None:
-        problems.append(Problem(message, declaration.notebook, hint=hint))
+    def complain(name: str, message: str, hint: str | None) -> None:
+        problems.append(Problem(message, declaration.notebook, hint=hint, parameter=name))
 
     converted: dict[str, Any] = {}
     for name, value in values.items():
@@ -42,12 +42,14 @@ def check_values(
         if parameter is None:
             if declaration.cell is not None:  # otherwise the missing cell is the one problem
                 complain(
+                    name,
                     f"stage `{stage}` has no parameter `{name}`",
                     nearest(name, declaration.parameters) or "Its parameters cell declares none.",
                 )
         elif next(variables_in(value), None):
             for variable in unset_variables(value):
                 complain(
+                    name,
                     f"parameter `{name}` needs the environment variable {variable}, "
                     "which is not set",
                     f"Set {variable} in the environment or in .env.",
@@ -59,6 +61,7 @@ def check_values(
             except ValueError as error:
                 kind = parameter.annotation or type(parameter.default).__name__
                 complain(
+                    name,
                     f"parameter `{name}` of stage `{stage}`: {error}",
                     f"{name}: {parameter.help}"
                     if parameter.help
@@ -67,6 +70,7 @@ def check_values(
     for parameter in declaration.parameters.values():
         if parameter.required and parameter.name not in values:
             complain(
+                parameter.name,
                 f"parameter `{parameter.name}` of stage `{stage}` has no default and "
                 "no value was given",
                 f"Give one: -p {parameter.name} VALUE, or in config.yaml.",

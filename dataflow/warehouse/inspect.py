@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from dataflow.base import finding
 from dataflow.base.files import draft_beside
 from dataflow.base.finding import Finding
+from dataflow.base.lock import DEFAULT_TIMEOUT
 from dataflow.base.sql import TableName, filled
 from dataflow.base.words import counted
 from dataflow.errors import WarehouseError
@@ -144,15 +145,21 @@ def shapes(database: Path, workflow_id: str) -> dict[TableName, Shape]:
         }
 
 
-def contents(project: Project) -> dict[TableName, Origin | None]:
+def contents(
+    project: Project, *, timeout: float = DEFAULT_TIMEOUT
+) -> dict[TableName, Origin | None]:
     """The tables and views of the working warehouse, each with who wrote it last, where known.
+
+    Args:
+        project: whose.
+        timeout: seconds to wait for its writers.
 
     Raises:
         WarehouseError: it cannot be opened.
     """
     if not project.warehouse.exists():
         return {}
-    with Connection(project, "working", read_only=True) as conn:
+    with Connection(project, "working", read_only=True, timeout=timeout) as conn:
         origins = provenance.provenance(conn.raw)
         return {table: origins.get(table) for table in relations(conn.raw, None)}
 

@@ -13,7 +13,7 @@ PACKAGE = Path(dataflow.__file__).parent
 LAYERS = (
     "base", "errors", "settings", "variables", "project", "addresses", "warehouse", "engine", "stages",
     "runs", "workflows", "dbt", "shared", "dashboard", "validation", "orchestration", "review",
-    "documentation", "testing", "scaffold", "services", "api", "doctor", "cli",
+    "documentation", "testing", "scaffold", "services", "api", "lab", "doctor", "cli",
 )  # fmt: skip
 # What authors and Dagster import: they lead into the package, and nothing in it imports them.
 DOORS = {"__init__", "__main__", "definitions", "stage"}

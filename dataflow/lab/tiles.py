@@ -1,7 +1,4 @@
-"""What Jupyter's server has of ours: the project's files, and doors to the other services.
-
-Jupyter loads this module by its name (see `dataflow.services.jupyter`).
-"""
+"""JupyterLab as a service of the project: the files it lists, and the tiles of its launcher."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ from typing import Any
 
 from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
-from jupyter_server.utils import url_path_join
 from tornado import web
 from tornado.ioloop import IOLoop
 
@@ -18,7 +14,7 @@ from dataflow.errors import DataflowError
 from dataflow.project import Project
 from dataflow.services import control
 from dataflow.services.catalog import SERVICES
-from dataflow.services.jupyter import EXTENSION, TILES, Tile
+from dataflow.services.jupyter import TILES, Tile
 from dataflow.services.pages import render
 
 _FORWARDED = {"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded"}
@@ -83,12 +79,3 @@ class TileHandler(JupyterHandler):
         self.set_header("Cache-Control", "no-store")
         service, xsrf = SERVICES[tile.service], self.xsrf_form_html()
         self.finish(render("service.html", service=service, status=status, error=error, xsrf=xsrf))
-
-
-def _jupyter_server_extension_points() -> list[dict[str, Any]]:
-    return [{"module": EXTENSION}]
-
-
-def _load_jupyter_server_extension(server: Any) -> None:
-    pattern = url_path_join(server.web_app.settings["base_url"], r"/dataflow/(\w+)")
-    server.web_app.add_handlers(".*$", [(pattern, TileHandler)])

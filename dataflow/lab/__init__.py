@@ -1,0 +1,1 @@
+"""DATAFLOW in JupyterLab: what its panel shows and does, in whatever JupyterLab it is installed."""

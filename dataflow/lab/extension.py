@@ -1,0 +1,43 @@
+"""What Jupyter's server loads: the panel's requests, and what belongs to JupyterLab as a service.
+
+In whatever JupyterLab the package is installed; where there is no project they answer so.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jupyter_server.utils import url_path_join
+
+from dataflow.lab.archive import ArchiveHandler, CheckpointsHandler
+from dataflow.lab.handler import PLACES
+from dataflow.lab.notebook import NotebookHandler, PlanHandler
+from dataflow.lab.place import Places
+from dataflow.lab.tiles import TileHandler
+
+# Below `/dataflow/api/`; the panel's side of them is lab/src/api.ts.
+REQUESTS = [
+    (r"notebook", NotebookHandler),
+    (r"plan", PlanHandler),
+    (r"archive/(.+)/checkpoints", CheckpointsHandler),
+    (r"archive/(.+)", ArchiveHandler),
+]
+
+
+def _jupyter_server_extension_points() -> list[dict[str, Any]]:
+    return [{"module": __name__}]
+
+
+def _load_jupyter_server_extension(server: Any) -> None:
+    application = server.web_app
+    root = getattr(server.contents_manager, "root_dir", None) or server.root_dir
+    application.settings[PLACES] = Places(Path(root).expanduser().resolve())
+    base = application.settings["base_url"]
+    application.add_handlers(
+        ".*$",
+        [
+            *((url_path_join(base, "dataflow/api", path), handler) for path, handler in REQUESTS),
+            (url_path_join(base, r"/dataflow/(\w+)"), TileHandler),
+        ],
+    )

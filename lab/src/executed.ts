@@ -1,0 +1,95 @@
+// Executed notebooks: a view without a kernel, in which nothing can be changed.
+import { ILayoutRestorer, JupyterFrontEnd } from '@jupyterlab/application';
+import { WidgetTracker } from '@jupyterlab/apputils';
+import { IEditorServices } from '@jupyterlab/codeeditor';
+import { IDocumentManager } from '@jupyterlab/docmanager';
+import { NotebookPanel, NotebookWidgetFactory, StaticNotebook } from '@jupyterlab/notebook';
+import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
+import { Drive } from '@jupyterlab/services';
+import { Widget } from '@lumino/widgets';
+
+const DRIVE = 'dataflow-runs';
+const FACTORY = 'Executed notebook';
+const INJECTED = 'injected-parameters';
+
+export class ExecutedNotebooks {
+  private readonly _tracker = new WidgetTracker<NotebookPanel>({ namespace: 'dataflow-executed' });
+
+  constructor(
+    app: JupyterFrontEnd,
+    private readonly _documents: IDocumentManager,
+    contentFactory: NotebookPanel.IContentFactory,
+    editors: IEditorServices,
+    rendermime: IRenderMimeRegistry,
+    restorer: ILayoutRestorer | null
+  ) {
+    const { contents, serverSettings } = app.serviceManager;
+    contents.addDrive(new Drive({ name: DRIVE, apiEndpoint: 'dataflow/api/archive', serverSettings }));
+    const { code, markdown, raw } = StaticNotebook.defaultEditorConfig;
+    const factory = new NotebookWidgetFactory({
+      name: FACTORY,
+      fileTypes: ['notebook'],
+      modelName: 'notebook',
+      // The usual one would start a kernel for each.
+      preferKernel: false,
+      canStartKernel: false,
+      readOnly: true,
+      rendermime,
+      contentFactory,
+      mimeTypeService: editors.mimeTypeService,
+      editorConfig: {
+        code: { ...code, readOnly: true },
+        markdown: { ...markdown, readOnly: true },
+        raw: { ...raw, readOnly: true }
+      },
+      toolbarFactory: () => []
+    });
+    factory.widgetCreated.connect((_, panel) => {
+      panel.addClass('df-Executed');
+      panel.title.caption = 'The executed notebook of a run. It cannot be changed.';
+      void this._tracker.add(panel);
+    });
+    app.docRegistry.addWidgetFactory(factory);
+    void restorer?.restore(this._tracker, {
+      command: 'docmanager:open',
+      args: panel => ({ path: panel.context.path, factory: FACTORY }),
+      name: panel => panel.context.path
+    });
+  }
+
+  /** Whether a notebook is one of these. */
+  has(panel: NotebookPanel): boolean {
+    return this._tracker.has(panel);
+  }
+
+  /**
+   * Open an executed notebook.
+   *
+   * @param path its path in the drive.
+   * @param cell the author's cell to show, from 1.
+   * @param beside the widget that it is opened beside of.
+   */
+  async open(path: string, cell: number | null = null, beside?: Widget): Promise<void> {
+    // One that is open already shows where the next one goes.
+    const other = this._tracker.currentWidget;
+    const options = other?.isAttached
+      ? { mode: 'tab-after' as const, ref: other.id }
+      : { mode: 'split-right' as const, ref: beside?.id };
+    const panel = this._documents.openOrReveal(`${DRIVE}:${path}`, FACTORY, undefined, options);
+    if (!panel || cell === null) {
+      return;
+    }
+    const { content, context } = panel as NotebookPanel;
+    await context.ready;
+    let number = 0;
+    const index = content.widgets.findIndex(({ model }) => {
+      // The cell with a run's parameters has no number of its own.
+      number += ((model.getMetadata('tags') as string[]) ?? []).includes(INJECTED) ? 0 : 1;
+      return number === cell && !((model.getMetadata('tags') as string[]) ?? []).includes(INJECTED);
+    });
+    if (index >= 0) {
+      content.activeCellIndex = index;
+      await content.scrollToItem(index, 'start');
+    }
+  }
+}

@@ -1,0 +1,70 @@
+// The plugin: what DATAFLOW adds to JupyterLab.
+import { ILabShell, ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { IEditorServices } from '@jupyterlab/codeeditor';
+import { IDocumentManager } from '@jupyterlab/docmanager';
+import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
+import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
+import { ISettingRegistry } from '@jupyterlab/settingregistry';
+import { runIcon } from '@jupyterlab/ui-components';
+import { Api } from './api';
+import { ExecutedNotebooks } from './executed';
+import { DataflowPanel } from './panel';
+import { Session } from './session';
+
+const ID = 'dataflow-jupyterlab:plugin';
+
+const plugin: JupyterFrontEndPlugin<void> = {
+  id: ID,
+  description: 'The workflow of a notebook: its steps, runs and problems.',
+  autoStart: true,
+  requires: [INotebookTracker, IDocumentManager, ILabShell, NotebookPanel.IContentFactory, IEditorServices, IRenderMimeRegistry],
+  optional: [ILayoutRestorer, ISettingRegistry],
+  activate: (
+    app: JupyterFrontEnd,
+    tracker: INotebookTracker,
+    documents: IDocumentManager,
+    shell: ILabShell,
+    contentFactory: NotebookPanel.IContentFactory,
+    editors: IEditorServices,
+    rendermime: IRenderMimeRegistry,
+    restorer: ILayoutRestorer | null,
+    registry: ISettingRegistry | null
+  ) => {
+    const executed = new ExecutedNotebooks(app, documents, contentFactory, editors, rendermime, restorer);
+    const api = new Api(app.serviceManager.serverSettings);
+    const session = new Session(api, app.commands, tracker, documents, shell, executed);
+    const panel = new DataflowPanel(session);
+    panel.title.icon = runIcon;
+    shell.add(panel, 'right', { rank: 50, type: 'DATAFLOW' });
+    restorer?.add(panel, panel.id);
+
+    app.commands.addCommand('dataflow:run-stage', {
+      label: 'Run as Stage',
+      caption: 'Run this notebook as a stage of its workflow, with parameters of its own',
+      icon: args => (args.toolbar ? undefined : runIcon),
+      describedBy: { args: { type: 'object', properties: {} } },
+      isVisible: () => session.isStage && tracker.currentWidget?.context.path === session.path,
+      isEnabled: () => session.isStage,
+      execute: () => {
+        session.setForm({ open: true });
+        shell.activateById(panel.id);
+      }
+    });
+    let wasStage = false;
+    session.changed.connect(() => {
+      if (wasStage !== session.isStage) {
+        wasStage = session.isStage;
+        app.commands.notifyCommandChanged('dataflow:run-stage');
+      }
+    });
+
+    void registry?.load(ID).then(settings => {
+      const read = () => Object.assign(session.settings, settings.composite);
+      settings.changed.connect(read);
+      read();
+    });
+    void app.restored.then(() => session.follow());
+  }
+};
+
+export default plugin;
