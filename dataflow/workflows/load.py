@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -29,14 +30,21 @@ SCRATCH = re.compile(r"Untitled\d*|.*-Copy\d+")  # as JupyterLab calls new noteb
 TABLE = re.compile(r"(?:[a-z_][a-z0-9_]*\.)?[a-z_][a-z0-9_]*\Z")
 
 
-def load_workflow(folder: Path) -> tuple[Workflow | None, list[Problem]]:
+def load_workflow(
+    folder: Path, text: str | None = None, planned: Collection[str] = ()
+) -> tuple[Workflow | None, list[Problem]]:
     """Read the workflow in `folder`.
+
+    Args:
+        folder: the folder.
+        text: what its config.yaml is going to be, in place of what it is.
+        planned: notebooks that are going to be there.
 
     Returns:
         The workflow (None when it cannot be built) and all problems of its configuration, not
         just the first.
     """
-    file = read_yaml(folder / "config.yaml")
+    file = read_yaml(folder / "config.yaml", text)
     problems = list(file.problems)
     if name_problem := workflow_id_problem(folder.name):
         problems.append(Problem(name_problem, folder, hint="Rename the folder."))
@@ -46,7 +54,7 @@ def load_workflow(folder: Path) -> tuple[Workflow | None, list[Problem]]:
     if config is None:
         return None, problems
     problems += _schedule_problems(file, config.workflow)
-    stages = _stages(folder, file, config, problems)
+    stages = _stages(folder, file, config, problems, planned)
     if problems:
         return None, problems
     kind = PythonWorkflow if (folder / JOB_FILE).is_file() else Workflow
@@ -144,7 +152,11 @@ def stage_notebooks(folder: Path) -> list[Path]:
 
 
 def _stages(
-    folder: Path, file: YamlFile, config: WorkflowConfig, problems: list[Problem]
+    folder: Path,
+    file: YamlFile,
+    config: WorkflowConfig,
+    problems: list[Problem],
+    planned: Collection[str],
 ) -> list[Stage]:
     """The stages in an order in which each comes after what it depends on."""
     sections = config.stages
@@ -165,7 +177,7 @@ def _stages(
     for index, section in enumerate(sections):
         location: Location = ("stages", index)
         name = names[index]
-        problems += _notebook_problems(folder, file, section, location)
+        problems += _notebook_problems(folder, file, section, location, planned)
         if name in names[:index]:
             problems.append(
                 file.problem(f"stage `{name}` is given twice", location, "Keep one of the two.")
@@ -208,7 +220,11 @@ def _stages(
 
 
 def _notebook_problems(
-    folder: Path, file: YamlFile, section: StageSection, location: Location
+    folder: Path,
+    file: YamlFile,
+    section: StageSection,
+    location: Location,
+    planned: Collection[str],
 ) -> list[Problem]:
     where = (*location, "notebook")
     notebook = folder / section.notebook
@@ -220,7 +236,7 @@ def _notebook_problems(
                 "Name a file like `ingest.ipynb` in the workflow's own folder.",
             )
         ]
-    if not notebook.is_file():
+    if section.notebook not in planned and not notebook.is_file():
         hint = nearest(section.notebook, [path.name for path in folder.glob("*.ipynb")])
         return [file.problem(f"there is no notebook `{section.notebook}`", where, hint)]
     if not IDENTIFIER_STEM.match(notebook.stem):

@@ -42,11 +42,11 @@ class YamlFile:
         return Problem(message, self.path, self.line(location), hint)
 
 
-def read_yaml(path: Path) -> YamlFile:
-    """Read `path`; errors are in the result's `problems`, never raised."""
+def read_yaml(path: Path, text: str | None = None) -> YamlFile:
+    """Read `path`, or `text` as what it will be; errors are in the `problems`, never raised."""
     file = YamlFile(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8") if text is None else text
     except FileNotFoundError:
         file.problems.append(Problem("the file does not exist", path, hint="Create it."))
         return file
