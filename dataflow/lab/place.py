@@ -54,7 +54,7 @@ class Places:
     root: Path
 
     def find(self, path: str) -> Place | None:
-        """Where JupyterLab's `path` leads; None where there is no project.
+        """Where JupyterLab's `path` leads, which is empty for all of its files; None for no project.
 
         Raises:
             ConfigurationError: it leads out of JupyterLab's files, or the project's settings are
@@ -63,10 +63,11 @@ class Places:
         file = Path(os.path.normpath(self.root / PurePosixPath(path.lstrip("/"))))
         if not file.is_relative_to(self.root) or "\0" in path:
             raise ConfigurationError(f"there is no file `{path}` in JupyterLab")
-        project = self._project_of(file)
+        folder = file if path in ("", "/") else file.parent
+        project = self._project_of(folder)
         if project is None:
             return None
-        file = file.parent.resolve() / file.name
+        file = folder.resolve() if folder == file else folder.resolve() / file.name
         if not file.is_relative_to(project.root):
             return None  # a link that leads out of the project
         return Place(project, file, self.home(project))
@@ -88,8 +89,8 @@ class Places:
         return file.relative_to(root).as_posix()
 
     @staticmethod
-    def _project_of(file: Path) -> Project | None:
+    def _project_of(folder: Path) -> Project | None:
         try:
-            return Project.find(file.parent)
+            return Project.find(folder)
         except ProjectNotFound:
             return None

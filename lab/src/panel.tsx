@@ -37,7 +37,7 @@ function Workflows(props: { session: Session }): JSX.Element {
   const { workflows } = session.view!;
   return (
     <>
-      <p className="df-Soft">This file is not in a workflow.</p>
+      {session.path && <p className="df-Soft">This file is not in a workflow.</p>}
       {workflows.map(workflow => (
         <section key={workflow.id}>
           <h3>{workflow.title}</h3>
@@ -77,9 +77,9 @@ function View(props: { session: Session }): JSX.Element {
     <>
       {error && <p className="df-Error" role="alert">{error}</p>}
       {!view ? (
-        !error && <p className="df-Soft">Open a notebook to see its workflow.</p>
+        !error && <p className="df-Soft">Looking…</p>
       ) : !view.project ? (
-        <p className="df-Soft">This file is in no DATAFLOW project.</p>
+        <p className="df-Soft">{props.session.path ? 'This file is in no DATAFLOW project.' : 'Open a notebook to see its workflow.'}</p>
       ) : view.broken ? (
         <section>
           <h3>config.yaml is not valid</h3>

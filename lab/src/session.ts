@@ -18,7 +18,7 @@ export interface IForm {
 }
 
 export class Session {
-  /** The notebook that the panel shows, as JupyterLab names it. */
+  /** The notebook that the panel shows, as JupyterLab names it; empty when none is open. */
   path: string | null = null;
   view: IView | null = null;
   error: string | null = null;
@@ -51,8 +51,8 @@ export class Session {
 
   /** Show the notebook in front; while an executed one is, the panel stays as it is. */
   async follow(): Promise<void> {
-    const path = this.tracker.currentWidget?.context.path ?? null;
-    if (path !== null && path !== this.path) {
+    const path = this.tracker.currentWidget?.context.path ?? '';
+    if (path !== this.path) {
       this.path = path;
       this.view = null;
       this.following = null;
