@@ -12,7 +12,10 @@ HAS_BROWSER := $(shell command -v chromium || command -v chromium-browser || com
 BROWSER := .browser/bin/chromium
 export PATH := $(CURDIR)/.browser/bin:$(PATH)
 
-.PHONY: demo lab types wheel release docs no-docs lock
+BUNDLE := dataflow/lab/labextensions/dataflow-jupyterlab
+SHARED := $(VENV)/share/jupyter/labextensions/$(notdir $(BUNDLE))
+
+.PHONY: demo lab built-lab shared-lab types wheel release docs no-docs no-lab lock
 
 demo: ## Set up, run the workflow `earthquakes`, and say where to look
 	@printf '\n[1/4] The Python environment\n'
@@ -33,16 +36,21 @@ demo: ## Set up, run the workflow `earthquakes`, and say where to look
 
 test: $(if $(HAS_BROWSER),,$(BROWSER))
 
-# What is committed is what an installation uses: that needs no Node.
-lab: $(INSTALLED) lab/node_modules ## Build what DATAFLOW adds to JupyterLab (needs Node 20.19)
-	@cd lab && rm -rf lib && npx --no-install tsc
-	@$(BIN)/jupyter-builder build lab
+# What JupyterLab loads is committed: an installation needs no Node.
+lab: $(INSTALLED) ## Build what DATAFLOW adds to JupyterLab, from lab/ (needs Node 20.19)
+	@$(BIN)/python lab/build.py
 
-lab/node_modules: lab/package.json lab/package-lock.json
-	@cd lab && npm ci --ignore-scripts --no-audit --no-fund --omit-lockfile-registry-resolved
-	@touch $@
+built-lab: $(INSTALLED)
+	@$(BIN)/python lab/build.py --check
 
-lint: types release
+# An editable installation has a copy of what it shares; this way it is what `make lab` makes.
+setup: shared-lab
+
+shared-lab: $(INSTALLED)
+	@[ -L $(SHARED) ] || { rm -rf $(SHARED) && mkdir -p $(dir $(SHARED)) && \
+		ln -s ../../../../$(BUNDLE) $(SHARED); }
+
+lint: types built-lab release
 
 types: $(INSTALLED)
 	$(PIP) check
@@ -62,10 +70,13 @@ docs: $(INSTALLED) ## Build the documentation as a site: docs/_build/html
 	@$(BIN)/python -m sphinx -M html . docs/_build -c docs -W -q
 	@echo "Open docs/_build/html/index.html"
 
-clean: no-docs
+clean: no-docs no-lab
 
 no-docs:
 	rm -rf docs/_build
+
+no-lab:
+	rm -rf lab/node_modules lab/lib
 
 lock: ## Choose the newest versions that pyproject.toml allows (needs uv)
 	@command -v $(UV) >/dev/null || { \

@@ -192,7 +192,14 @@ def test_from_the_wheel_to_a_dashboard_and_on_to_the_next_version(tmp_path, buil
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "env"], check=True)
     wheel = build_wheel(source)
     call(python, "-m", "pip", "install", "-q", wheel, cwd=tmp_path)
+    # Any `jupyter lab` of this environment has the panel, and the server's part of it.
+    listed = call("jupyter", "server", "extension", "list", cwd=tmp_path)
+    assert re.search(r"dataflow\.lab\.extension .*OK", listed.stdout + listed.stderr)
+    shared = tmp_path / "env" / "share" / "jupyter" / "labextensions" / "dataflow-jupyterlab"
+    loads = json.loads((shared / "package.json").read_text())["jupyterlab"]["_build"]["load"]
+    assert (shared / loads).is_file()
     call("dataflow", "init", "shop", "--example", "earthquakes", cwd=shop.root.parent)
+    assert not (shop.root / "lab").exists()
     assert (shop.root / "wheels" / wheel.name).is_file()
     # Installing and building them is what other tests do; here it would take two minutes.
     (shop.evidence / "node_modules").symlink_to(REPOSITORY / "evidence" / "node_modules")

@@ -32,6 +32,7 @@ def read(name: str) -> str:
 PROJECT: dict[str, Any] = tomllib.loads(read("pyproject.toml"))
 PACKAGE: dict[str, Any] = json.loads(read("dataflow/dashboard/evidence/package.json"))
 PACKAGE_LOCK: dict[str, Any] = json.loads(read("dataflow/dashboard/evidence/package-lock.json"))
+LAB_LOCK: dict[str, Any] = json.loads(read("lab/package-lock.json"))
 CONDA: dict[str, Any] = yaml.safe_load(read("environment.yml"))
 
 
@@ -121,14 +122,23 @@ def test_the_locks_hold_no_addresses(name: str) -> None:
     assert re.findall(r"--(?:index-url|extra-index-url|find-links|trusted-host)", text) == []
 
 
-def test_the_lock_of_the_dashboard_holds_no_addresses_to_install_from() -> None:
-    entries = {path: entry for path, entry in PACKAGE_LOCK["packages"].items() if path}
+@pytest.mark.parametrize("lock", [PACKAGE_LOCK, LAB_LOCK], ids=["dashboard", "JupyterLab"])
+def test_the_locks_of_npm_hold_no_addresses_to_install_from(lock: dict[str, Any]) -> None:
+    entries = {path: entry for path, entry in lock["packages"].items() if path}
     assert [path for path, entry in entries.items() if "resolved" in entry] == []
     # What comes inside another package is covered by that one's hash.
     loose = [path for path, e in entries.items() if not e.get("inBundle") and "integrity" not in e]
     assert loose == []
     versions = [str(entry["version"]) for entry in entries.values()]
     assert [version for version in versions if ":" in version] == []
+
+
+def test_what_jupyterlab_loads_has_the_version_of_the_package_that_brings_it() -> None:
+    asked = json.loads(read("lab/package.json"))
+    loaded = json.loads(read("dataflow/lab/labextensions/dataflow-jupyterlab/package.json"))
+    assert asked["version"] == loaded["version"] == PROJECT["project"]["version"]
+    for kind in ("dependencies", "devDependencies"):
+        assert LAB_LOCK["packages"][""][kind] == asked[kind]
 
 
 def test_the_dashboards_packages_are_exact_and_locked_as_asked_for() -> None:
