@@ -6,7 +6,9 @@ import itertools
 import typing
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
+from dataflow.dashboard.paths import has_dashboard
 from dataflow.errors import ConfigurationError, DataflowError, Problem, WarehouseLocked
 from dataflow.lab.archive import archive_path
 from dataflow.lab.handler import Handler, allowed, place_of, problem_data
@@ -93,6 +95,11 @@ def notebook_view(places: Places, path: str) -> dict[str, Any]:
         "workflow": workflow.id,
         "title": workflow.name,
         "schedule": workflow.config.workflow.schedule_in_words,
+        # Pages of the dashboards' server; `dataflow/<tile>` leads to them.
+        "pages": {
+            "dashboards": f"/{workflow.slug}" if has_dashboard(place.project, workflow.id) else None,
+            "runs": f"/runs/{quote(workflow.id)}/",
+        },
         "config": places.path(workflow.folder / "config.yaml"),
         "stage": stage.name if stage else None,
         "steps": _steps(places, place, workflow, runs),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from jupyter_server.base.handlers import JupyterHandler
@@ -11,6 +12,7 @@ from tornado.ioloop import IOLoop
 
 from dataflow.addresses import OWN_NAMES, public_url, service_url
 from dataflow.errors import DataflowError
+from dataflow.lab.handler import PLACES
 from dataflow.project import Project
 from dataflow.services import control
 from dataflow.services.catalog import SERVICES
@@ -18,7 +20,7 @@ from dataflow.services.jupyter import TILES, Tile
 from dataflow.services.pages import render
 
 _FORWARDED = {"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded"}
-
+_PAGE = re.compile(r"/([\w%~-][\w%~.-]*(/[\w%~-][\w%~.-]*)*/?)?")
 
 # What is made by running; names that begin with a dot are not listed anyhow.
 _MADE = {"runs", "dist", "evidence/build", "evidence/node_modules", "dbt/target", "dbt/logs"}
@@ -36,13 +38,16 @@ class ProjectFiles(AsyncLargeFileManager):
 
 
 class TileHandler(JupyterHandler):
-    """`/dataflow/<tile>`: redirects to the service, or shows a page that can start it."""
+    """`/dataflow/<tile>`: redirects to the service, or shows a page that can start it.
+
+    `home` names another project than the server's own, and `page` a page of the service.
+    """
 
     @web.authenticated
     async def get(self, name: str) -> None:
         """Redirect to the service if it is running."""
         tile = self._tile(name)
-        project, service = Project.find(), SERVICES[tile.service]
+        project, service = self._project(), SERVICES[tile.service]
         status = await IOLoop.current().run_in_executor(None, control.status, project, service)
         if status.status == "running":
             self._lead_on(project, tile)
@@ -55,23 +60,36 @@ class TileHandler(JupyterHandler):
         tile = self._tile(name)
         try:
             await IOLoop.current().run_in_executor(
-                None, control.launch, Project.find(), SERVICES[tile.service]
+                None, control.launch, self._project(), SERVICES[tile.service]
             )
         except DataflowError as error:
             self.set_status(409)
             self._page(tile, "stopped", error=str(error))
             return
-        self.redirect(self.request.path, status=303)
+        self.redirect(str(self.request.uri), status=303)
 
     def _tile(self, name: str) -> Tile:
         if name not in TILES:
             raise web.HTTPError(404)
         return TILES[name]
 
+    def _project(self) -> Project:
+        home = self.get_query_argument("home", None)
+        try:
+            found = Project.find() if home is None else self.settings[PLACES].project(home)
+        except DataflowError:
+            found = None
+        if found is None:
+            raise web.HTTPError(404, "There is no such DATAFLOW project")
+        return found
+
     def _lead_on(self, project: Project, tile: Tile) -> None:
         local = self.request.host_name in OWN_NAMES and not _FORWARDED & self.request.headers.keys()
         if local or public_url(project, tile.service):
-            self.redirect(service_url(project, tile.service) + tile.path)
+            page = self.get_query_argument("page", tile.path)
+            if not _PAGE.fullmatch(page):
+                raise web.HTTPError(404)
+            self.redirect(service_url(project, tile.service).rstrip("/") + page)
         else:  # where the proxy has the service, if anywhere, only its owner knows
             self._page(tile, "elsewhere")
 

@@ -73,6 +73,8 @@ export interface IView {
   broken?: IProblem[];
   title: string;
   schedule: string | null;
+  /** Pages of the dashboards' server, by the tile that leads there. */
+  pages: { dashboards: string | null; runs: string };
   /** The path of config.yaml. */
   config: string;
   stage: string | null;
@@ -107,6 +109,12 @@ export class Api {
 
   view(path: string): Promise<IView> {
     return this.get('notebook', { path });
+  }
+
+  /** The address of a page of another service, which can be started there. */
+  tile(name: string, home: string, page: string): string {
+    const query = new URLSearchParams({ home, page });
+    return `${URLExt.join(this.settings.baseUrl, 'dataflow', name)}?${query}`;
   }
 
   plan(body: object): Promise<IPlan> {

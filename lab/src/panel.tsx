@@ -57,10 +57,17 @@ function Workflows(props: { session: Session }): JSX.Element {
 function Workflow(props: { session: Session }): JSX.Element {
   const { session } = props;
   const view = session.view!;
+  const { pages } = view;
+  const link = (tile: string, page: string) => session.api.tile(tile, view.project!.home, page);
   return (
     <>
       <h2>{view.title}</h2>
       <p className="df-Soft">{view.schedule ?? 'runs by hand'}</p>
+      <p className="df-Actions">
+        {pages.dashboards && <a className="df-Link" href={link('dashboards', pages.dashboards)} target="_blank" rel="noreferrer">Dashboard</a>}
+        <a className="df-Link" href={link('runs', pages.runs)} target="_blank" rel="noreferrer">All runs</a>
+        <button className="df-Link" onClick={() => session.open(view.config)}>config.yaml</button>
+      </p>
       {SECTIONS.filter(section => section.when(session)).map(section => (
         <section key={section.title} aria-label={section.title}>
           <h3>{section.title}</h3>

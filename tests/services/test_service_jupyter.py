@@ -83,6 +83,9 @@ def test_jupyterlab_opens_the_notebooks_with_this_environments_kernel(
     evidence = dataflow("service", "start", "evidence", "-d", "--port", other).stdout.strip()
     assert evidence == service_url(project, "evidence")
     assert location(door) == f"{evidence}/runs/"
+    assert location(f"{door}&home=&page=/runs/quakes/") == f"{evidence}/runs/quakes/"
+    for elsewhere in ("page=//example.org", "page=@example.org", "page=/../x", "home=other"):
+        assert fetch(f"{door}&{elsewhere}")[0] == 404, elsewhere
     proxied = {"X-Forwarded-Host": "lab.example.org"}
     assert "DATAFLOW_EVIDENCE_URL" in fetch(door, headers=proxied)[1]
     (project.root / ".env").write_text("DATAFLOW_EVIDENCE_URL=https://dashboards.example.org/\n")
