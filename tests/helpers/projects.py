@@ -76,17 +76,26 @@ def make_project(folder: Path, workflows: Mapping[str, Workflow | Mapping[str, C
         '[tool.dagster]\nmodule_name = "dataflow.definitions"\ncode_location_name = "dataflow"\n',
         encoding="utf-8",
     )
-    for workflow_id, given in workflows.items():
-        workflow = given if isinstance(given, Workflow) else Workflow(given)
-        home = folder / "notebooks" / workflow_id
-        home.mkdir(parents=True)
-        config: dict[str, Any] = {"workflow": {"name": workflow_id}, **workflow.config}
-        if workflow.stages is not None:
-            config["stages"] = workflow.stages
-        (home / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
-        for stage, cells in workflow.notebooks.items():
-            write_notebook(home / f"{stage}.ipynb", cells)
-    return Project(folder.resolve())
+    project = Project(folder.resolve())
+    for workflow_id, workflow in workflows.items():
+        add_workflow(project, workflow_id, workflow)
+    return project
+
+
+def add_workflow(
+    project: Project, workflow_id: str, workflow: Workflow | Mapping[str, Cells]
+) -> None:
+    """Put a workflow into a project; plain notebooks by stage have no more configuration."""
+    if not isinstance(workflow, Workflow):
+        workflow = Workflow(workflow)
+    home = project.notebooks / workflow_id
+    home.mkdir(parents=True)
+    config: dict[str, Any] = {"workflow": {"name": workflow_id}, **workflow.config}
+    if workflow.stages is not None:
+        config["stages"] = workflow.stages
+    (home / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
+    for stage, cells in workflow.notebooks.items():
+        write_notebook(home / f"{stage}.ipynb", cells)
 
 
 def copy_dbt(project: Project) -> None:

@@ -1,0 +1,81 @@
+"""One JupyterLab for all tests of its panel: each puts workflows of its own into the project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from browser import Visit, browser_page
+from playwright.sync_api import Locator, Page
+from projects import Cells, Workflow, add_workflow, dataflow, free_port, make_project
+
+from dataflow.project import Project
+
+FIRST = 60_000  # milliseconds for JupyterLab's first page
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A JupyterLab that is running.
+
+    Args:
+        project: its project.
+        url: its address, with the token.
+    """
+
+    project: Project
+    url: str
+
+    @property
+    def base(self) -> str:
+        """The address of its server, without a path."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a request needs."""
+        return {"Authorization": f"token {urlsplit(self.url).query.removeprefix('token=')}"}
+
+    def api(self, method: str, name: str, **options: object) -> httpx.Response:
+        """A request of the panel, with the token."""
+        url = f"{self.base}/dataflow/api/{name}"
+        return httpx.request(method, url, headers=self.headers, timeout=60, **options)
+
+    def add(self, workflow_id: str, workflow: Workflow | Mapping[str, Cells]) -> None:
+        """Put a workflow into its project."""
+        add_workflow(self.project, workflow_id, workflow)
+
+    @contextmanager
+    def visit(self, path: str = "", size: tuple[int, int] = (1500, 950)) -> Iterator[Visit]:
+        """A browser with a file open, or the launcher; nothing is restored from earlier visits."""
+        with browser_page(size) as visit:
+            where = f"/lab/tree/{path}?reset&" if path else "/lab?reset&"
+            visit.page.goto(self.url.replace("/lab?", where))
+            shown = ".jp-NotebookPanel .jp-Cell" if path.endswith(".ipynb") else ".jp-Launcher"
+            visit.page.wait_for_selector(shown, timeout=FIRST)
+            yield visit
+
+
+def panel(page: Page) -> Locator:
+    """DATAFLOW's panel, opened if it is not."""
+    tab = page.locator('.jp-SideBar .lm-TabBar-tab[data-id="dataflow-panel"]')
+    if "lm-mod-current" not in (tab.get_attribute("class") or ""):
+        tab.click()
+    return page.locator(".df-Panel")
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """JupyterLab on a project without workflows."""
+    project = make_project(tmp_path_factory.mktemp("lab") / "project", {})
+    started = dataflow(project, "service", "start", "jupyter", "-d", "--port", str(free_port()))
+    try:
+        assert started.returncode == 0, started.stderr
+        yield Lab(project, started.stdout.strip())
+    finally:
+        dataflow(project, "service", "stop", "all")
