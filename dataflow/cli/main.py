@@ -19,6 +19,7 @@ from dataflow.cli import (
     remove,
     runs,
     service,
+    stage,
     test,
     validate,
     workflow,
@@ -37,6 +38,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 workflow.app.command("init")(init.init)
+workflow.app.command("add-stage")(stage.add_stage)
 workflow.app.command("validate")(validate.validate)
 workflow.app.command("test")(test.run_tests)
 workflow.app.command("rename")(remove.rename)

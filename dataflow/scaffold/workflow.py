@@ -257,19 +257,25 @@ def same_schemas(project: Project, workflow_id: str) -> list[Problem]:
     ]
 
 
-def _name_problem(workflow_id: str) -> str | None:
-    """Why a well-formed name would not work in YAML, SQL or Python; None when it would."""
+def is_sql_keyword(name: str) -> bool:
+    """Whether SQL takes a name for a word of its own unless it is quoted."""
     import duckdb
-    import yaml
 
-    if yaml.safe_load(workflow_id) != workflow_id:
-        return f"`{workflow_id}` is a value in YAML, not a name"
     with duckdb.connect() as connection:
         words = connection.execute(
             "SELECT keyword_name FROM duckdb_keywords() "
             "WHERE keyword_category IN ('reserved', 'type_function')"
         ).fetchall()
-    if (workflow_id,) in words:
+    return (name,) in words
+
+
+def _name_problem(workflow_id: str) -> str | None:
+    """Why a well-formed name would not work in YAML, SQL or Python; None when it would."""
+    import yaml
+
+    if yaml.safe_load(workflow_id) != workflow_id:
+        return f"`{workflow_id}` is a value in YAML, not a name"
+    if is_sql_keyword(workflow_id):
         return f"`{workflow_id}` is a keyword in SQL"
     spec = importlib.util.find_spec(workflow_id)
     # A folder without __init__.py that happens to be on the path does not conflict.

@@ -239,15 +239,19 @@ def _notebook_problems(
     if section.notebook not in planned and not notebook.is_file():
         hint = nearest(section.notebook, [path.name for path in folder.glob("*.ipynb")])
         return [file.problem(f"there is no notebook `{section.notebook}`", where, hint)]
-    if not IDENTIFIER_STEM.match(notebook.stem):
+    if reason := stage_name_problem(notebook.stem):
         hint = "Rename the file: its name becomes the stage's name, also in Dagster."
-        return [
-            file.problem(f"`{notebook.stem}` is not a name of letters, digits and _", where, hint)
-        ]
-    if notebook.stem in STEPS_THAT_FOLLOW:
-        hint = "Rename the file: every workflow has a step of that name after its stages."
-        return [file.problem(f"a stage cannot be called `{notebook.stem}`", where, hint)]
+        return [file.problem(reason, where, hint)]
     return []
+
+
+def stage_name_problem(name: str) -> str | None:
+    """Why `name` cannot be a stage's name, or None when it can."""
+    if not IDENTIFIER_STEM.match(name):
+        return f"`{name}` is not a name of letters, digits and _"
+    if name in STEPS_THAT_FOLLOW:
+        return f"a stage cannot be called `{name}`: every workflow has such a step after its stages"
+    return None
 
 
 IDENTIFIER_STEM = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
