@@ -21,10 +21,12 @@ cell) and what to do next (`hint`). Code raises; `dataflow.cli.main` turns it in
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -77,22 +79,60 @@ def _of_author(traceback: TracebackType | None) -> TracebackType | None:
 
 
 @dataclass(frozen=True)
+class Fix:
+    """A change that repairs a problem for certain, at the problem's place.
+
+    Args:
+        kind: `replace` some text in the problem's line, `delete` its cell, or `tag` the cell as
+            the one with the parameters.
+        label: what it does, an imperative.
+        old: what is replaced; the line has it once, as a whole word.
+        new: what comes in its place.
+    """
+
+    kind: Literal["replace", "delete", "tag"]
+    label: str
+    old: str = ""
+    new: str = ""
+
+    @classmethod
+    def replacing(cls, old: str, new: str | None, line: str) -> Fix | None:
+        """One that replaces a name in a line; None where it is not clear what to replace."""
+        clear = new and len(re.findall(rf"(?<!\w){re.escape(old)}(?!\w)", line)) == 1
+        return cls("replace", f"Replace `{old}` by `{new}`", old, str(new)) if clear else None
+
+
+@dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong in a file: what, where, and what to do about it."""
+    """One thing that is wrong in a file: what, where, and what to do about it.
+
+    Args:
+        message: what is wrong.
+        path: the file.
+        line: the line, from 1; of a notebook the line in the cell.
+        hint: what to do next.
+        cell: of a notebook the cell's place in it, from 1.
+        parameter: the parameter of a stage that it is about.
+        fix: a change that repairs it for certain, if there is one.
+    """
 
     message: str
     path: Path | None = None
     line: int | None = None
     hint: str | None = None
-    parameter: str | None = None  # of a stage, when it is about a value
+    cell: int | None = None
+    parameter: str | None = None
+    fix: Fix | None = None
 
     def where(self, root: Path | None = None) -> str | None:
-        """The place as `path:line`, relative to `root` where the path lies below it."""
+        """The place as `path:line`, or `path, cell 3, line 2`; from `root` where it is below."""
         if self.path is None:
             return None
         path = self.path
         if root is not None and path.is_relative_to(root):
             path = path.relative_to(root)
+        if self.cell is not None:
+            return f"{path}, cell {self.cell}" + (f", line {self.line}" if self.line else "")
         return str(path) if self.line is None else f"{path}:{self.line}"
 
 

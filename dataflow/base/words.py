@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime
 import difflib
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 
 
 def nearest(wrong: str, right: Iterable[str]) -> str | None:
@@ -17,6 +19,36 @@ def nearest(wrong: str, right: Iterable[str]) -> str | None:
     if not choices:
         return None
     return "Use one of: " + ", ".join(f"`{choice}`" for choice in choices) + "."
+
+
+def meant(wrong: str, right: Iterable[str]) -> str | None:
+    """The only one of `right` from which `wrong` is one slip of the fingers away, if there is one.
+
+    A slip is a letter too much, missing, or wrong, two that changed places, or upper and lower
+    case. Names that differ in a digit or a word of a letter or two (`events_a`) differ on purpose.
+    """
+    found = [one for one in right if _is_slip(wrong, one)]
+    return found[0] if len(found) == 1 else None
+
+
+def _is_slip(wrong: str, right: str) -> bool:
+    one, other = wrong.lower(), right.lower()
+    if one == other:
+        return wrong != right
+    start = _common(one, other)
+    end = _common(one[start:][::-1], other[start:][::-1])
+    was, is_now = one[start : len(one) - end], other[start : len(other) - end]
+    word = re.split(r"[\W_]", other[:start])[-1] + re.split(r"[\W_]", other[start:])[0]
+    if not (was + is_now).isalpha() and "_" not in was + is_now:
+        return False
+    if len(was) == len(is_now) == 2:
+        return was == is_now[::-1]
+    return len(was) <= 1 and len(is_now) <= 1 and len(word) >= (4 if was and is_now else 3)
+
+
+def _common(one: str, other: str) -> int:
+    """How many characters both begin with."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def counted(number: int, thing: str, things: str | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,12 +58,16 @@ def _print(root: Path, validation: Validation) -> None:
 
 def _print_json(root: Path, validation: Validation) -> None:
     def plain(problem: Problem, severity: str) -> dict[str, Any]:
-        where = problem.where(root)
+        path = problem.path
         return {
             "severity": severity,
             "message": problem.message,
-            "where": where,
+            "where": problem.where(root),
+            "path": path and str(path.relative_to(root) if path.is_relative_to(root) else path),
+            "cell": problem.cell,
+            "line": problem.line,
             "hint": problem.hint,
+            "fix": asdict(problem.fix) if problem.fix else None,
         }
 
     print_json(

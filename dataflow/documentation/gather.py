@@ -377,7 +377,11 @@ def _stage(project: Project, stage: Stage, reader: _Reader, scrub: Scrubber) -> 
         tuple(cells),
         reads=tuple(table for table in _once(reads) if table not in stage.writes),
         # A stage without parameters needs no cell for them.
-        problems=tuple(p.message for p in declaration.problems if declaration.cell is not None),
+        problems=tuple(
+            f"{problem.where(project.root)}: {problem.message}"
+            for problem in declaration.problems
+            if declaration.cell is not None
+        ),
         **facts,
     )
 

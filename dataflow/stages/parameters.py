@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataflow.errors import Problem
+from dataflow.base.words import meant
+from dataflow.errors import Fix, Problem
 
 TAG = "parameters"
 INJECTED_TAG = "injected-parameters"
@@ -109,6 +110,14 @@ TYPE_HINT = (
 )
 
 
+class UnknownType(ValueError):
+    """An annotation that is none of `TYPES`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"`{name}` is not a type that parameters can have")
+        self.name = name
+
+
 def author_numbers(cells: Iterable[Any]) -> Iterator[tuple[int, Any]]:
     """Each cell of an executed notebook with its number in the author's, from 1.
 
@@ -140,14 +149,11 @@ def read_declaration(path: Path, cells: list[Any]) -> Declaration:
     cell = cells[tagged[0]]
     if len(tagged) > 1:
         shown = ", ".join(str(index + 1) for index in tagged)
-        problems.append(
-            Problem(f"cells {shown} are all tagged `parameters`", path, hint="Keep one of them.")
-        )
+        text = f"cells {shown} are all tagged `parameters`"
+        problems.append(Problem(text, path, hint="Keep one of them.", cell=tagged[1] + 1))
     if cell["cell_type"] != "code":
-        hint = "Tag a code cell."
-        problems.append(
-            Problem(f"cell {tagged[0] + 1}, tagged `parameters`, is not code", path, hint=hint)
-        )
+        text = "the cell is tagged `parameters` and is not code"
+        problems.append(Problem(text, path, hint="Tag a code cell.", cell=tagged[0] + 1))
         return Declaration(path, tagged[0], {}, problems)
     parameters = _read_cell(path, tagged[0], "".join(cell["source"]), problems)
     return Declaration(path, tagged[0], parameters, problems)
@@ -156,11 +162,13 @@ def read_declaration(path: Path, cells: list[Any]) -> Declaration:
 def _read_cell(
     path: Path, index: int, source: str, problems: list[Problem]
 ) -> dict[str, Parameter]:
-    def complain(line: int, message: str, hint: str | None = None) -> None:
-        problems.append(Problem(f"cell {index + 1}, line {line}: {message}", path, hint=hint))
+    lines = source.split("\n")
+
+    def complain(line: int, message: str, hint: str, fix: Fix | None = None) -> None:
+        problems.append(Problem(message, path, line, hint, cell=index + 1, fix=fix))
 
     try:
-        tree = ast.parse(source)
+        tree = parse(source)
     except SyntaxError as error:
         complain(error.lineno or 1, f"not valid Python: {error.msg}", "Fix the parameters cell.")
         return {}
@@ -189,7 +197,13 @@ def _read_cell(
             continue
         try:
             kind = Any if default is None else type(default)
-            kind = kind if annotation is None else evaluate_type(annotation)
+            kind = kind if annotation is None else _usable(evaluate_type(annotation))
+        except UnknownType as error:
+            right = meant(error.name, TYPES.keys() - {"List", "Dict"})
+            fix = Fix.replacing(error.name, right, lines[node.lineno - 1])
+            hint = f"Did you mean `{right}`? {TYPE_HINT}" if right else TYPE_HINT
+            complain(node.lineno, f"the type of `{name}`: {error}", hint, fix)
+            continue
         except ValueError as error:
             complain(node.lineno, f"the type of `{name}`: {error}", TYPE_HINT)
             continue
@@ -214,6 +228,40 @@ def _read_cell(
             )
         parameters[name] = parameter
     return parameters
+
+
+def parse(source: str, flags: int = 0) -> ast.Module:
+    """The syntax tree of a cell.
+
+    Args:
+        source: the cell.
+        flags: see `compile`.
+
+    Raises:
+        SyntaxError: it is not valid Python, or nested too deeply to be read.
+    """
+    try:
+        tree: ast.Module = compile(source, "cell", "exec", flags | ast.PyCF_ONLY_AST, True)
+    except (RecursionError, MemoryError):
+        raise SyntaxError("nested too deeply", ("cell", 1, 1, "")) from None
+    except ValueError as error:  # a null byte, half a character
+        raise SyntaxError(str(error), ("cell", 1, 1, "")) from None
+    return tree
+
+
+def _usable(kind: Any) -> Any:
+    """A type that values can be checked against.
+
+    Raises:
+        ValueError: `kind` is not: a bare `Literal`, say.
+    """
+    from pydantic import TypeAdapter
+
+    try:
+        TypeAdapter(kind)
+    except Exception:  # pydantic raises half a dozen kinds
+        raise ValueError("it lacks what belongs in its brackets") from None
+    return kind
 
 
 def _target(node: ast.stmt) -> tuple[str, ast.expr | None, ast.expr | None] | None:
@@ -287,7 +335,7 @@ def _readings(text: str) -> list[Any]:
 
     try:
         value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):  # ValueError: text like a date that does not exist
+    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: no such date
         return []
     return [] if isinstance(value, str) else [value]
 
@@ -314,7 +362,10 @@ def literal(node: ast.expr) -> Any:
                 )
             except TypeError as error:
                 raise ValueError(str(error)) from None
-    return ast.literal_eval(node)
+    try:
+        return ast.literal_eval(node)
+    except (TypeError, RecursionError) as error:  # a list as a key
+        raise ValueError(str(error)) from None
 
 
 def evaluate_type(annotation: ast.expr) -> Any:
@@ -340,7 +391,10 @@ def evaluate_type(annotation: ast.expr) -> Any:
         ):
             return TYPES[annotation.attr]
     if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
-        return typing.Union[evaluate_type(annotation.left), evaluate_type(annotation.right)]  # noqa: UP007
+        try:
+            return typing.Union[evaluate_type(annotation.left), evaluate_type(annotation.right)]  # noqa: UP007
+        except TypeError as error:
+            raise ValueError(str(error)) from None
     if isinstance(annotation, ast.Subscript):
         outer = evaluate_type(annotation.value)
         if outer is typing.Annotated and isinstance(annotation.slice, ast.Tuple):
@@ -358,4 +412,4 @@ def evaluate_type(annotation: ast.expr) -> Any:
             return outer[inner]
         except TypeError as error:
             raise ValueError(str(error)) from None
-    raise ValueError(f"`{ast.unparse(annotation)}` is not a type that parameters can have")
+    raise UnknownType(ast.unparse(annotation))

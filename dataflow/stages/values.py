@@ -16,12 +16,22 @@ from dataflow.variables import secrets_of, unset_variables, variables_in
 
 
 def check_values(
-    declaration: Declaration, values: Mapping[str, Any], *, stage: str
+    declaration: Declaration,
+    values: Mapping[str, Any],
+    *,
+    stage: str,
+    environment: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Check `values` against the declaration, all of them.
 
     A value with `${VAR}` in it stays as it is and is checked when the kernel resolves it, so
     that the secret is nowhere before.
+
+    Args:
+        declaration: what the stage's notebook declares.
+        values: the values, by parameter.
+        stage: the stage's name.
+        environment: the variables there are; this process's by default.
 
     Returns:
         The values converted to their types, in the order of the parameters cell.
@@ -33,8 +43,10 @@ def check_values(
     # A notebook without a parameters cell is wrong only when it is given values.
     problems = list(declaration.problems) if values or declaration.cell is not None else []
 
-    def complain(name: str, message: str, hint: str | None) -> None:
-        problems.append(Problem(message, declaration.notebook, hint=hint, parameter=name))
+    def complain(
+        name: str, message: str, hint: str | None, line: int | None = None, cell: int | None = None
+    ) -> None:
+        problems.append(Problem(message, declaration.notebook, line, hint, cell, name))
 
     converted: dict[str, Any] = {}
     for name, value in values.items():
@@ -47,7 +59,7 @@ def check_values(
                     nearest(name, declaration.parameters) or "Its parameters cell declares none.",
                 )
         elif next(variables_in(value), None):
-            for variable in unset_variables(value):
+            for variable in unset_variables(value, environment):
                 complain(
                     name,
                     f"parameter `{name}` needs the environment variable {variable}, "
@@ -74,6 +86,8 @@ def check_values(
                 f"parameter `{parameter.name}` of stage `{stage}` has no default and "
                 "no value was given",
                 f"Give one: -p {parameter.name} VALUE, or in config.yaml.",
+                parameter.line,
+                (declaration.cell or 0) + 1,
             )
     if problems:
         raise ParameterError(f"the parameters of stage {stage} are not right", problems=problems)

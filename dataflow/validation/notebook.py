@@ -4,32 +4,39 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dataflow.base.words import nearest
+from dataflow.base.words import meant, nearest
 from dataflow.engine.secrets import Scrubber
-from dataflow.errors import ConfigurationError, ParameterError, Problem
+from dataflow.errors import ConfigurationError, Fix, ParameterError, Problem
 from dataflow.stages.notebook import MERGE_MARKS, read_notebook
-from dataflow.stages.parameters import read_declaration
+from dataflow.stages.parameters import INJECTED_TAG, parse, read_declaration
 from dataflow.stages.result import code_of
 from dataflow.stages.values import check_values
 from dataflow.variables import unset_variables
+from dataflow.workflows.yaml_file import YamlFile
 
 STRIP = "nbstripout --keep-id {path}"
 
 
 def examine_notebook(
-    path: Path, stage: str, values: Mapping[str, Any], secrets: Mapping[str, str]
+    path: Path,
+    stage: str,
+    values: Mapping[str, Any],
+    secrets: Mapping[str, str],
+    config: YamlFile | None = None,
 ) -> tuple[list[Problem], list[Problem], bool]:
     """Check a stage's notebook: format, kernel, code, parameters, and saved outputs.
 
     Args:
         path: the notebook.
         stage: the stage's name.
-        values: the parameters that config.yaml gives.
+        values: its parameters' values.
         secrets: values that must not be in the file, by the name of their variable.
+        config: the config.yaml that gives the values.
 
     Returns:
         Problems, which keep the stage from running or should keep the file from being
@@ -40,19 +47,50 @@ def examine_notebook(
     except ConfigurationError as error:
         return [Problem(error.message, path, hint=error.hint)], [], False
 
-    scrubbers = {name: Scrubber({name: value}) for name, value in secrets.items()}
     problems = _kernel_problems(path, notebook.metadata)
-    warnings: list[Problem] = []
+    wrong, warnings = examine_cells(path, notebook.cells, stage, values, secrets, config)
+    scrubbers = _scrubbers(secrets)
     for number, cell in enumerate(notebook.cells, start=1):
+        problems += _secrets_in_output(path, number, cell, scrubbers)
+    has_outputs = any(cell.get("outputs") for cell in notebook.cells)
+    return list(dict.fromkeys([*problems, *wrong])), warnings, has_outputs
+
+
+def examine_cells(
+    path: Path,
+    cells: list[Any],
+    stage: str,
+    values: Mapping[str, Any],
+    secrets: Mapping[str, str],
+    config: YamlFile | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[list[Problem], list[Problem]]:
+    """Check what a notebook's author writes, its cells, as it is or is going to be saved.
+
+    Args:
+        path: the notebook.
+        cells: its cells.
+        stage: see `examine_notebook`.
+        values: see there.
+        secrets: see there.
+        config: see there.
+        environment: the variables there are; this process's by default.
+
+    Returns:
+        Problems and warnings.
+    """
+    scrubbers = _scrubbers(secrets)
+    problems: list[Problem] = []
+    warnings: list[Problem] = []
+    for number, cell in enumerate(cells, start=1):
         problems += _merge_problems(path, number, cell.source)
         if cell.cell_type == "code":
             problems += _syntax_problems(path, number, cell)
-        problems += _secret_problems(path, number, cell, scrubbers)
-        if "injected-parameters" in cell.metadata.get("tags", []):
+        problems += _secrets_in_source(path, number, cell.source, scrubbers)
+        if INJECTED_TAG in cell.metadata.get("tags", []):
             warnings.append(_injected(path, number))
-    problems += _parameter_problems(path, notebook.cells, stage, values)
-    has_outputs = any(cell.get("outputs") for cell in notebook.cells)
-    return list(dict.fromkeys(problems)), warnings, has_outputs
+    problems += _parameter_problems(path, cells, stage, values, config, environment)
+    return list(dict.fromkeys(problems)), warnings
 
 
 def _kernel_problems(path: Path, metadata: Any) -> list[Problem]:
@@ -95,8 +133,8 @@ def _merge_problems(path: Path, number: int, source: str) -> list[Problem]:
     for line, text in enumerate(source.split("\n"), start=1):
         if text.startswith(MERGE_MARKS):
             return [
-                Problem(f"cell {number}, line {line}: unresolved merge marks", path,
-                        hint="Resolve the merge; `nbdime mergetool` shows both sides.")
+                Problem("unresolved merge marks", path, line,
+                        "Resolve the merge; `nbdime mergetool` shows both sides.", cell=number)
             ]  # fmt: skip
     return []
 
@@ -113,61 +151,98 @@ def _syntax_problems(path: Path, number: int, cell: Any) -> list[Problem]:
     if error is None:
         return []
     return [
-        Problem(f"cell {number}, line {error.lineno}: not valid Python: {error.msg}", path,
-                hint="Fix the cell; `ruff check` of the notebook shows more.")
+        Problem(f"not valid Python: {error.msg}", path, error.lineno,
+                "Fix the cell; `ruff check` of the notebook shows more.", cell=number)
     ]  # fmt: skip
 
 
 def _syntax_error(source: str) -> SyntaxError | None:
     try:
-        # IPython allows `await` at the top of a cell.
-        compile(source, "cell", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST)
+        parse(source, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)  # IPython allows `await` at the top of a cell
     except SyntaxError as error:
         return error
-    except ValueError as error:  # a null byte
-        return SyntaxError(str(error), ("cell", 1, 1, ""))
     return None
 
 
-def _secret_problems(
-    path: Path, number: int, cell: Any, scrubbers: Mapping[str, Scrubber]
+def _scrubbers(secrets: Mapping[str, str]) -> dict[str, Scrubber]:
+    return {name: Scrubber({name: value}) for name, value in secrets.items()}
+
+
+def _secrets_in_source(
+    path: Path, number: int, source: str, scrubbers: Mapping[str, Scrubber]
 ) -> list[Problem]:
-    parts = {"source": cell.source, "saved output": json.dumps(cell.get("outputs", []))}
     problems = []
-    for where, text in parts.items():
-        for name, scrubber in scrubbers.items():
-            if scrubber.text(text) != text:
-                hint = (
-                    f'Read it: resolve("${{{name}}}") from dataflow.shared.config, or load_config.'
-                    if where == "source"
-                    else f"Strip it before it is committed: {STRIP.format(path=path.relative_to(path.parents[2]))}"
-                )
-                problems.append(
-                    Problem(
-                        f"cell {number}: the {where} holds the value of {name}", path, hint=hint
-                    )
-                )
+    for name, scrubber in scrubbers.items():
+        if scrubber.text(source) != source:
+            lines = source.split("\n")
+            # A value that is wrapped is in no line by itself.
+            line = next((n for n, text in enumerate(lines, 1) if scrubber.text(text) != text), None)
+            hint = f'Read it: resolve("${{{name}}}") from dataflow.shared.config, or load_config.'
+            text = f"the source holds the value of {name}"
+            problems.append(Problem(text, path, line, hint, cell=number))
     return problems
 
 
+def _secrets_in_output(
+    path: Path, number: int, cell: Any, scrubbers: Mapping[str, Scrubber]
+) -> list[Problem]:
+    output = json.dumps(cell.get("outputs", []))
+    strip = STRIP.format(path=path.relative_to(path.parents[2]))
+    return [
+        Problem(f"the saved output holds the value of {name}", path,
+                hint=f"Strip it before it is committed: {strip}", cell=number)
+        for name, scrubber in scrubbers.items()
+        if scrubber.text(output) != output
+    ]  # fmt: skip
+
+
 def _parameter_problems(
-    path: Path, cells: list[Any], stage: str, values: Mapping[str, Any]
+    path: Path,
+    cells: list[Any],
+    stage: str,
+    values: Mapping[str, Any],
+    config: YamlFile | None,
+    environment: Mapping[str, str] | None,
 ) -> list[Problem]:
     declaration = read_declaration(path, cells)
     problems = list(declaration.problems) if declaration.cell is not None else []
     # Unset variables are named with their line in config.yaml.
-    resolvable = {name: value for name, value in values.items() if not unset_variables(value)}
+    resolvable = {
+        n: value for n, value in values.items() if not unset_variables(value, environment)
+    }
     try:
-        check_values(declaration, resolvable, stage=stage)
+        check_values(declaration, resolvable, stage=stage, environment=environment)
     except ParameterError as error:
         hidden = values.keys() - resolvable.keys()
-        problems += [p for p in error.problems if not any(f"`{n}`" in p.message for n in hidden)]
+        for problem in error.problems:
+            if problem.parameter in hidden:
+                continue
+            if config and problem.parameter in values:
+                problem = _in_config(problem, config, stage, declaration.parameters)
+            problems.append(problem)
     return problems
+
+
+def _in_config(
+    problem: Problem, config: YamlFile, stage: str, declared: Collection[str]
+) -> Problem:
+    """A problem of a parameter's value where config.yaml gives the value."""
+    name = str(problem.parameter)
+    sections = config.data.get("stages") if isinstance(config.data, dict) else None
+    for index, section in enumerate(sections or ()):
+        location = ("stages", index, "parameters", name)
+        if Path(section["notebook"]).stem == stage and (line := config.lines.get(location)):
+            right = None if name in declared else meant(name, declared)
+            fix = Fix.replacing(name, right, config.text.split("\n")[line - 1])
+            return replace(problem, path=config.path, line=line, fix=fix)
+    return problem
 
 
 def _injected(path: Path, number: int) -> Problem:
     return Problem(
-        f"cell {number}: parameters of an earlier run (`injected-parameters`) are left in it",
+        "parameters of an earlier run (`injected-parameters`) are left in the notebook",
         path,
         hint="Delete the cell; a run injects its own.",
+        cell=number,
+        fix=Fix("delete", "Delete the cell"),
     )

@@ -78,9 +78,9 @@ def raw_reads(project: Project, folder: Path, notebooks: Iterable[Path]) -> list
             f"Read what {other.name} publishes, a table in the schema {other.name}, or its "
             "model: raw tables change while it runs, before its checks have passed."
         )
-        for path, place, line, table in _code_reads(files, Tables([schema])):
-            text = f"{place}reads {table}, a raw table of workflow {other.name}"
-            problems.append(Problem(text, path, line, hint))
+        for path, cell, line, table in _code_reads(files, Tables([schema])):
+            text = f"reads {table}, a raw table of workflow {other.name}"
+            problems.append(Problem(text, path, line, hint, cell=cell))
     return problems
 
 
@@ -99,8 +99,8 @@ def outside_reads(project: Project, workflow_id: str, tables: Tables) -> list[Pr
         for path in [*stage_notebooks(folder), *sorted(folder.glob("*.py"))]
     ]
     found = [
-        Problem(f"{place}reads {table}", path, line)
-        for path, place, line, table in _code_reads(files, tables)
+        Problem(f"reads {table}", path, line, cell=cell)
+        for path, cell, line, table in _code_reads(files, tables)
     ]
     found += _dbt_readers(project, workflow_id, tables)
     queries = (project.evidence / "sources").glob("*/*.sql")
@@ -139,16 +139,13 @@ def strings(source: str) -> Iterator[tuple[int, str]]:
 
 def _code_reads(
     files: Iterable[Path], tables: Tables
-) -> Iterator[tuple[Path, str, int | None, str]]:
-    """Path, cell in words, line (of a module), and table of each read in notebooks and modules."""
+) -> Iterator[tuple[Path, int | None, int, str]]:
+    """Path, cell, line, and table of each read in notebooks and modules, which have no cells."""
     for path in files:
         for number, source in _code_of(path):
             for offset, text in strings(source):
                 for at, table in tables.find(text):
-                    if number is None:
-                        yield path, "", source.count("\n", 0, offset + at) + 1, table
-                    else:
-                        yield path, f"cell {number}: ", None, table
+                    yield path, number, source.count("\n", 0, offset + at) + 1, table
 
 
 def _code_of(path: Path) -> Iterator[tuple[int | None, str]]:

@@ -24,6 +24,7 @@ from dataflow.variables import secrets_of
 from dataflow.workflows.load import load_workflow, stage_notebooks
 from dataflow.workflows.model import Workflow
 from dataflow.workflows.registry import table_conflicts
+from dataflow.workflows.yaml_file import read_yaml
 
 
 @dataclass
@@ -57,8 +58,9 @@ def examine_workflow(project: Project, folder: Path, *, execute: bool = True) ->
     found.problems += unset_variables(folder, dict(os.environ))
     found.warnings += secrets_in_clear(folder)
     secrets = secrets_of(folder)
+    config = read_yaml(folder / "config.yaml")
     for path, stage, values in _notebooks(folder, workflow):
-        wrong, doubtful, has_outputs = examine_notebook(path, stage, values, secrets)
+        wrong, doubtful, has_outputs = examine_notebook(path, stage, values, secrets, config)
         found.problems += wrong
         found.warnings += doubtful
         if has_outputs:

@@ -19,6 +19,7 @@ class YamlFile:
 
     Args:
         path: the file.
+        text: what it holds; empty if it cannot be read.
         data: its content as plain Python values.
         lines: the line (from 1) of every key and list item, by its location, such as
             `("stages", 0, "notebook")`.
@@ -26,6 +27,7 @@ class YamlFile:
     """
 
     path: Path
+    text: str = ""
     data: Any = None
     lines: dict[Location, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
@@ -46,7 +48,7 @@ def read_yaml(path: Path, text: str | None = None) -> YamlFile:
     """Read `path`, or `text` as what it will be; errors are in the `problems`, never raised."""
     file = YamlFile(path)
     try:
-        text = path.read_text(encoding="utf-8") if text is None else text
+        text = file.text = path.read_text(encoding="utf-8") if text is None else text
     except FileNotFoundError:
         file.problems.append(Problem("the file does not exist", path, hint="Create it."))
         return file

@@ -155,9 +155,9 @@ CONFIGURATION = [
     Mistake("a table of two stages", config("[good]", "[samples]"), f"{CONFIG}:18", "Only one stage may write a table"),
     Mistake("a negative timeout", config("    after: [ingest]", "    timeout: -1"), f"{CONFIG}:17", "Write a number"),
     Mistake("retries in words", config("    after: [ingest]", "    retries: many"), f"{CONFIG}:17", "Write a number"),
-    Mistake("an unknown parameter", config("      least: 2", "      lest: 2"), INGEST, "Did you mean `least`"),
-    Mistake("a parameter of the wrong type", config("least: 2", "least: two"), INGEST, "drop lighter samples"),
-    Mistake("a parameter outside of its choices", config("least: 2", "source: ftp"), INGEST, "Literal['file', 'api']`"),
+    Mistake("an unknown parameter", config("      least: 2", "      lest: 2"), f"{CONFIG}:14", "Did you mean `least`"),
+    Mistake("a parameter of the wrong type", config("least: 2", "least: two"), f"{CONFIG}:14", "drop lighter samples"),
+    Mistake("a parameter outside of its choices", config("least: 2", "source: ftp"), f"{CONFIG}:14", "Literal['file', 'api']`"),
     Mistake("a variable that is not set", config("${LAB_TOKEN}", "${LAB_TOKN}"), f"{CONFIG}:10", "Set it in the environment"),
 ]  # fmt: skip
 
@@ -180,12 +180,12 @@ NOTEBOOKS = [
     Mistake("two parameters cells", notebook(second_parameters), "cells 2, 3", "Keep one of them"),
     Mistake("a parameters cell that is text", notebook(markdown_parameters), "cell 2", "Tag a code cell"),
     Mistake("values without a parameters cell", notebook(lambda nb: nb.cells.pop(1)), INGEST, "Tag the code cell"),
-    Mistake("a required parameter without a value", cell(2, "least: int\nsince: date"), INGEST, "-p since VALUE"),
+    Mistake("a required parameter without a value", cell(2, "least: int\nsince: date"), f"{INGEST}, cell 2, line 2", "-p since VALUE"),
     Mistake("a kernel that is not installed", metadata(kernelspec={"name": "python4", "display_name": "x", "language": "python"}), "`python4`", "Did you mean `python3`"),
     Mistake("a notebook in R", metadata(kernelspec={"name": "ir", "display_name": "R", "language": "R"}), INGEST, "Choose a Python kernel"),
     Mistake("a notebook without a kernel", notebook(lambda nb: nb.metadata.pop("kernelspec")), INGEST, "choose the kernel"),
     Mistake("a secret in a saved output", saved_output(f"token is {SECRET}\n"), "cell 4", "nbstripout --keep-id notebooks/lab/ingest.ipynb"),
-    Mistake("a secret in the code", cell(4, f"token = {SECRET!r}"), "cell 4", 'resolve("${LAB_TOKEN}")'),
+    Mistake("a secret in the code", cell(4, f"token = {SECRET!r}"), "cell 4, line 1", 'resolve("${LAB_TOKEN}")'),
     Mistake("a module with a syntax error", whole("notebooks/lab/scales.py", "a = 1\nb = = 2\n"), "notebooks/lab/scales.py:2", "Fix the file"),
 ]  # fmt: skip
 

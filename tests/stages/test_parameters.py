@@ -175,13 +175,23 @@ def test_a_value_of_another_type_is_refused(tmp_path: Path, name: str, given: An
         ("a = 1\na = 2", "line 2: `a` is assigned twice, first in line 1"),
         ("a = (", "not valid Python"),
         ("day: date = date(2018, 2, 30)", "the default of `day` is not a literal"),
+        # Half-written, as an editor has it.
+        ("a: Literal", "the type of `a`: it lacks what belongs in its brackets"),
+        ("a: list[Optional] = [1]", "the type of `a`: it lacks what belongs in its brackets"),
+        ("a: dict[int] = {}", "the type of `a`: it lacks what belongs in its brackets"),
+        ("a: Union[Literal, int] = 1", "the type of `a`"),
+        ("a: Literal | int = 1", "the type of `a`"),
+        ("a = {[]: 1}", "the default of `a` is not a literal"),
+        ("a: list = '" + "[" * 5000 + "'", "is not of type list"),
+        ("a = " + "-" * 5000 + "1", "not valid Python: nested too deeply"),
     ],
 )
 def test_a_cell_that_holds_more_than_assignments_is_a_mistake_with_its_line(
     tmp_path: Path, source: str, message: str
 ) -> None:
     declaration = declare(tmp_path, source)
-    assert any(message in problem.message for problem in declaration.problems)
+    found = [f"{problem.where()}: {problem.message}" for problem in declaration.problems]
+    assert any(message in one for one in found)
     assert all(problem.hint for problem in declaration.problems)
     with pytest.raises(ParameterError):
         check_values(declaration, {}, stage="stage")
@@ -289,7 +299,7 @@ def test_all_mistakes_in_all_stages_are_told_at_once(tmp_path: Path) -> None:
     }
     with pytest.raises(ParameterError) as error:
         plan(project, **given)
-    text = "\n".join(f"{p.message} | {p.hint}" for p in error.value.problems)
+    text = "\n".join(f"{p.where()}: {p.message} | {p.hint}" for p in error.value.problems)
     for expected in (
         "no stage of demo has a parameter `min_magnitud` | Did you mean `min_magnitude`?",
         "there is no stage `cuont` | Did you mean `count`?",

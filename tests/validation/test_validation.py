@@ -242,11 +242,13 @@ def test_json_has_every_problem_with_place_and_hint(lab: Project, capsys):
     assert run(["workflow", "validate", "--json"]) == EXIT_USAGE
 
     found = json.loads(capsys.readouterr().out)["lab"]
-    assert [(one["severity"], one["where"]) for one in found] == [
-        ("error", f"{mistakes.CONFIG}:3"),
-        ("warning", mistakes.INGEST),
+    places = [[one[key] for key in ("severity", "where", "path", "cell", "line")] for one in found]
+    assert places == [
+        ["error", f"{mistakes.CONFIG}:3", mistakes.CONFIG, None, 3],
+        ["warning", f"{mistakes.INGEST}, cell 3", mistakes.INGEST, 3, None],
     ]
     assert all(one["hint"] for one in found)
+    assert [one["fix"] and one["fix"]["label"] for one in found] == [None, "Delete the cell"]
 
 
 def test_saved_outputs_are_named_once_and_only_where_git_would_keep_them(lab: Project, capsys):

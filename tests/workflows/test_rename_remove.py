@@ -128,7 +128,7 @@ def test_remove_refuses_while_others_read_its_tables_and_names_the_places(projec
 
     assert refused.returncode == 2
     for place in (
-        "notebooks/delta/ingest.ipynb: cell 2: reads rivers_raw.readings",
+        "notebooks/delta/ingest.ipynb, cell 2, line 1: reads rivers_raw.readings",
         "dbt/models/delta/delta__days.sql:2: builds on the model `rivers__daily`",
         "evidence/pages/delta.md:4: reads rivers.daily",
     ):
@@ -209,8 +209,8 @@ def test_a_stage_that_reads_anothers_raw_tables_is_warned_of_with_its_cell(proje
 
     [warning] = [one for one in found["delta"] if "raw table" in one["message"]]
     assert warning["severity"] == "warning"
-    assert warning["where"] == "notebooks/delta/ingest.ipynb"
-    assert warning["message"].startswith("cell 2: reads rivers_raw.readings")
+    assert warning["where"] == "notebooks/delta/ingest.ipynb, cell 2, line 1"
+    assert warning["message"].startswith("reads rivers_raw.readings")
 
 
 def test_rename_shows_each_line_and_leaves_a_workflow_that_is_valid_and_runs(project: Project):
