@@ -113,6 +113,13 @@ class Project:
         path = Path(path)
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
 
+    def environment(self) -> dict[str, str]:
+        """This process's variables and those of `.env`, which are not set here."""
+        from dotenv import dotenv_values
+
+        own = {name: value or "" for name, value in dotenv_values(self.root / ".env").items()}
+        return {**own, **os.environ}
+
     def load_environment(self) -> None:
         """Read `.env` into the environment; variables that are already set stay."""
         env_file = self.root / ".env"

@@ -118,7 +118,9 @@ def secrets_in(*values: Any, environment: Mapping[str, str] | None = None) -> di
     }
 
 
-def secrets_of(folder: Path, *values: Any) -> dict[str, str]:
+def secrets_of(
+    folder: Path, *values: Any, environment: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """The values, by name, of the variables that the workflow in `folder` may resolve.
 
     Named by its own config.yaml and those of the project's other workflows, since its notebooks
@@ -129,4 +131,5 @@ def secrets_of(folder: Path, *values: Any) -> dict[str, str]:
         with contextlib.suppress(OSError):
             texts.append(path.read_text(encoding="utf-8", errors="replace"))
     named = variables_of_dbt(folder.parent.parent / "dbt")
-    return secrets_in(texts, [f"${{{name}}}" for name in named], values)
+    names = [f"${{{name}}}" for name in named]
+    return secrets_in(texts, names, values, environment=environment)

@@ -14,12 +14,14 @@ from dataflow.lab.archive import ArchiveHandler, CheckpointsHandler
 from dataflow.lab.handler import PLACES
 from dataflow.lab.notebook import NotebookHandler, PlanHandler
 from dataflow.lab.place import Places
+from dataflow.lab.problems import ProblemsHandler
 from dataflow.lab.tiles import TileHandler
 
 # Below `/dataflow/api/`; the panel's side of them is lab/src/api.ts.
 REQUESTS = [
     (r"notebook", NotebookHandler),
     (r"plan", PlanHandler),
+    (r"problems", ProblemsHandler),
     (r"archive/(.+)/checkpoints", CheckpointsHandler),
     (r"archive/(.+)", ArchiveHandler),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from typing import Any, TypeVar
 
@@ -94,4 +95,7 @@ def problem_data(problem: Problem, root: Any = None) -> dict[str, Any]:
         "hint": problem.hint,
         "where": problem.where(root),
         "parameter": problem.parameter,
+        "cell": problem.cell,
+        "line": problem.line,
+        "fix": asdict(problem.fix) if problem.fix else None,
     }

@@ -84,6 +84,11 @@ class Declaration:
     parameters: dict[str, Parameter]
     problems: list[Problem]
 
+    def may_declare(self, name: str) -> bool:
+        """Whether `name` is not among the parameters only because something is wrong with it."""
+        unread = not self.parameters and self.problems
+        return bool(unread) or any(problem.parameter == name for problem in self.problems)
+
 
 # The names an annotation may use. Anything else is refused: an annotation is evaluated.
 TYPES: dict[str, Any] = {
@@ -164,8 +169,10 @@ def _read_cell(
 ) -> dict[str, Parameter]:
     lines = source.split("\n")
 
-    def complain(line: int, message: str, hint: str, fix: Fix | None = None) -> None:
-        problems.append(Problem(message, path, line, hint, cell=index + 1, fix=fix))
+    def complain(
+        line: int, message: str, hint: str, name: str | None = None, fix: Fix | None = None
+    ) -> None:
+        problems.append(Problem(message, path, line, hint, index + 1, name, fix))
 
     try:
         tree = parse(source)
@@ -193,6 +200,7 @@ def _read_cell(
                 node.lineno,
                 f"the default of `{name}` is not a literal",
                 "Give a number, string, list, dict, date(…) or datetime(…); compute in later cells.",
+                name,
             )
             continue
         try:
@@ -202,10 +210,10 @@ def _read_cell(
             right = meant(error.name, TYPES.keys() - {"List", "Dict"})
             fix = Fix.replacing(error.name, right, lines[node.lineno - 1])
             hint = f"Did you mean `{right}`? {TYPE_HINT}" if right else TYPE_HINT
-            complain(node.lineno, f"the type of `{name}`: {error}", hint, fix)
+            complain(node.lineno, f"the type of `{name}`: {error}", hint, name, fix)
             continue
         except ValueError as error:
-            complain(node.lineno, f"the type of `{name}`: {error}", TYPE_HINT)
+            complain(node.lineno, f"the type of `{name}`: {error}", TYPE_HINT, name)
             continue
         notes: list[Any] = []
         if typing.get_origin(kind) is typing.Annotated:
@@ -217,7 +225,9 @@ def _read_cell(
             try:
                 convert(parameter, default)
             except ValueError as error:
-                complain(node.lineno, f"the default of `{name}` {error}", "Fix one of the two.")
+                complain(
+                    node.lineno, f"the default of `{name}` {error}", "Fix one of the two.", name
+                )
                 continue
         if name in parameters:
             first = parameters[name].line
@@ -225,6 +235,7 @@ def _read_cell(
                 node.lineno,
                 f"`{name}` is assigned twice, first in line {first}",
                 "Keep one of them.",
+                name,
             )
         parameters[name] = parameter
     return parameters

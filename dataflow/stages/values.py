@@ -52,7 +52,8 @@ def check_values(
     for name, value in values.items():
         parameter = declaration.parameters.get(name)
         if parameter is None:
-            if declaration.cell is not None:  # otherwise the missing cell is the one problem
+            # Otherwise the cell, missing or wrong, is the one problem.
+            if declaration.cell is not None and not declaration.may_declare(name):
                 complain(
                     name,
                     f"stage `{stage}` has no parameter `{name}`",

@@ -215,7 +215,7 @@ def _parameter_problems(
     except ParameterError as error:
         hidden = values.keys() - resolvable.keys()
         for problem in error.problems:
-            if problem.parameter in hidden:
+            if problem.parameter in hidden or problem in problems:
                 continue
             if config and problem.parameter in values:
                 problem = _in_config(problem, config, stage, declaration.parameters)

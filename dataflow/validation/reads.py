@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from dataflow.base.sql import raw_schema, schemas_of
 from dataflow.dashboard.pages import read_pages
@@ -22,6 +23,9 @@ from dataflow.workflows.ids import slug_of
 from dataflow.workflows.load import stage_notebooks
 from dataflow.workflows.registry import workflow_folders
 from dataflow.workflows.yaml_file import read_yaml
+
+# A file of Python code, a notebook's cell in it by its number from 1, and the code.
+Code = tuple[Path, int | None, str]
 
 # A string, or a comment, which is passed over: an apostrophe in it begins no string.
 LITERAL = re.compile(
@@ -60,15 +64,15 @@ class Tables:
                 yield match.start(1), f"{match[1]}.{match[2]}"
 
 
-def raw_reads(project: Project, folder: Path, notebooks: Iterable[Path]) -> list[Problem]:
+def raw_reads(project: Project, folder: Path, code: Iterable[Code]) -> list[Problem]:
     """The stages of a workflow, and modules beside them, that read another's raw schema.
 
     Args:
         project: the project.
         folder: the workflow's folder.
-        notebooks: its stages.
+        code: what they hold.
     """
-    files = [*notebooks, *sorted(folder.glob("*.py"))]
+    code = list(code)
     problems = []
     for other in workflow_folders(project):
         schema = raw_schema(other.name)
@@ -78,7 +82,7 @@ def raw_reads(project: Project, folder: Path, notebooks: Iterable[Path]) -> list
             f"Read what {other.name} publishes, a table in the schema {other.name}, or its "
             "model: raw tables change while it runs, before its checks have passed."
         )
-        for path, cell, line, table in _code_reads(files, Tables([schema])):
+        for path, cell, line, table in _code_reads(code, Tables([schema])):
             text = f"reads {table}, a raw table of workflow {other.name}"
             problems.append(Problem(text, path, line, hint, cell=cell))
     return problems
@@ -92,15 +96,15 @@ def outside_reads(project: Project, workflow_id: str, tables: Tables) -> list[Pr
         workflow_id: the workflow.
         tables: its tables.
     """
-    files = [
-        path
+    code = (
+        part
         for folder in workflow_folders(project)
         if folder.name != workflow_id
-        for path in [*stage_notebooks(folder), *sorted(folder.glob("*.py"))]
-    ]
+        for part in code_of_files([*stage_notebooks(folder), *sorted(folder.glob("*.py"))])
+    )
     found = [
         Problem(f"reads {table}", path, line, cell=cell)
-        for path, cell, line, table in _code_reads(files, tables)
+        for path, cell, line, table in _code_reads(code, tables)
     ]
     found += _dbt_readers(project, workflow_id, tables)
     queries = (project.evidence / "sources").glob("*/*.sql")
@@ -137,29 +141,33 @@ def strings(source: str) -> Iterator[tuple[int, str]]:
         yield match.start(), match[0]
 
 
-def _code_reads(
-    files: Iterable[Path], tables: Tables
-) -> Iterator[tuple[Path, int | None, int, str]]:
-    """Path, cell, line, and table of each read in notebooks and modules, which have no cells."""
+def code_of_files(files: Iterable[Path]) -> Iterator[Code]:
+    """The code of modules and notebooks."""
     for path in files:
-        for number, source in _code_of(path):
-            for offset, text in strings(source):
-                for at, table in tables.find(text):
-                    yield path, number, source.count("\n", 0, offset + at) + 1, table
+        if path.suffix == ".py":
+            yield path, None, _text(path)
+            continue
+        try:
+            yield from code_of_cells(path, read_notebook(path).cells)
+        except ConfigurationError:  # which the check of notebooks tells
+            continue
 
 
-def _code_of(path: Path) -> Iterator[tuple[int | None, str]]:
-    """The code of a module, or of each cell of a notebook with its number."""
-    if path.suffix == ".py":
-        yield None, _text(path)
-        return
-    try:
-        cells = read_notebook(path).cells
-    except ConfigurationError:  # which the check of notebooks tells
-        return
+def code_of_cells(path: Path, cells: Iterable[Any]) -> Iterator[Code]:
+    """The code of a notebook's cells."""
     for number, cell in enumerate(cells, start=1):
         if cell.cell_type == "code":
-            yield number, cell.source
+            yield path, number, cell.source
+
+
+def _code_reads(
+    code: Iterable[Code], tables: Tables
+) -> Iterator[tuple[Path, int | None, int, str]]:
+    """Path, cell, line, and table of each read."""
+    for path, number, source in code:
+        for offset, text in strings(source):
+            for at, table in tables.find(text):
+                yield path, number, source.count("\n", 0, offset + at) + 1, table
 
 
 def _dbt_readers(project: Project, workflow_id: str, tables: Tables) -> Iterator[Problem]:

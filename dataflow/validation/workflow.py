@@ -18,7 +18,7 @@ from dataflow.validation.columns import column_problems
 from dataflow.validation.config import secrets_in_clear, unset_variables
 from dataflow.validation.notebook import examine_notebook
 from dataflow.validation.pages import check_workflow_pages, table_warnings
-from dataflow.validation.reads import raw_reads
+from dataflow.validation.reads import code_of_files, raw_reads
 from dataflow.validation.sql import check_models, check_sources
 from dataflow.variables import secrets_of
 from dataflow.workflows.load import load_workflow, stage_notebooks
@@ -59,7 +59,7 @@ def examine_workflow(project: Project, folder: Path, *, execute: bool = True) ->
     found.warnings += secrets_in_clear(folder)
     secrets = secrets_of(folder)
     config = read_yaml(folder / "config.yaml")
-    for path, stage, values in _notebooks(folder, workflow):
+    for path, stage, values in notebooks_of(folder, workflow):
         wrong, doubtful, has_outputs = examine_notebook(path, stage, values, secrets, config)
         found.problems += wrong
         found.warnings += doubtful
@@ -74,11 +74,11 @@ def examine_workflow(project: Project, folder: Path, *, execute: bool = True) ->
     found.problems += column_problems(project, folder.name, models=True, sources=True)
     found.problems += check_workflow_pages(project, folder.name)
     found.warnings += table_warnings(project, folder.name)
-    notebooks = [path for path, *_ in _notebooks(folder, workflow)]
-    found.warnings += raw_reads(project, folder, notebooks)
+    files = [*(path for path, *_ in notebooks_of(folder, workflow)), *sorted(folder.glob("*.py"))]
+    found.warnings += raw_reads(project, folder, code_of_files(files))
     if workflow is not None:
         found.problems += table_conflicts(project, workflow)
-        found.warnings += _unwritten_sources(project, workflow)
+        found.warnings += unwritten_sources(project, workflow).values()
     return found
 
 
@@ -188,7 +188,7 @@ def stray_folders(project: Project) -> list[Problem]:
     return problems
 
 
-def _notebooks(folder: Path, workflow: Workflow | None) -> list[tuple[Path, str, dict[str, Any]]]:
+def notebooks_of(folder: Path, workflow: Workflow | None) -> list[tuple[Path, str, dict[str, Any]]]:
     """Each notebook with its stage's name and the values config.yaml gives it."""
     if workflow is not None:
         return [(stage.notebook, stage.name, stage.parameters) for stage in workflow.stages]
@@ -209,14 +209,14 @@ def _module_problems(folder: Path) -> list[Problem]:
     return problems
 
 
-def _unwritten_sources(project: Project, workflow: Workflow) -> list[Problem]:
-    """Tables that dbt reads from this workflow and that no stage declares."""
+def unwritten_sources(project: Project, workflow: Workflow) -> dict[str, Problem]:
+    """What is said of tables that dbt reads from this workflow and that no stage declares."""
     if not any(stage.writes for stage in workflow.stages):
-        return []
+        return {}
     names = read_names(project)
     written = {table for stage in workflow.stages for table in stage.writes}
-    return [
-        Problem(
+    return {
+        table: Problem(
             f"dbt's source `{source}` reads {schema}.{table}, which no stage declares in `writes`",
             workflow.folder / "config.yaml",
             hint=f"Add it to `writes:` of its stage, so that Dagster knows where {table} comes from.",
@@ -225,7 +225,7 @@ def _unwritten_sources(project: Project, workflow: Workflow) -> list[Problem]:
         if schema == workflow.raw_schema
         for table in sorted(names.sources[source])
         if (schema, table) not in written
-    ]
+    }
 
 
 def _without_noise(message: str) -> str:

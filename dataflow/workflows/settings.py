@@ -75,10 +75,7 @@ def secret_mask(project: Project, data: Any) -> Scrubber:
         project: the project.
         data: the configuration.
     """
-    from dotenv import dotenv_values
-
-    from_file = {name: value or "" for name, value in dotenv_values(project.root / ".env").items()}
-    secrets = secrets_in(data, environment={**from_file, **os.environ})
+    secrets = secrets_in(data, environment=project.environment())
     for location, text in clear_secrets(data):
         secrets[f"{location[-1]}: in clear"] = text
     return Scrubber(secrets)
