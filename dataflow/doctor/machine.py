@@ -170,6 +170,44 @@ def check_kernel(project: Project) -> Iterator[Finding]:
         yield broken("kernel", f"python3 belongs to another environment, {answer}", hint)
 
 
+def check_jupyterlab(project: Project) -> Iterator[Finding]:
+    """Every JupyterLab of this environment loads DATAFLOW's panel, and its server answers it."""
+    from jupyter_core.paths import jupyter_config_path, jupyter_path
+    from jupyter_server.services.config.manager import ConfigManager
+
+    from dataflow.services.jupyter import EXTENSION, PANEL
+
+    def config(name: str, below: str, section: str, key: str) -> dict[str, bool]:
+        folders = [str(Path(path, below)) for path in jupyter_config_path()]
+        found = ConfigManager(read_config_path=folders).get(name)
+        return dict((found.get(section, {}) if section else found).get(key, {}))
+
+    panel = PANEL / "dataflow-jupyterlab"
+    places = [Path(path, panel.name, "package.json") for path in jupyter_path("labextensions")]
+    loaded = next((path for path in places if path.is_file()), None)
+    enabled = config("jupyter_server_config", "", "ServerApp", "jpserver_extensions")
+    subject = "JupyterLab"
+    if config("page_config", "labconfig", "", "disabledExtensions").get(panel.name):
+        yield warning(
+            subject, "DATAFLOW's panel is disabled", f"jupyter labextension enable {panel.name}"
+        )
+    elif not enabled.get(EXTENSION):
+        yield warning(
+            subject,
+            "a plain `jupyter lab` does not load the server's part of DATAFLOW's panel",
+            f"jupyter server extension enable {EXTENSION}",
+        )
+    elif loaded is None or loaded.read_bytes() != (panel / "package.json").read_bytes():
+        what = f"another version of it, from {loaded.parent}" if loaded else "none"
+        yield warning(
+            subject,
+            f"DATAFLOW's panel in a plain `jupyter lab`: {what}",
+            "Install DATAFLOW again: make setup.",
+        )
+    else:
+        yield ok(subject, "DATAFLOW's panel is installed and enabled")
+
+
 def check_ports(project: Project) -> Iterator[Finding]:
     """The services' ports are free, or held by this project's own services."""
     from dataflow.addresses import usual_port

@@ -10,6 +10,7 @@ from dataflow.base.finding import Finding, broken, ok, warning
 from dataflow.base.sharing import is_shared
 from dataflow.doctor.machine import (
     check_disk,
+    check_jupyterlab,
     check_kernel,
     check_node,
     check_packages,
@@ -147,6 +148,7 @@ CHECKS: dict[str, Callable[[Project], Iterator[Finding]]] = {
     "packages": check_packages,
     "own packages": check_own_packages,
     "kernel": check_kernel,
+    "JupyterLab": check_jupyterlab,
     "Node": check_node,
     "ports": check_ports,
     "disk": check_disk,

@@ -38,7 +38,7 @@ def server(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[h
     (config / "jupyter_server_config.d").mkdir()
     shutil.copy(
         REPOSITORY / "lab" / "jupyter_server_config.json",
-        config / "jupyter_server_config.d" / "dataflow.json",
+        config / "jupyter_server_config.d" / "dataflow.lab.extension.json",
     )
     port, log = free_port(), config / "log"
     options = {

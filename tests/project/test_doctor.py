@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -12,10 +13,11 @@ from importlib.metadata import version
 import pytest
 from projects import REPOSITORY, Workflow, dataflow, make_project, parameters
 
-from dataflow.doctor.machine import check_packages
+from dataflow.doctor.machine import check_jupyterlab, check_packages
 from dataflow.doctor.own_packages import check_own_packages
 from dataflow.doctor.project import examine
 from dataflow.project import Project
+from dataflow.services.jupyter import EXTENSION, PANEL
 
 
 @pytest.fixture
@@ -177,3 +179,36 @@ def test_own_packages_cannot_change_those_of_the_lock(project):
     assert failed.returncode == 1
     assert "depends on duckdb>=99" in failed.stderr
     assert "error: requirements-own.txt could not be installed" in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("is_enabled", "is_disabled_by_page", "version", "said", "hint"),
+    [
+        (True, False, "", "installed and enabled", None),
+        (True, True, "", "is disabled", "jupyter labextension enable dataflow-jupyterlab"),
+        (False, False, "", "the server's part", "jupyter server extension enable"),
+        (True, False, "another", "another version of it", "make setup"),
+    ],
+)
+def test_the_doctor_says_when_a_jupyterlab_does_not_load_the_panel(
+    is_enabled, is_disabled_by_page, version, said, hint, project, tmp_path, monkeypatch
+):
+    config, shared = tmp_path / "config", tmp_path / "share"
+    shutil.copytree(PANEL, shared / "labextensions")
+    with (shared / "labextensions" / "dataflow-jupyterlab" / "package.json").open("a") as file:
+        file.write(version)
+    (config / "labconfig").mkdir(parents=True)
+    (config / "labconfig" / "page_config.json").write_text(
+        json.dumps({"disabledExtensions": {"dataflow-jupyterlab": is_disabled_by_page}})
+    )
+    (config / "jupyter_server_config.json").write_text(
+        json.dumps({"ServerApp": {"jpserver_extensions": {EXTENSION: is_enabled}}})
+    )
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", str(config))
+    monkeypatch.setenv("JUPYTER_PATH", str(shared))
+
+    (finding,) = check_jupyterlab(project)
+
+    assert said in finding.detail
+    assert (finding.hint is None) == (hint is None)
+    assert hint is None or hint in str(finding.hint)
