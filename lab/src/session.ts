@@ -56,6 +56,7 @@ export class Session {
       this.path = path;
       this.view = null;
       this.following = null;
+      this.changed.emit(); // not another notebook's steps while the server answers
       await this.refresh();
     }
   }
