@@ -30,16 +30,26 @@ INSTALLED = LAB / "node_modules" / ".installed"
 
 
 def main() -> int:
-    """Build, or check; exit code 1 when what is committed is not what the sources give."""
+    """Build, or check; exit code 1 when what is committed is not what the sources give.
+
+    A check that needs packages which cannot be had is not made, loudly; in CI that is an error.
+    """
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     arguments.add_argument("--check", action="store_true", help="change nothing, only compare")
+    only_check = arguments.parse_args().check
     try:
-        node = find_node()
-        install(node)
-        if not arguments.parse_args().check:
-            build(LAB, node)
+        try:
+            node = find_node()
+            install(node)
+        except DataflowError as error:
+            if not only_check or os.environ.get("CI"):
+                raise
+            print(f"!!! NOT CHECKED: whether {BUNDLE} is built: {error} !!!", file=sys.stderr)
             return 0
-        return check(node)
+        if only_check:
+            return check(node)
+        build(LAB, node)
+        return 0
     except DataflowError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
