@@ -34,13 +34,14 @@ def problems_view(places: Places, body: Mapping[str, Any]) -> dict[str, Any]:
     if found is None:
         return {"problems": None}
     severities = (("error", found.problems), ("warning", found.warnings))
-    return {
-        "problems": [
-            {"severity": severity, **_data(places, place, problem)}
-            for severity, problems in severities
-            for problem in problems
-        ]
-    }
+    shown = [
+        {"severity": severity, **_data(places, place, problem)}
+        for severity, problems in severities
+        for problem in problems
+    ]
+    # As one reads: what concerns the notebook as a whole, its cells, other files.
+    shown.sort(key=lambda one: (one["file"] or "", one["cell"] or 0, one["line"] or 0))
+    return {"problems": shown}
 
 
 def _data(places: Places, place: Place, problem: Problem) -> dict[str, Any]:

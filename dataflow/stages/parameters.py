@@ -209,7 +209,7 @@ def _read_cell(
         except UnknownType as error:
             right = meant(error.name, TYPES.keys() - {"List", "Dict"})
             fix = Fix.replacing(error.name, right, lines[node.lineno - 1])
-            hint = f"Did you mean `{right}`? {TYPE_HINT}" if right else TYPE_HINT
+            hint = f"Did you mean `{right}`?" if right else TYPE_HINT
             complain(node.lineno, f"the type of `{name}`: {error}", hint, name, fix)
             continue
         except ValueError as error:

@@ -52,11 +52,23 @@ export interface IField {
   origin: string;
 }
 
+/** A change that repairs a problem for certain. */
+export interface IFix {
+  kind: 'replace' | 'delete' | 'tag';
+  label: string;
+  old: string;
+  new: string;
+}
+
 export interface IProblem {
   message: string;
   hint: string | null;
   where: string | null;
   parameter: string | null;
+  /** The cell's place in the notebook, from 1, and the line in it. */
+  cell: number | null;
+  line: number | null;
+  fix: IFix | null;
 }
 
 export interface IWorkflow {

@@ -50,6 +50,14 @@ const plugin: JupyterFrontEndPlugin<void> = {
         shell.activateById(panel.id);
       }
     });
+    app.commands.addCommand('dataflow:next-problem', {
+      label: 'Next Problem of the Stage',
+      caption: 'Go to the next line of this notebook that is wrong',
+      describedBy: { args: { type: 'object', properties: {} } },
+      isVisible: () => session.isStage,
+      isEnabled: () => !!session.problems.found?.length,
+      execute: () => session.problems.next()
+    });
     let wasStage = false;
     session.changed.connect(() => {
       if (wasStage !== session.isStage) {
@@ -59,7 +67,10 @@ const plugin: JupyterFrontEndPlugin<void> = {
     });
 
     void registry?.load(ID).then(settings => {
-      const read = () => Object.assign(session.settings, settings.composite);
+      const read = () => {
+        Object.assign(session.settings, settings.composite);
+        session.problems.ask();
+      };
       settings.changed.connect(read);
       read();
     });

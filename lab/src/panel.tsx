@@ -3,6 +3,7 @@ import { ReactWidget } from '@jupyterlab/ui-components';
 import * as React from 'react';
 import { Form } from './form';
 import { Graph } from './graph';
+import { ProblemList } from './problems';
 import { Runs } from './runs';
 import { Session } from './session';
 
@@ -28,6 +29,7 @@ function RunForm(props: { session: Session }): JSX.Element {
 /** Those of a file in a workflow, from top to bottom. */
 const SECTIONS: ISection[] = [
   { title: 'Steps', when: session => session.view!.steps.length > 0, body: Graph },
+  { title: 'Problems', when: ({ problems }) => !!problems.found || !!problems.error, body: ProblemList },
   { title: 'Run as a stage', when: session => session.isStage, body: RunForm },
   { title: 'Runs', when: () => true, body: Runs }
 ];

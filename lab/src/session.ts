@@ -6,6 +6,7 @@ import { CommandRegistry } from '@lumino/commands';
 import { Signal } from '@lumino/signaling';
 import { Api, IRun, IStep, IView, wordsOf } from './api';
 import { ExecutedNotebooks } from './executed';
+import { Problems } from './problems';
 
 export type Scope = 'only' | 'start' | 'all' | 'changed';
 
@@ -26,7 +27,9 @@ export class Session {
   following: string | null = null;
   /** Whether a run is being started. */
   starting = false;
-  settings = { openExecuted: 'always' };
+  settings = { openExecuted: 'always', liveProblems: true };
+  /** What is wrong in the notebook as it is in the editor. */
+  readonly problems: Problems;
   /** Something changed that the panel shows. */
   readonly changed = new Signal<this, void>(this);
   private _forms = new Map<string, IForm>();
@@ -39,6 +42,7 @@ export class Session {
     readonly shell: ILabShell,
     readonly executed: ExecutedNotebooks
   ) {
+    this.problems = new Problems(this);
     tracker.currentChanged.connect(() => void this.follow());
     tracker.widgetAdded.connect((_, panel) => {
       panel.context.saveState.connect((_, state) => {
@@ -56,6 +60,7 @@ export class Session {
       this.path = path;
       this.view = null;
       this.following = null;
+      this.problems.found = null;
       this.changed.emit(); // not another notebook's steps while the server answers
       await this.refresh();
     }
