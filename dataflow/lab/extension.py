@@ -16,12 +16,17 @@ from dataflow.lab.notebook import NotebookHandler, PlanHandler
 from dataflow.lab.place import Places
 from dataflow.lab.problems import ProblemsHandler
 from dataflow.lab.tiles import TileHandler
+from dataflow.lab.wire import NewStageHandler, NewWorkflowHandler, SettingsHandler, UndoHandler
 
 # Below `/dataflow/api/`; the panel's side of them is lab/src/api.ts.
 REQUESTS = [
     (r"notebook", NotebookHandler),
     (r"plan", PlanHandler),
     (r"problems", ProblemsHandler),
+    (r"wire/settings", SettingsHandler),
+    (r"wire/undo", UndoHandler),
+    (r"wire/workflow", NewWorkflowHandler),
+    (r"wire/stage", NewStageHandler),
     (r"archive/(.+)/checkpoints", CheckpointsHandler),
     (r"archive/(.+)", ArchiveHandler),
 ]

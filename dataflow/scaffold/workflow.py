@@ -19,6 +19,14 @@ from dataflow.workflows.ids import slug_of, workflow_id_problem
 TEMPLATES = Path(__file__).parent / "template"
 DEFAULT = "minimal"
 
+# What each template starts from.
+ABOUT = {
+    "minimal": "rows that the notebook makes",
+    "api": "a paged JSON API",
+    "database": "a SQL database",
+    "files": "a folder of CSV, Parquet and JSON",
+}
+
 # A template is a workflow called `my_workflow`, complete and able to run; a new workflow is a
 # copy of it in which the name is another.
 NAME = "my_workflow"

@@ -1,7 +1,9 @@
 // The plugin: what DATAFLOW adds to JupyterLab.
 import { ILabShell, ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { ICommandPalette } from '@jupyterlab/apputils';
 import { IEditorServices } from '@jupyterlab/codeeditor';
 import { IDocumentManager } from '@jupyterlab/docmanager';
+import { ILauncher } from '@jupyterlab/launcher';
 import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
@@ -9,7 +11,9 @@ import { runIcon } from '@jupyterlab/ui-components';
 import { Api } from './api';
 import { ExecutedNotebooks } from './executed';
 import { DataflowPanel } from './panel';
+import { addParameters } from './parameters';
 import { Session } from './session';
+import { addMaking } from './wire';
 
 const ID = 'dataflow-jupyterlab:plugin';
 
@@ -18,7 +22,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
   description: 'The workflow of a notebook: its steps, runs and problems.',
   autoStart: true,
   requires: [INotebookTracker, IDocumentManager, ILabShell, NotebookPanel.IContentFactory, IEditorServices, IRenderMimeRegistry],
-  optional: [ILayoutRestorer, ISettingRegistry],
+  optional: [ILayoutRestorer, ISettingRegistry, ILauncher, ICommandPalette],
   activate: (
     app: JupyterFrontEnd,
     tracker: INotebookTracker,
@@ -28,7 +32,9 @@ const plugin: JupyterFrontEndPlugin<void> = {
     editors: IEditorServices,
     rendermime: IRenderMimeRegistry,
     restorer: ILayoutRestorer | null,
-    registry: ISettingRegistry | null
+    registry: ISettingRegistry | null,
+    launcher: ILauncher | null,
+    palette: ICommandPalette | null
   ) => {
     const executed = new ExecutedNotebooks(app, documents, contentFactory, editors, rendermime, restorer);
     const api = new Api(app.serviceManager.serverSettings);
@@ -58,6 +64,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
       isEnabled: () => !!session.problems.found?.length,
       execute: () => session.problems.next()
     });
+    addMaking(app, session, launcher, palette);
+    addParameters(app, tracker, palette);
     let wasStage = false;
     session.changed.connect(() => {
       if (wasStage !== session.isStage) {

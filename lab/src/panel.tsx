@@ -6,6 +6,7 @@ import { Graph } from './graph';
 import { ProblemList } from './problems';
 import { Runs } from './runs';
 import { Session } from './session';
+import { MakeButtons, Making, Settings } from './wire';
 
 interface ISection {
   title: string;
@@ -31,6 +32,7 @@ const SECTIONS: ISection[] = [
   { title: 'Steps', when: session => session.view!.steps.length > 0, body: Graph },
   { title: 'Problems', when: ({ problems }) => !!problems.found || !!problems.error, body: ProblemList },
   { title: 'Run as a stage', when: session => session.isStage, body: RunForm },
+  { title: 'Settings', when: () => true, body: Settings },
   { title: 'Runs', when: () => true, body: Runs }
 ];
 
@@ -85,6 +87,7 @@ function View(props: { session: Session }): JSX.Element {
   return (
     <>
       {error && <p className="df-Error" role="alert">{error}</p>}
+      <Making session={props.session} />
       {!view ? (
         !error && <p className="df-Soft">Looking…</p>
       ) : !view.project ? (
@@ -104,6 +107,7 @@ function View(props: { session: Session }): JSX.Element {
       ) : (
         <Workflows session={props.session} />
       )}
+      <MakeButtons session={props.session} />
     </>
   );
 }

@@ -30,6 +30,8 @@ export class Session {
   settings = { openExecuted: 'always', liveProblems: true };
   /** What is wrong in the notebook as it is in the editor. */
   readonly problems: Problems;
+  /** What is being made in a form of the panel. */
+  making: { kind: 'workflow' | 'stage'; path: string } | null = null;
   /** Something changed that the panel shows. */
   readonly changed = new Signal<this, void>(this);
   private _forms = new Map<string, IForm>();
@@ -106,6 +108,15 @@ export class Session {
   setForm(change: Partial<IForm>): void {
     this._forms.set(this.path ?? '', { ...this.form, ...change });
     this.changed.emit();
+  }
+
+  /** Open the form for a new workflow or stage, for the file at `path`; null closes it. */
+  make(kind: 'workflow' | 'stage' | null, path?: string): void {
+    this.making = kind && { kind, path: path ?? this.path ?? '' };
+    this.changed.emit();
+    if (kind) {
+      this.shell.activateById('dataflow-panel');
+    }
   }
 
   /** What the form asks for. */
