@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ _ENDED_EARLY = (*FAILED, "killed", "running", "retrying")
 
 @dataclass(frozen=True)
 class RunFacts:
-    """Which run it is."""
+    """Which run it is; all of it is empty for a notebook that is no run's."""
 
     run_id: str
     folder: str
@@ -292,6 +292,28 @@ class RunComparison:
         """What was left out, in words; "" when nothing was."""
         return _listed([f"{name} ({number:,})" for name, number in sorted(self.left_out.items())])
 
+    def of(self, step: str) -> RunComparison:
+        """What of it concerns a step; without times and commits, which belong to the runs."""
+        return self._chosen(lambda name: name == step, ())
+
+    def besides(self, step: str) -> RunComparison:
+        """What of it does not concern a step."""
+        return self._chosen(lambda name: name != step, self.times)
+
+    def _chosen(self, wanted: Callable[[str], bool], times: tuple[TimeDiff, ...]) -> RunComparison:
+        return replace(
+            self,
+            results=tuple(one for one in self.results if wanted(one.step)),
+            parameters=tuple(one for one in self.parameters if wanted(one.step)),
+            code=tuple(filter(wanted, self.code)),
+            stages=tuple(one for one in self.stages if wanted(one.step)),
+            rows=tuple(one for one in self.rows if wanted(one.step)),
+            schema=tuple(one for one in self.schema if wanted(one.step)),
+            figures=tuple(one for one in self.figures if wanted(one.step)),
+            checks=tuple(one for one in self.checks if wanted(one.step)),
+            times=times,
+        )
+
     def to_json(self) -> dict[str, Any]:
         """The comparison for programs; images are named by their hash."""
         data = asdict(self, dict_factory=_without_images)
@@ -442,8 +464,8 @@ class _Comparison:
         figures = [one for name in self._in_both for one in self._figures(name)]
         checks = [one for name in self._in_both for one in self._checks(name)]
         return RunComparison(
-            before=_facts(before),
-            after=_facts(after),
+            before=facts_of(before),
+            after=facts_of(after),
             results=tuple(self._results()),
             parameters=tuple(parameters),
             code=tuple(self._code(stages)),
@@ -455,21 +477,9 @@ class _Comparison:
             times=tuple(self._times()),
             commits=commits_between(self._project, before, after),
             left_out=dict(self._comparer.left_out),
-            same=tuple(self._same_in_words()),
+            same=tuple(same_in_words(self._same)),
             notes=tuple(self._notes),
         )
-
-    def _same_in_words(self) -> Iterator[str]:
-        words = (
-            ("parameters", "parameter", "parameters"),
-            ("cells", "cell", "cells"),
-            ("outputs", "output", "outputs"),
-            ("rows", "table's rows", "tables' rows"),
-            ("checks", "check", "checks"),
-        )
-        for key, one, many in words:
-            if self._same[key]:
-                yield counted(self._same[key], one, many)
 
     def _code(self, stages: list[StageDiff]) -> Iterator[str]:
         """The steps whose code differs in something else than the cells of their notebook."""
@@ -539,24 +549,19 @@ class _Comparison:
         return self._comparer.text(*texts)
 
     def _parameters(self, name: str, cells: list[list[Any] | None]) -> list[ParameterDiff]:
-        found = []
-        known = [_values(run, name, nodes) for run, nodes in zip(self._runs, cells, strict=True)]
+        old, new = (
+            values_of(run, name, nodes) for run, nodes in zip(self._runs, cells, strict=True)
+        )
         missing = "absent"
         if None in cells:
             # Without its notebook nobody knows a run's defaults: only what was set is compared.
             missing = "not set"
-            known = [
+            old, new = (
                 {key: value for key, value in values.items() if value[1] == "set"}
-                for values in known
-            ]
-        old, new = known
-        for key in dict.fromkeys([*new, *old]):
-            before, before_from = old.get(key, (None, missing))
-            after, after_from = new.get(key, (None, missing))
-            if _json(before) == _json(after) and (key in old) == (key in new):
-                self._same["parameters"] += 1
-                continue
-            found.append(ParameterDiff(name, key, before, after, before_from, after_from))
+                for values in (old, new)
+            )
+        found = compare_values(name, old, new, missing)
+        self._same["parameters"] += len({*old, *new}) - len(found)
         return found
 
     def _rows(self, name: str) -> Iterator[FigureDiff]:
@@ -578,7 +583,7 @@ class _Comparison:
                 missing = set(old) - set(new)
                 if self._steps[1][name].get("status") in _ENDED_EARLY:
                     old = {table: one for table, one in old.items() if table not in missing}
-                schema += compare_schemas(old, new)
+                schema += compare_schemas(old, new, name)
                 written |= {*old, *new}
         reviewed = [reviewed_tables(run) for run in self._runs]
         if reviewed[0] is None or reviewed[1] is None:
@@ -644,7 +649,22 @@ class _Comparison:
         yield TimeDiff("all", *(run.seconds for run in self._runs))
 
 
-def _facts(run: Run) -> RunFacts:
+def same_in_words(same: Mapping[str, int]) -> Iterator[str]:
+    """What was compared and found to be the same: `3 parameters`, `12 cells`."""
+    words = (
+        ("parameters", "parameter", "parameters"),
+        ("cells", "cell", "cells"),
+        ("outputs", "output", "outputs"),
+        ("rows", "table's rows", "tables' rows"),
+        ("checks", "check", "checks"),
+    )
+    for key, one, many in words:
+        if same.get(key):
+            yield counted(same[key], one, many)
+
+
+def facts_of(run: Run) -> RunFacts:
+    """Which run it is."""
     return RunFacts(
         run_id=run.run_id,
         folder=run.folder.name,
@@ -664,17 +684,35 @@ def _seconds(step: Mapping[str, Any]) -> float | None:
         return None
 
 
-def _values(run: Run, name: str, cells: list[Any] | None) -> dict[str, tuple[Any, str]]:
+Values = Mapping[str, tuple[Any, str]]  # a parameter's value, and where it comes from
+
+
+def values_of(run: Run, name: str, cells: list[Any] | None) -> Values:
     """A step's parameters by name: the value, and whether it is the default or was set."""
-    found: dict[str, tuple[Any, str]] = {}
-    if cells is not None:
-        declared = read_declaration(run.folder / f"{name}.ipynb", cells).parameters
-        for parameter in declared.values():
-            if parameter.default is not REQUIRED:
-                found[parameter.name] = (plain(parameter.default), "default")
+    found = {} if cells is None else defaults_of(run.folder / f"{name}.ipynb", cells)
     given = mapping(steps_of(run)[name].get("values"))
     given = given or mapping(mapping(run.data.get("parameters")).get(name))
     return {**found, **{str(key): (plain(value), "set") for key, value in given.items()}}
+
+
+def defaults_of(path: Path, cells: list[Any]) -> Values:
+    """The defaults that the notebook at `path`, with these `cells`, declares."""
+    return {
+        parameter.name: (plain(parameter.default), "default")
+        for parameter in read_declaration(path, cells).parameters.values()
+        if parameter.default is not REQUIRED
+    }
+
+
+def compare_values(step: str, old: Values, new: Values, missing: str) -> list[ParameterDiff]:
+    """The parameters of a step that differ; `missing` says what one is that a side has not."""
+    found = []
+    for key in dict.fromkeys([*new, *old]):
+        before, before_from = old.get(key, (None, missing))
+        after, after_from = new.get(key, (None, missing))
+        if _json(before) != _json(after) or (key in old) != (key in new):
+            found.append(ParameterDiff(step, key, before, after, before_from, after_from))
+    return found
 
 
 def _checks_of(step: Mapping[str, Any]) -> dict[tuple[str, int], Mapping[str, Any]]:

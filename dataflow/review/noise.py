@@ -25,6 +25,7 @@ _HERE = "…"  # stands where noise was
 _UNIT = r"(?:ns|µs|μs|us|ms|s|secs?|seconds?|min|mins|minutes?|hours?)\b"
 _NUMBER = r"\d[\d.,]*"
 _SLACK = datetime.timedelta(minutes=1)  # a kernel starts before its step, clocks differ a little
+_BY_HAND = datetime.timedelta(days=1)  # cells are run by hand since then: no notebook says when
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,10 @@ _BRACES = re.compile(r"\{[^{}\n]{1,2000}\}")
 
 
 class Noise:
-    """Cleans the text of one run.
+    """Cleans the text of one run, or of a notebook that was run by hand.
 
     Args:
-        run: the run.
+        run: the run; None by hand.
         zone: the project's time zone, in which its kernels write.
         more: further patterns to leave out.
         rules: the rules that know no run; none compares everything but moments and the run's own
@@ -100,20 +101,17 @@ class Noise:
 
     def __init__(
         self,
-        run: Run,
+        run: Run | None,
         *,
         zone: str = "UTC",
         more: Iterable[str] = (),
         rules: Iterable[Rule] = RULES,
     ) -> None:
         self._zones = (datetime.UTC, ZoneInfo(zone))
-        self._first, self._last = _span(run)
-        names = [re.escape(run.folder.name), re.escape(run.run_id)]
-        if not run.run_id[:SHORT].isdigit():  # a plain number may be anything
-            names.append(rf"\b{re.escape(run.run_id[:SHORT])}\b")
+        self._first, self._last = _span(run) if run is not None else _lately()
         self._more = tuple(Rule("what diff_ignore names", re.compile(one)) for one in more)
         self._rules = (
-            Rule("ids", re.compile("|".join(names))),
+            *([_names(run)] if run is not None else []),
             Rule("moments of the run", _DATED, self._dated),
             Rule("moments of the run", _CLOCK, self._clock),
             Rule("moments of the run", _EPOCH, self._epoch),
@@ -176,6 +174,20 @@ def steps_of(run: Run) -> dict[str, dict[str, Any]]:
         return {str(name): step for name, step in run.steps.items() if isinstance(step, dict)}
     except (TypeError, ValueError, AttributeError):  # somebody wrote something else
         return {}
+
+
+def _names(run: Run) -> Rule:
+    """The rule for the names of the run itself."""
+    names = [re.escape(run.folder.name), re.escape(run.run_id)]
+    if not run.run_id[:SHORT].isdigit():  # a plain number may be anything
+        names.append(rf"\b{re.escape(run.run_id[:SHORT])}\b")
+    return Rule("ids", re.compile("|".join(names)))
+
+
+def _lately() -> tuple[datetime.datetime, datetime.datetime]:
+    """When cells may have been run whose notebook is open now."""
+    now = datetime.datetime.now(datetime.UTC)
+    return now - _BY_HAND, now + _SLACK
 
 
 def _span(run: Run) -> tuple[datetime.datetime, datetime.datetime]:

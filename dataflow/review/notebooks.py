@@ -196,9 +196,18 @@ def read_executed(path: Path) -> list[Any]:
         raise ConfigurationError("not a valid notebook: nested too deep", where=path.name) from None
 
 
-def compare_cells(before: list[Any], after: list[Any], comparer: Comparer) -> NotebookDiff:
-    """Compare the cells of two executed notebooks."""
-    old, new = list(_cells(before)), list(_cells(after))
+def compare_cells(
+    before: list[Any], after: list[Any], comparer: Comparer, *, outputs: bool = True
+) -> NotebookDiff:
+    """Compare the cells of two executed notebooks.
+
+    Args:
+        before: the cells of the earlier one.
+        after: those of the later one.
+        comparer: how text is compared.
+        outputs: whether outputs are compared, too, and which cells were executed.
+    """
+    old, new = list(_cells(before, outputs)), list(_cells(after, outputs))
     pairs, note = _pairs(old, new)
     cells = []
     same_cells = same_outputs = 0
@@ -212,7 +221,7 @@ def compare_cells(before: list[Any], after: list[Any], comparer: Comparer) -> No
     return NotebookDiff(tuple(cells), same_cells, same_outputs, note)
 
 
-def _cells(cells: list[Any]) -> Iterator[_Cell]:
+def _cells(cells: list[Any], with_outputs: bool) -> Iterator[_Cell]:
     """The author's cells: without the one that holds a run's parameters."""
     for number, cell in author_numbers(cells):
         metadata = cell.get("metadata", {})
@@ -226,8 +235,9 @@ def _cells(cells: list[Any]) -> Iterator[_Cell]:
         # An empty cell is not executed; one after a failed cell is pending.
         executed = cell.cell_type != "code" or not source.strip() or status not in (None, "pending")
         executed = executed or cell.get("execution_count") is not None
-        outputs = tuple(_outputs(cell.get("outputs", [])))
-        yield _Cell(number, cell.cell_type, source, key, outputs, executed or bool(outputs))
+        outputs = tuple(_outputs(cell.get("outputs", []))) if with_outputs else ()
+        executed = executed or bool(outputs) or not with_outputs
+        yield _Cell(number, cell.cell_type, source, key, outputs, executed)
 
 
 Pair = tuple[_Cell | None, _Cell | None, bool]  # before, after, whether it moved

@@ -19,12 +19,14 @@ class SchemaDiff:
         column: the column; "" for the table itself.
         before: its type before; None where it was not there.
         after: its type after; None where it is gone.
+        step: the step that wrote it; "" where it is compared as it was published.
     """
 
     table: str
     column: str
     before: str | None
     after: str | None
+    step: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,18 +64,18 @@ def reviewed_tables(run: Run) -> dict[str, Recorded] | None:
 
 
 def compare_schemas(
-    before: Mapping[str, Recorded], after: Mapping[str, Recorded]
+    before: Mapping[str, Recorded], after: Mapping[str, Recorded], step: str = ""
 ) -> list[SchemaDiff]:
-    """The columns that differ between the tables of two runs."""
+    """The columns that differ between the tables of two runs, which this step wrote."""
     found = []
     for table in dict.fromkeys([*after, *before]):
         old, new = before.get(table), after.get(table)
         if old is None or new is None:
             here, gone = (None, "table") if old is None else ("table", None)
-            found.append(SchemaDiff(table, "", here, gone))
+            found.append(SchemaDiff(table, "", here, gone, step))
             continue
         for column in dict.fromkeys([*new.columns, *old.columns]):
             kinds = old.columns.get(column), new.columns.get(column)
             if kinds[0] != kinds[1]:
-                found.append(SchemaDiff(table, column, *kinds))
+                found.append(SchemaDiff(table, column, *kinds, step))
     return found

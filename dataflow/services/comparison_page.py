@@ -1,9 +1,10 @@
-"""The page that compares a run with another one of its workflow."""
+"""The page that compares a run with another one of its workflow; in JupyterLab a stage of it."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -23,10 +24,24 @@ from dataflow.review.comparison import (
 from dataflow.review.text import Line, TextDiff
 from dataflow.runs.data import DATA_FILE
 from dataflow.runs.record import SHORT, Run, find_run, newest_first
-from dataflow.services.pages import page_response, run_address
+from dataflow.services.pages import FRAME_POLICY, page_response, render, run_address
 
 MOST = 50  # other runs to choose from
 MOST_IMAGES = 20_000_000  # bytes of images on a page; further ones are on the notebooks' pages
+
+# How a page calls what it compares.
+OF_RUNS = {
+    "before": "Before",
+    "after": "After",
+    "earlier": "in the earlier run",
+    "later": "in the later run",
+}
+OF_A_RUN_AND_HERE = {
+    "before": "Run",
+    "after": "This notebook",
+    "earlier": "in the run",
+    "later": "here",
+}
 
 
 def comparison_view(project: Project, run: Run, request: Request) -> Response:
@@ -61,16 +76,59 @@ def comparison_view(project: Project, run: Run, request: Request) -> Response:
         chosen=_chosen(comparison, run),
         found=comparison,
         stages=_stages(comparison),
-        has_data=comparison is not None
-        and (run.folder.parent / comparison.after.folder / DATA_FILE).is_file(),
+        has_data=comparison is not None and _has_data(run.folder.parent, comparison),
         everything=everything,
         error=error,
-        seconds=seconds_text,
-        shown=_shown,
-        other_files=OTHER_FILES,
-        lines=_marked,
-        images=_Images(),
+        words=OF_RUNS,
+        **_helpers(),
     )
+
+
+def stage_comparison(
+    runs: Path, comparison: RunComparison, stage: str, *, home: str | None, theme: str | None
+) -> str:
+    """What differs in a stage, then in the rest of the runs, as HTML for a frame in JupyterLab.
+
+    Args:
+        runs: the folder of the workflow's runs.
+        comparison: of two runs, or of a run and a notebook of none.
+        stage: the stage.
+        home: the address that this folder has; None where no server shows them.
+        theme: `light` or `dark`; None for what the browser prefers.
+    """
+    stages = _stages(comparison)
+    of_runs = bool(comparison.after.run_id)
+    return render(
+        "lab_compare.html",
+        title=f"{stage}: what differs",
+        in_lab=True,
+        theme=theme,
+        policy=FRAME_POLICY,
+        stage=stage,
+        home=home,
+        found=comparison,
+        stages=[one for one in stages if one.step == stage],
+        other_stages=[one for one in stages if one.step != stage],
+        has_data=of_runs and _has_data(runs, comparison),
+        words=OF_RUNS if of_runs else OF_A_RUN_AND_HERE,
+        **_helpers(),
+    )
+
+
+def _helpers() -> Mapping[str, Any]:
+    """What `comparison.html` calls."""
+    return {
+        "seconds": seconds_text,
+        "shown": _shown,
+        "other_files": OTHER_FILES,
+        "lines": _beside,
+        "images": _Images(),
+    }
+
+
+def _has_data(runs: Path, comparison: RunComparison) -> bool:
+    """Whether the later run's data was compared with what was published before."""
+    return (runs / comparison.after.folder / DATA_FILE).is_file()
 
 
 def _others(project: Project, run: Run) -> list[Run]:
@@ -112,24 +170,30 @@ class _Images:
         return self._left >= 0
 
 
-def _marked(difference: TextDiff) -> Iterator[tuple[Line, str, str, str]]:
-    """Each line with what comes before the changed part of it, that part, and the rest.
+Part = tuple[Line, str, str, str]  # a line: what is before its changed part, that part, the rest
+
+
+def _beside(difference: TextDiff) -> Iterator[tuple[Part | None, Part | None]]:
+    """The lines before, each beside the one after that it belongs to; None where there is none.
 
     Lines of a change that has as many before as after belong together.
     """
     for kind, group in itertools.groupby(difference.lines, key=lambda line: line.mark in "-+"):
         lines = list(group)
         if not kind:
-            yield from ((line, line.text, "", "") for line in lines)
+            for line in lines:
+                part = (line, line.text, "", "")
+                yield part, part
             continue
         old = [line for line in lines if line.mark == "-"]
         new = [line for line in lines if line.mark == "+"]
-        if len(old) != len(new):
-            yield from ((line, line.text, "", "") for line in lines)
+        if len(old) == len(new):
+            for one, other in zip(old, new, strict=True):
+                before, after = _parts(one.text, other.text)
+                yield (one, *before), (other, *after)
             continue
-        parts = [_parts(one.text, other.text) for one, other in zip(old, new, strict=True)]
-        yield from ((line, *part[0]) for line, part in zip(old, parts, strict=True))
-        yield from ((line, *part[1]) for line, part in zip(new, parts, strict=True))
+        sides = ([(line, line.text, "", "") for line in side] for side in (old, new))
+        yield from itertools.zip_longest(*sides)
 
 
 Parts = tuple[str, str, str]

@@ -30,6 +30,9 @@ from dataflow.workflows.ids import slug_of
 SOON, LATER = 2, 30  # seconds until a page looks again: while something runs, and else
 LOOKED_AT = 500  # runs before one, among which the good ones are looked for
 
+# The policy of a page that JupyterLab shows in a frame: nothing is loaded, no script runs.
+FRAME_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
 # The sections of a run's page below its steps, in order. Each is a template of its own and what
 # it gets of a run; None leaves it out. One that fails says so, and leaves the rest of the page.
 Section = tuple[str, Callable[[Project, Run], Mapping[str, Any] | None]]
