@@ -362,31 +362,21 @@ def open_run(
     if not lab:
         typer.echo(found.open(stage, browser=browser))
         return
-    address = _copy_for_lab(found, found.chosen_stage(stage), keep_data=keep_data, yes=yes)
+    address = _try_again(found, found.chosen_stage(stage), keep_data=keep_data, yes=yes)
     typer.echo(address)
     if "://" in address and browser:
         typer.launch(address)
 
 
-def _copy_for_lab(run: Run, stage: str, *, keep_data: bool, yes: bool) -> str:
-    from dataflow.services.review import copy_for_lab
-    from dataflow.warehouse.store import copy_working_to_development, has_development_copy
+def _try_again(run: Run, stage: str, *, keep_data: bool, yes: bool) -> str:
+    from dataflow.services.review import asked_before_trying_again, try_again
 
     project, err = run.project.paths, messages()
-    if not keep_data and not yes and has_development_copy(project):
-        typer.confirm(
-            "The working warehouse will replace your development copy, and what notebooks run by "
-            "hand wrote to it will be lost. Continue?",
-            abort=True,
-            err=True,
-        )
-    copy = copy_for_lab(project, run, stage)
-    if not keep_data:
-        copy_working_to_development(project)
-    if copy.changed:
-        err.print(
-            f"[yellow]note:[/] {stage}.ipynb changed since that run; the copy has the current version."
-        )
+    if not keep_data and not yes and (question := asked_before_trying_again(project)):
+        typer.confirm(f"{question} Continue?", abort=True, err=True)
+    copy = try_again(project, run, stage, keep_data=keep_data)
+    for note in copy.notes:
+        err.print(f"[yellow]note:[/] {note}")
     shown = project.relative(copy.path)
     if copy.url is None:
         err.print("JupyterLab is not running: dataflow service start jupyter", style="cyan")

@@ -13,6 +13,7 @@ from jupyter_server.utils import url_path_join
 from dataflow.lab.archive import ArchiveHandler, CheckpointsHandler
 from dataflow.lab.handler import PLACES
 from dataflow.lab.notebook import NotebookHandler, PlanHandler
+from dataflow.lab.pages import AgainHandler, ComparisonHandler, TablesHandler
 from dataflow.lab.place import Places
 from dataflow.lab.problems import ProblemsHandler
 from dataflow.lab.tiles import TileHandler
@@ -27,6 +28,9 @@ REQUESTS = [
     (r"wire/undo", UndoHandler),
     (r"wire/workflow", NewWorkflowHandler),
     (r"wire/stage", NewStageHandler),
+    (r"compare", ComparisonHandler),
+    (r"tables", TablesHandler),
+    (r"again", AgainHandler),
     (r"archive/(.+)/checkpoints", CheckpointsHandler),
     (r"archive/(.+)", ArchiveHandler),
 ]

@@ -8,6 +8,7 @@ from typing import Any
 from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
 from tornado import web
+from tornado.httputil import HTTPServerRequest
 from tornado.ioloop import IOLoop
 
 from dataflow.addresses import OWN_NAMES, public_url, service_url
@@ -35,6 +36,11 @@ class ProjectFiles(AsyncLargeFileManager):
         if content and model["type"] == "directory":
             model["content"] = [one for one in model["content"] if one["path"] not in _MADE]
         return model
+
+
+def is_local(request: HTTPServerRequest) -> bool:
+    """Whether a browser on this machine asks, which reaches the other services, too."""
+    return request.host_name in OWN_NAMES and not _FORWARDED & request.headers.keys()
 
 
 class TileHandler(JupyterHandler):
@@ -84,8 +90,7 @@ class TileHandler(JupyterHandler):
         return found
 
     def _lead_on(self, project: Project, tile: Tile) -> None:
-        local = self.request.host_name in OWN_NAMES and not _FORWARDED & self.request.headers.keys()
-        if local or public_url(project, tile.service):
+        if is_local(self.request) or public_url(project, tile.service):
             page = self.get_query_argument("page", tile.path)
             if not _PAGE.fullmatch(page):
                 raise web.HTTPError(404)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -25,6 +25,8 @@ from dataflow.review.text import Line, TextDiff
 from dataflow.runs.data import DATA_FILE
 from dataflow.runs.record import SHORT, Run, find_run, newest_first
 from dataflow.services.pages import FRAME_POLICY, page_response, render, run_address
+
+To = Callable[[str], str]
 
 MOST = 50  # other runs to choose from
 MOST_IMAGES = 20_000_000  # bytes of images on a page; further ones are on the notebooks' pages
@@ -71,7 +73,7 @@ def comparison_view(project: Project, run: Run, request: Request) -> Response:
             (run.run_id[:SHORT], run_address(run)),
         ],
         run=run,
-        home=f"/runs/{quote(workflow)}/",
+        to=f"/runs/{quote(workflow)}/{{}}".format,
         others=_others(project, run),
         chosen=_chosen(comparison, run),
         found=comparison,
@@ -85,7 +87,7 @@ def comparison_view(project: Project, run: Run, request: Request) -> Response:
 
 
 def stage_comparison(
-    runs: Path, comparison: RunComparison, stage: str, *, home: str | None, theme: str | None
+    runs: Path, comparison: RunComparison, stage: str, *, to: To, theme: str | None
 ) -> str:
     """What differs in a stage, then in the rest of the runs, as HTML for a frame in JupyterLab.
 
@@ -93,7 +95,7 @@ def stage_comparison(
         runs: the folder of the workflow's runs.
         comparison: of two runs, or of a run and a notebook of none.
         stage: the stage.
-        home: the address that this folder has; None where no server shows them.
+        to: the link for an address below that folder.
         theme: `light` or `dark`; None for what the browser prefers.
     """
     stages = _stages(comparison)
@@ -105,7 +107,7 @@ def stage_comparison(
         theme=theme,
         policy=FRAME_POLICY,
         stage=stage,
-        home=home,
+        to=to,
         found=comparison,
         stages=[one for one in stages if one.step == stage],
         other_stages=[one for one in stages if one.step != stage],

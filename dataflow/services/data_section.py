@@ -33,11 +33,7 @@ def data_section(project: Project, run: Run) -> Mapping[str, Any] | None:
         "data": data,
         "shown": shown,
         "file": DATA_FILE,
-        "figure": figure,
-        "figures": _figures,
-        "bars": _bars,
-        "words_of": _words,
-        "height": BAR_HEIGHT,
+        **PROFILE,
     }
 
 
@@ -120,3 +116,13 @@ def _words(column: ColumnComparison) -> list[tuple[str, int | None, int | None, 
         )
         for value in values
     ]
+
+
+# What `profile.html` calls.
+PROFILE: Mapping[str, Any] = {
+    "figure": figure,
+    "figures": _figures,
+    "bars": _bars,
+    "words_of": _words,
+    "height": BAR_HEIGHT,
+}

@@ -13,10 +13,6 @@ tables that are left have their counts only.
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,8 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dataflow.base.interrupts import interrupt_behind
-from dataflow.base.sql import TableName, filled, literal, quote
+from dataflow.base.sql import TableName, filled, quote
 from dataflow.base.words import counted, shortened
 from dataflow.warehouse.comparison import (
     ColumnComparison,
@@ -43,20 +38,16 @@ from dataflow.warehouse.differences import (
     row_hash,
 )
 from dataflow.warehouse.failures import first_line
-from dataflow.warehouse.files import memory_limit
 from dataflow.warehouse.layout import CATALOG, Layout
-from dataflow.warehouse.profile import EXACT_ROWS, Side, profiles
+from dataflow.warehouse.profile import Side, profiles
 from dataflow.warehouse.provenance import SCHEMA, known_keys
+from dataflow.warehouse.scratch import OLD, OutOfTime, Work, work_apart
 from dataflow.warehouse.snapshot import relations
 from dataflow.warehouse.versions import Metadata
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
-
     from dataflow.project import Project
 
-# The older file's name while the newer one is the catalog: no workflow's schema may have it.
-OLD = "_dataflow_old"
 COPIES = {"old": "_compared_old", "new": "_compared_new"}
 WITHOUT_KEY = "Without a known key: a row with another value counts as removed and added."
 
@@ -94,8 +85,8 @@ def compare_tables(
     """
     limits = limits or Limits()
     started, now = time.monotonic(), datetime.now(UTC)
-    with _working(scratch, zone) as connection:
-        work = _Work(connection, started + limits.seconds)
+    with work_apart(scratch, zone) as connection:
+        work = Work(connection, started + limits.seconds)
         pairs = _pairs(work, old, new, tables, schemas)
         found = dict(_keys_in(work, new))
         found.update({_lower(table): tuple(columns) for table, columns in (keys or {}).items()})
@@ -136,73 +127,6 @@ def compare_files(
     )
 
 
-class _OutOfTime(Exception):
-    """The time for the comparison is over."""
-
-
-class _Work:
-    """Statements of a comparison, until its time is over.
-
-    Args:
-        connection: on a database of its own.
-        end: when the time is over, of `time.monotonic`.
-    """
-
-    def __init__(self, connection: DuckDBPyConnection, end: float) -> None:
-        self._connection = connection
-        self._end = end
-        self._attached: dict[str, Path] = {}
-        self._is_small = False
-
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """The rows that a statement returns.
-
-        Raises:
-            _OutOfTime: the time is over.
-        """
-        import duckdb
-
-        left = self._end - time.monotonic()
-        if left <= 0:
-            raise _OutOfTime
-        timer = threading.Timer(min(left, threading.TIMEOUT_MAX), self._connection.interrupt)
-        timer.daemon = True
-        timer.start()
-        try:
-            return self._connection.execute(sql).fetchall()
-        except duckdb.InterruptException as error:
-            if time.monotonic() < self._end:
-                raise  # by somebody else
-            raise _OutOfTime from error
-        except RuntimeError as error:
-            self._connection.interrupt()  # the next statement would wait for this one
-            raise interrupt_behind(error) or error from None
-        finally:
-            timer.cancel()
-
-    def prepare_for(self, rows: int) -> None:
-        """Use one thread for a small table: several take two to three times its CPU time."""
-        is_small = rows <= EXACT_ROWS
-        if is_small != self._is_small:
-            self._connection.execute("SET threads = 1" if is_small else "RESET threads")
-            self._is_small = is_small
-
-    def attach(self, catalog: Path, other: Path | None = None) -> DuckDBPyConnection:
-        """Attach a file as the catalog that its views name, and another one as `OLD`."""
-        wanted = {CATALOG: catalog} | ({OLD: other} if other is not None else {})
-        connection = self._connection
-        if self._attached != wanted:
-            connection.execute("USE memory")
-            for name in list(self._attached):
-                connection.execute(f"DETACH {name}")
-                del self._attached[name]
-            for name, path in wanted.items():
-                connection.execute(f"ATTACH {literal(str(path))} AS {name} (READ_ONLY)")
-                self._attached[name] = path
-            connection.execute(f"USE {CATALOG}")
-        return connection
-
-
 @dataclass(frozen=True)
 class _There:
     """A table as one of the files has it.
@@ -226,7 +150,7 @@ _Pair = tuple[TableName, _There | None, _There | None]
 
 
 def _pairs(
-    work: _Work,
+    work: Work,
     old: Path | None,
     new: Path,
     tables: Sequence[TableName],
@@ -249,7 +173,7 @@ def _pairs(
 
 
 def _outline(
-    work: _Work, path: Path, is_wanted: Callable[[TableName], bool]
+    work: Work, path: Path, is_wanted: Callable[[TableName], bool]
 ) -> dict[TableName, _There]:
     """The tables of a file, by their names in lower case."""
     import duckdb
@@ -275,7 +199,7 @@ def _outline(
     return found
 
 
-def _counted(work: _Work, path: Path | None, there: _There | None) -> Any:
+def _counted(work: Work, path: Path | None, there: _There | None) -> Any:
     """The same with its number of rows, which takes computing a view; None for None."""
     import duckdb
 
@@ -284,14 +208,14 @@ def _counted(work: _Work, path: Path | None, there: _There | None) -> Any:
     work.attach(path)
     try:
         ((rows,),) = work.rows(f"SELECT count(*) FROM {CATALOG}.{there.table.quoted}")
-    except _OutOfTime:
+    except OutOfTime:
         return there
     except duckdb.Error as error:
         return replace(there, error=error)
     return replace(there, rows=rows)
 
 
-def _keys_in(work: _Work, path: Path) -> Iterator[tuple[TableName, tuple[str, ...]]]:
+def _keys_in(work: Work, path: Path) -> Iterator[tuple[TableName, tuple[str, ...]]]:
     """The keys that a file itself knows of: its tables' own, then those given to `write_table`."""
     connection = work.attach(path)
     own = connection.execute(
@@ -336,7 +260,7 @@ def _columns(old: _There | None, new: _There | None) -> list[ColumnComparison]:
 class _OneTable:
     """The comparison of one table; each result is kept in `made` as soon as it is there."""
 
-    work: _Work
+    work: Work
     old_file: Path | None
     new_file: Path
     old: _There | None
@@ -373,10 +297,10 @@ class _OneTable:
             return self.made
         try:
             if any(one.rows is None for one in sides):
-                raise _OutOfTime
+                raise OutOfTime
             self.work.prepare_for(max(one.rows or 0 for one in sides))
             self._compare(key)
-        except _OutOfTime:
+        except OutOfTime:
             missing = "Not compared" if self.made.added is None else "No profile"
             self._note(f"{missing}: the time for that ({self.limits.seconds:g} s) was over.")
         except duckdb.Error as error:
@@ -520,38 +444,3 @@ class _OneTable:
             connection = self.work.attach(self.new_file, self.old_file)
             for name in (*COPIES.values(), DIFFERENT, CHANGED):
                 connection.execute(f"DROP TABLE IF EXISTS temp.main.{quote(name)}")
-
-
-@contextlib.contextmanager
-def _working(scratch: Path | None, zone: str) -> Iterator[DuckDBPyConnection]:
-    """A connection to an empty database that spills into a folder of its own in `scratch`."""
-    import duckdb
-
-    with contextlib.ExitStack() as stack:
-        if scratch is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        else:
-            scratch.mkdir(parents=True, exist_ok=True)
-            for left in scratch.iterdir():
-                if not _is_used(left):
-                    shutil.rmtree(left, ignore_errors=True)
-            folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=scratch))
-            stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        config: Any = {"memory_limit": memory_limit(), "temp_directory": str(folder / "spilled")}
-        connection = stack.enter_context(contextlib.closing(duckdb.connect(config=config)))
-        room = shutil.disk_usage(folder).free // 2  # the rest is for those who have to write
-        connection.execute(f"SET max_temp_directory_size = '{room} bytes'")
-        connection.execute(f"SET TimeZone = {literal(zone)}")
-        connection.execute("SET preserve_insertion_order = false")
-        yield connection
-
-
-def _is_used(folder: Path) -> bool:
-    """Whether the process that made a folder goes on."""
-    try:
-        os.kill(int(folder.name.partition("-")[0]), 0)
-    except (ValueError, ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True  # another user's
-    return True

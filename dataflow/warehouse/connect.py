@@ -37,8 +37,12 @@ class _Opened:
         self._forget: Callable[[], None] = lambda: None
         self.watch: changes.Watch | None = None
 
-    def begin_writing(self, layout: Layout) -> None:
-        """From here on, record who writes which tables; `close` ends it."""
+    def begin_writing(self, layout: Layout | None) -> None:
+        """From here on, keep in the database who writes which tables; `close` ends it.
+
+        Args:
+            layout: where the run's record of that is; None for a database that has none.
+        """
         nested = isinstance(self._keeps, Held) and self._keeps.is_nested
         with failures.translated(self.path):
             provenance.prepare(self.raw)
@@ -72,7 +76,8 @@ class _Opened:
             with contextlib.suppress(duckdb.TransactionException):
                 self.raw.rollback()
             watch.note(self.raw)
-            changes.record(self._layout, watch.report(self.raw, cells.current()))
+            if self._layout is not None:
+                changes.record(self._layout, watch.report(self.raw, cells.current()))
             provenance.tidy(self.raw)
 
 
@@ -126,8 +131,8 @@ class Connection:
                 self._opened.raw.execute("BEGIN TRANSACTION READ ONLY")
             elif not self.read_only:
                 self._make_schemas(self._opened.raw)
-                if self.database == "working":
-                    self._opened.begin_writing(self._layout)
+                # What is written into a copy is nothing that a stage wrote.
+                self._opened.begin_writing(self._layout if self.database == "working" else None)
         return self._opened.raw
 
     @property

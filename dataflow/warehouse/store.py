@@ -34,6 +34,7 @@ from dataflow.warehouse.inspect import (
     shapes,
     tables,
 )
+from dataflow.warehouse.preview import MOST_TABLES, Preview, preview
 from dataflow.warehouse.profile import Profile
 from dataflow.warehouse.provenance import by_hand
 from dataflow.warehouse.publish import (
@@ -54,6 +55,7 @@ from dataflow.warehouse.write import write_table
 
 __all__ = [
     "DEFAULT_TIMEOUT",
+    "MOST_TABLES",
     "Access",
     "ColumnComparison",
     "Connection",
@@ -61,6 +63,7 @@ __all__ = [
     "Database",
     "Description",
     "Limits",
+    "Preview",
     "Profile",
     "Published",
     "PublishedTable",
@@ -83,6 +86,7 @@ __all__ = [
     "has_development_copy",
     "lost",
     "memory_limit",
+    "preview",
     "publish",
     "publish_candidate",
     "published_kept",
