@@ -1,6 +1,6 @@
 // The plugin: what DATAFLOW adds to JupyterLab.
 import { ILabShell, ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
-import { ICommandPalette } from '@jupyterlab/apputils';
+import { ICommandPalette, IThemeManager } from '@jupyterlab/apputils';
 import { IEditorServices } from '@jupyterlab/codeeditor';
 import { IDocumentManager } from '@jupyterlab/docmanager';
 import { ILauncher } from '@jupyterlab/launcher';
@@ -8,7 +8,9 @@ import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { runIcon } from '@jupyterlab/ui-components';
+import { tryAgain } from './again';
 import { Api } from './api';
+import { addPages } from './document';
 import { ExecutedNotebooks } from './executed';
 import { DataflowPanel } from './panel';
 import { addParameters } from './parameters';
@@ -22,7 +24,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
   description: 'The workflow of a notebook: its steps, runs and problems.',
   autoStart: true,
   requires: [INotebookTracker, IDocumentManager, ILabShell, NotebookPanel.IContentFactory, IEditorServices, IRenderMimeRegistry],
-  optional: [ILayoutRestorer, ISettingRegistry, ILauncher, ICommandPalette],
+  optional: [ILayoutRestorer, ISettingRegistry, ILauncher, ICommandPalette, IThemeManager],
   activate: (
     app: JupyterFrontEnd,
     tracker: INotebookTracker,
@@ -34,7 +36,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
     restorer: ILayoutRestorer | null,
     registry: ISettingRegistry | null,
     launcher: ILauncher | null,
-    palette: ICommandPalette | null
+    palette: ICommandPalette | null,
+    themes: IThemeManager | null
   ) => {
     const executed = new ExecutedNotebooks(app, documents, contentFactory, editors, rendermime, restorer);
     const api = new Api(app.serviceManager.serverSettings);
@@ -66,11 +69,26 @@ const plugin: JupyterFrontEndPlugin<void> = {
     });
     addMaking(app, session, launcher, palette);
     addParameters(app, tracker, palette);
+    addPages(app, session, themes, restorer);
+    app.commands.addCommand('dataflow:try-again', {
+      label: 'Try Again as It Was',
+      caption: "A copy of this notebook with its last run's parameters, on the data as it was",
+      describedBy: { args: { type: 'object', properties: { run: { type: 'string' } } } },
+      isVisible: () => session.isStage,
+      isEnabled: () => session.isStage && session.view!.runs.some(run => run.executed),
+      execute: args => {
+        shell.activateById(panel.id);
+        return tryAgain(session, (args.run as string) ?? session.view!.runs.find(run => run.executed)!.run);
+      }
+    });
+    for (const name of ['run-stage', 'next-problem', 'compare', 'compare-good', 'tables', 'try-again']) {
+      palette?.addItem({ command: `dataflow:${name}`, category: 'DATAFLOW' });
+    }
     let wasStage = false;
     session.changed.connect(() => {
       if (wasStage !== session.isStage) {
         wasStage = session.isStage;
-        app.commands.notifyCommandChanged('dataflow:run-stage');
+        app.commands.notifyCommandChanged();
       }
     });
 

@@ -71,6 +71,7 @@ function Workflow(props: { session: Session }): JSX.Element {
         {pages.dashboards && <a className="df-Link" href={link('dashboards', pages.dashboards)} target="_blank" rel="noreferrer">Dashboard</a>}
         <a className="df-Link" href={link('runs', pages.runs)} target="_blank" rel="noreferrer">All runs</a>
         <button className="df-Link" onClick={() => session.open(view.config)}>config.yaml</button>
+        {session.isStage && <button className="df-Link" onClick={() => void session.commands.execute('dataflow:tables')}>Tables</button>}
       </p>
       {SECTIONS.filter(section => section.when(session)).map(section => (
         <section key={section.title} aria-label={section.title}>

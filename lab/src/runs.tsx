@@ -1,13 +1,13 @@
 // The runs of the notebook, whoever started them.
 import * as React from 'react';
+import { TryAgain } from './again';
 import { IRun } from './api';
 import { Session } from './session';
 import { ago, rows, seconds, SIGN } from './words';
 
 /** What can be done with a run: a label, its explanation, and a command of JupyterLab. */
 const ACTIONS: [string, string, string][] = [
-  ['Compare', 'Compare the notebook with this run', 'dataflow:compare'],
-  ['Try again', 'Open a copy with its parameters, on the data as it was', 'dataflow:try-again']
+  ['Compare', 'Compare the notebook with this run', 'dataflow:compare']
 ];
 
 function Run(props: { session: Session; run: IRun }): JSX.Element {
@@ -47,6 +47,7 @@ function Run(props: { session: Session; run: IRun }): JSX.Element {
               </button>
             )
           )}
+          {session.isStage && run.executed && <TryAgain session={session} run={run.run} />}
         </div>
       </div>
     </li>

@@ -11,6 +11,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from conftest import panel
 from made_runs import executed, shows
 from projects import Workflow, make_project, parameters, write_notebook
 
@@ -272,3 +273,50 @@ def test_a_stage_is_tried_again_with_a_runs_values_once_its_author_agrees(shop):
     assert "Run 00000002 began later" in (shop.root / made["path"]).read_text("utf-8")
     assert "in the working warehouse" in words(tables(shop))
     assert has_development_copy(shop)
+
+
+@pytest.mark.browser
+def test_comparison_and_tables_are_seen_beside_the_notebook(lab):
+    """Light and dark, with hostile outputs and values, and the question before data is replaced."""
+    stage = {"notebook": "ingest.ipynb", "writes": ["sales"]}
+    lab.add("shop", Workflow({"ingest": [parameters(DECLARED), LOAD, "print(sold)"]}, [stage]))
+    record(lab.project, 1, notebook(3))
+    record(lab.project, 2, notebook(4), "failed", values={"region": "south"})
+    fill(lab.project, 3)
+    fill(lab.project, 4, "development")
+    nb = notebook(5)
+    nb.cells[1].outputs.append(nbformat.v4.new_output("display_data", {"text/html": HOSTILE}))
+    nb.cells[2].outputs[0].text = HOSTILE
+    nb.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(nb, lab.project.notebooks / "shop" / "ingest.ipynb")
+    with lab.visit(PATH) as visit:
+        page = visit.page
+        panel(page).get_by_role("button", name="Compare", exact=True).first.click()
+        frame = page.frame_locator(".df-Page iframe")
+        frame.get_by_text("1 parameter and 3 outputs differ.").wait_for()
+        assert "south" in frame.locator("body").inner_text()
+        page.get_by_label("Run", exact=True).select_option(index=1)
+        frame.get_by_text("3 outputs differ.", exact=True).wait_for()
+        assert "south" not in frame.locator("body").inner_text()
+
+        is_light = page.evaluate("document.body.dataset.jpThemeLight") == "true"
+        for theme in ("Dark", "Light") if is_light else ("Light", "Dark"):
+            page.click('.lm-MenuBar-itemLabel:text-is("Settings")')
+            page.hover('.lm-Menu-item:has-text("Theme")')
+            page.click(f'.lm-Menu-item:has-text("JupyterLab {theme}")')
+            frame.locator(f"html[data-theme={theme.lower()}]").wait_for()
+            colour = frame.locator("body").evaluate("one => getComputedStyle(one).backgroundColor")
+            assert colour == {"Dark": "rgb(18, 18, 18)", "Light": "rgb(255, 255, 255)"}[theme]
+
+        panel(page).get_by_role("button", name="Tables").click()
+        tables = page.frame_locator('iframe[title="ingest: tables"]')
+        tables.get_by_text("in your development copy").wait_for()
+        assert "<img src=x onerror=" in tables.locator("body").inner_text()
+        assert page.locator("iframe:visible").count() == 1
+
+        panel(page).get_by_role("button", name="Try again").first.click()
+        question = panel(page).get_by_role("group", name="Try again")
+        question.get_by_role("button", name="Keep my copy as it is").click()
+        page.get_by_text("Copy of ingest.ipynb with the parameters of run 00000002").wait_for()
+        assert "taken" not in page.title()
+        assert visit.left == []
