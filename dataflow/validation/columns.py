@@ -38,7 +38,7 @@ def columns_to_come(project: Project, workflow_id: str) -> dict[str, list[str]]:
     Returns:
         Names of columns by table; without the tables whose columns only the data can tell.
     """
-    models = _Models(project)
+    models = Models(project)
     found = {}
     for path in _sql_files(project.evidence / "sources" / workflow_id):
         text = _read(path)
@@ -61,7 +61,7 @@ def column_problems(
     """
     import duckdb
 
-    known = _Models(project)
+    known = Models(project)
     folders = [project.dbt / "models" / workflow_id] if models else []
     queries = [(path, known.plain(path)) for folder in folders for path in _sql_files(folder)]
     if sources:
@@ -79,7 +79,7 @@ def column_problems(
                     yield Problem(message, path, line, hint or "Name a column the model has.")
 
 
-class _Models:
+class Models:
     """The project's models by the table that each makes; their columns are worked out once."""
 
     def __init__(self, project: Project) -> None:
@@ -98,7 +98,7 @@ class _Models:
         import duckdb
 
         for schema, table in self._paths:
-            columns = self._columns_of_table((schema, table))
+            columns = self.columns_of_table((schema, table))
             if columns:
                 empty = ", ".join(f"NULL AS {quote(column)}" for column in columns)
                 view = f"{quote(schema)}.{quote(table)}"
@@ -119,7 +119,7 @@ class _Models:
             tree = sqlglot.parse_one(sql, dialect="duckdb")
             schema: dict[str, Any] = {}
             for table in tree.find_all(exp.Table):
-                columns = self._columns_of_table(_lower((table.db, table.name)))
+                columns = self.columns_of_table(_lower((table.db, table.name)))
                 if table.db and columns:
                     types = dict.fromkeys(columns, "unknown")
                     schema.setdefault(table.db.lower(), {})[table.name.lower()] = types
@@ -138,7 +138,11 @@ class _Models:
         # Named by sqlglot, or by DuckDB when it runs: an expression, COLUMNS(…), a struct.
         return None if any(name.startswith("_col_") for name in names) else names
 
-    def _columns_of_table(self, table: tuple[str, str]) -> list[str] | None:
+    def __contains__(self, table: tuple[str, str]) -> bool:
+        return table in self._paths
+
+    def columns_of_table(self, table: tuple[str, str]) -> list[str] | None:
+        """The names of the columns of a model's table; None where they cannot be told."""
         if table not in self._known:
             self._known[table] = None  # what refers to itself has no end
             path = self._paths.get(table)

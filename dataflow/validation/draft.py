@@ -12,6 +12,7 @@ from dataflow.project import Project
 from dataflow.validation.config import secrets_in_clear, unset_variables
 from dataflow.validation.notebook import examine_cells
 from dataflow.validation.reads import code_of_cells, raw_reads
+from dataflow.validation.tables import unknown_tables
 from dataflow.validation.workflow import Examination, notebooks_of, unwritten_sources
 from dataflow.variables import secrets_of
 from dataflow.workflows.load import load_workflow
@@ -61,7 +62,9 @@ def examine_draft(project: Project, path: Path, content: object) -> Examination 
     wrong, doubtful = examine_cells(path, cells, name, values, secrets, config, environment)
     found.problems += wrong
     found.warnings += doubtful
-    found.warnings += raw_reads(project, folder, code_of_cells(path, cells))
+    code = list(code_of_cells(path, cells))
+    found.warnings += raw_reads(project, folder, code)
+    found.warnings += unknown_tables(project, code)
     if workflow is not None:
         alone = dataclasses.replace(workflow, stages=(workflow.stage(name),))
         found.problems += table_conflicts(project, alone)

@@ -200,9 +200,14 @@ def _dbt_readers(project: Project, workflow_id: str, tables: Tables) -> Iterator
 
 
 def _sql_reads(path: Path, sql: str, first: int, tables: Tables) -> Iterator[Problem]:
-    sql = _SQL_COMMENT.sub(_blank, sql)
+    sql = blank_comments(sql)
     for at, table in tables.find(sql):
         yield Problem(f"reads {table}", path, first + sql.count("\n", 0, at))
+
+
+def blank_comments(sql: str) -> str:
+    """SQL without its comments, line by line the same."""
+    return _SQL_COMMENT.sub(_blank, sql)
 
 
 def _blank(match: re.Match[str]) -> str:

@@ -20,6 +20,7 @@ from dataflow.validation.notebook import examine_notebook
 from dataflow.validation.pages import check_workflow_pages, table_warnings
 from dataflow.validation.reads import code_of_files, raw_reads
 from dataflow.validation.sql import check_models, check_sources
+from dataflow.validation.tables import unknown_tables
 from dataflow.variables import secrets_of
 from dataflow.workflows.load import load_workflow, stage_notebooks
 from dataflow.workflows.model import Workflow
@@ -75,7 +76,9 @@ def examine_workflow(project: Project, folder: Path, *, execute: bool = True) ->
     found.problems += check_workflow_pages(project, folder.name)
     found.warnings += table_warnings(project, folder.name)
     files = [*(path for path, *_ in notebooks_of(folder, workflow)), *sorted(folder.glob("*.py"))]
-    found.warnings += raw_reads(project, folder, code_of_files(files))
+    code = list(code_of_files(files))
+    found.warnings += raw_reads(project, folder, code)
+    found.warnings += unknown_tables(project, code)
     if workflow is not None:
         found.problems += table_conflicts(project, workflow)
         found.warnings += unwritten_sources(project, workflow).values()
