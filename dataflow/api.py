@@ -27,6 +27,7 @@ from dataflow.base.words import counted, seconds_text
 from dataflow.engine.secrets import Scrubber
 from dataflow.errors import DataflowError, Problem, RunFailed
 from dataflow.orchestration.apart import run_apart
+from dataflow.orchestration.cancel import cancel
 from dataflow.orchestration.options import RunOptions
 from dataflow.project import Project as Paths
 from dataflow.review.comparison import RunComparison, compare_runs, run_to_compare
@@ -502,6 +503,21 @@ class Run(record.Run, Shown):
 
         done = reject(self.project.paths, self, comment=comment, by=by, via=via)
         return Run.of(done, self.project)
+
+    def cancel(self, *, by: str | None = None) -> Run:
+        """Cancel it, whoever started it, and wait for its end; one that has ended stays so.
+
+        Args:
+            by: who cancels it; you, the user of this process, by default.
+
+        Returns:
+            The run as it ended: `cancelled`, or otherwise when it ended by itself just then.
+
+        Raises:
+            ConfigurationError: it runs on another machine, or is another user's.
+            DataflowError: its record cannot be changed, or it has not ended within a minute.
+        """
+        return Run.of(cancel(self.project.paths, self, by=by), self.project)
 
     def pin(self) -> Run:
         """Keep it: nothing removes it until `unpin`; returns the run as it is recorded now.

@@ -36,7 +36,11 @@ def this_process() -> dict[str, Any]:
         `host`, `pid`, `boot` (the machine's boot) and `ticks` (since then, as Linux counts them;
         both None elsewhere), and `process_started` (seconds since 1970).
     """
-    pid = os.getpid()
+    return process_facts(os.getpid())
+
+
+def process_facts(pid: int) -> dict[str, Any]:
+    """As `this_process`, of process `pid`."""
     return {
         "host": socket.gethostname(),
         "pid": pid,

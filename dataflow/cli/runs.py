@@ -174,6 +174,20 @@ def prune(
 
 
 @app.command()
+def cancel(run: RunName) -> None:
+    """Cancel a run that is going on, whoever started it, and wait for its end."""
+    from dataflow.api import Project
+    from dataflow.runs.record import GOING_ON
+
+    found = Project.find().find_run(run)
+    ended = found.cancel()
+    late = "" if found.status in GOING_ON else " already"
+    messages().print(
+        f"Run {ended.run_id[:8]} of {ended.workflow_id} has ended{late}: {ended.status}."
+    )
+
+
+@app.command()
 def pin(run: RunName) -> None:
     """Keep a run: nothing removes it until it is unpinned."""
     from dataflow.api import Project

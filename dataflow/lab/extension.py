@@ -16,7 +16,9 @@ from dataflow.lab.notebook import NotebookHandler, PlanHandler
 from dataflow.lab.pages import AgainHandler, ComparisonHandler, TablesHandler
 from dataflow.lab.place import Places
 from dataflow.lab.problems import ProblemsHandler
+from dataflow.lab.running import PrepareHandler, RunHandler, RunningHandler
 from dataflow.lab.tiles import TileHandler
+from dataflow.lab.watch import WATCH, Watch
 from dataflow.lab.wire import NewStageHandler, NewWorkflowHandler, SettingsHandler, UndoHandler
 
 # Below `/dataflow/api/`; the panel's side of them is lab/src/api.ts.
@@ -31,6 +33,9 @@ REQUESTS = [
     (r"compare", ComparisonHandler),
     (r"tables", TablesHandler),
     (r"again", AgainHandler),
+    (r"running", RunningHandler),
+    (r"running/prepare", PrepareHandler),
+    (r"running/([^/]+)", RunHandler),
     (r"archive/(.+)/checkpoints", CheckpointsHandler),
     (r"archive/(.+)", ArchiveHandler),
 ]
@@ -44,6 +49,7 @@ def _load_jupyter_server_extension(server: Any) -> None:
     application = server.web_app
     root = getattr(server.contents_manager, "root_dir", None) or server.root_dir
     application.settings[PLACES] = Places(Path(root).expanduser().resolve())
+    application.settings[WATCH] = Watch(server.event_logger)
     base = application.settings["base_url"]
     application.add_handlers(
         ".*$",

@@ -13,6 +13,8 @@ from dataflow.errors import ConfigurationError, DataflowError, Problem, Warehous
 from dataflow.lab.archive import archive_path
 from dataflow.lab.handler import Handler, allowed, place_of, problem_data
 from dataflow.lab.place import Place, Places
+from dataflow.lab.started import starting
+from dataflow.lab.watch import WATCH
 from dataflow.orchestration.dagster_names import PUBLISH
 from dataflow.orchestration.kinds import steps_of
 from dataflow.orchestration.options import RunOptions
@@ -104,7 +106,8 @@ def notebook_view(places: Places, path: str) -> dict[str, Any]:
         "stage": stage.name if stage else None,
         "steps": _steps(places, place, workflow, runs),
         "fields": _fields(stage) if stage else [],
-        "going_on": next((run.run_id for run in runs if run.status in GOING_ON), None),
+        "going_on": starting(place.project, workflow.id)
+        or next((run.run_id for run in runs if run.status in GOING_ON), None),
         "runs": [
             _run(place.home, run, stage.name if stage else None)
             for run in itertools.islice((r for r in runs if stage is None or _did(r, stage.name)), MOST)
@@ -329,8 +332,12 @@ class NotebookHandler(Handler):
 
     @allowed
     async def get(self) -> None:
-        """See `notebook_view`."""
-        await self.answer(notebook_view, self.places, self.get_query_argument("path"))
+        """See `notebook_view`; its project is watched from now on."""
+        path = self.get_query_argument("path")
+        place = await self.in_thread(self.places.find, path)
+        if place is not None:
+            self.settings[WATCH].asked(place)
+        await self.answer(notebook_view, self.places, path)
 
 
 class PlanHandler(Handler):

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TextIO
 
@@ -48,8 +49,7 @@ def run_apart(
     with tempfile.TemporaryDirectory() as folder, signals_as_interrupt(signal.SIGTERM):
         answer = Path(folder) / "error"
         process = subprocess.Popen(
-            # -P: modules in the current folder must not take the place of others.
-            [sys.executable, "-P", "-m", __spec__.name, str(os.getpid()), str(answer)],
+            python(__spec__.name, str(os.getpid()), str(answer)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -97,20 +97,50 @@ def _pass_on(source: IO[bytes], show: TextIO | None, last: deque[str]) -> None:
             show.flush()
 
 
-def main(parent: int, answer: Path) -> int:
-    """Run what standard input says; returns the exit code."""
+def python(module: str, *arguments: str) -> list[str]:
+    """The command that runs a module of ours with `arguments`."""
+    # -P: modules in the current folder must not take the place of others.
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def run_here(
+    project: Project,
+    workflow_id: str,
+    options: RunOptions,
+    refused: Callable[[DataflowError], object],
+) -> int:
+    """Run a workflow as `run_workflow` does, in a process that does nothing else.
+
+    Args:
+        project, workflow_id, options: what to run.
+        refused: takes the error that kept it from running.
+
+    Returns:
+        The process's exit code.
+    """
     from dataflow.orchestration.run import run_workflow
 
-    die_with_parent(parent)
-    project, workflow_id, options = pickle.load(sys.stdin.buffer)
     try:
-        run_workflow(project, workflow_id, options)
+        # From here on, also while files are read: a run that is cancelled is not killed.
+        with signals_as_interrupt(signal.SIGTERM):
+            run_workflow(project, workflow_id, options)
     except DataflowError as error:
-        answer.write_bytes(pickle.dumps(error))
+        refused(error)
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_FAILED
     return EXIT_OK
+
+
+def main(parent: int, answer: Path) -> int:
+    """Run what standard input says; returns the exit code."""
+    die_with_parent(parent)
+    project, workflow_id, options = pickle.load(sys.stdin.buffer)
+
+    def refused(error: DataflowError) -> None:
+        answer.write_bytes(pickle.dumps(error))
+
+    return run_here(project, workflow_id, options, refused)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,18 @@ from dataflow.orchestration.approval import publish_or_await, supersede
 from dataflow.orchestration.data_review import note_data_review
 from dataflow.orchestration.live import tell
 from dataflow.orchestration.selection import refuse_unpassed
-from dataflow.orchestration.step import recorded_step
+from dataflow.orchestration.step import is_interrupt, recorded_step
 from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.project import Project
 from dataflow.runs.record import AWAITING, SHORT, RunRecord
-from dataflow.warehouse.store import Published, candidate_path, publish, published_kept
+from dataflow.warehouse.store import (
+    Published,
+    candidate_path,
+    publish,
+    published_kept,
+    published_path,
+    published_runs,
+)
 from dataflow.workflows.model import Workflow
 
 
@@ -49,17 +56,22 @@ def published_asset(steps: WorkflowSteps) -> Any:
         with recorded_step(context, steps, names.PUBLISH) as step, published_kept(project) as old:
             try:
                 published = _publish_or_await(steps, step.record)
+                if published is None:
+                    candidate = candidate_path(project, workflow.id, context.run_id)
+                    note_data_review(step, steps, old, candidate, context.log)
+                    step.facts["status"] = AWAITING
+                    context.log.info(f"{AWAITING}: dataflow runs approve {context.run_id[:SHORT]}")
+                    return
+                step.facts["version"] = published.version
+                with published_kept(project) as new:
+                    note_data_review(step, steps, old, new, context.log)
             except DataflowError as error:
                 raise dg.Failure(str(error)) from None
-            if published is None:
-                candidate = candidate_path(project, workflow.id, context.run_id)
-                note_data_review(step, steps, old, candidate, context.log)
-                step.facts["status"] = AWAITING
-                context.log.info(f"{AWAITING}: dataflow runs approve {context.run_id[:SHORT]}")
-                return
-            step.facts["version"] = published.version
-            with published_kept(project) as new:
-                note_data_review(step, steps, old, new, context.log)
+            except BaseException as error:
+                # Cancelled when readers had it already: the record must not say otherwise.
+                if is_interrupt(error) and _have_readers(steps, context.run_id):
+                    step.facts["status"] = "succeeded"
+                raise
         yield dg.MaterializeResult(
             metadata={
                 "version": published.version,
@@ -69,6 +81,12 @@ def published_asset(steps: WorkflowSteps) -> Any:
         )
 
     return publish
+
+
+def _have_readers(steps: WorkflowSteps, run_id: str) -> bool:
+    """Whether readers have what a run made."""
+    published = published_runs(published_path(steps.project)).get(steps.workflow.id, {})
+    return published.get("run_id") == run_id
 
 
 def _publish_or_await(steps: WorkflowSteps, record: RunRecord) -> Published | None:

@@ -20,6 +20,7 @@ from dataflow.orchestration import dagster_names as names
 from dataflow.orchestration.code_state import code_state, keep_difference
 from dataflow.orchestration.instance import share_instance
 from dataflow.orchestration.live import tell
+from dataflow.orchestration.options import OWN_TRIGGERS
 from dataflow.orchestration.retention import AT_A_RUNS_END, prune
 from dataflow.orchestration.step import INTERRUPTS, parameters_of
 from dataflow.orchestration.steps import WorkflowSteps
@@ -37,6 +38,7 @@ _IMPORTED = ["dataflow.definitions", "dataflow.orchestration.preload"]
 START_METHOD = {"forkserver": {"preload_modules": _IMPORTED}}
 
 PARENT_TAG = "dagster/parent_run_id"
+USER_TAG = "dataflow/user"
 
 
 def run_executor(workflows: Iterable[WorkflowSteps], *, parallel: bool) -> Any:
@@ -116,13 +118,17 @@ def _begin(steps: WorkflowSteps, run: Any, keys: set[str]) -> RunRecord:
     chosen = [step.name for step in steps.all if step.name in wanted]
     record = RunRecord(steps.project, steps.workflow.id, run.run_id)
     state = code_state(steps.project)
+    trigger = _trigger(run.tags)
+    # A run that is tried again in Dagster has the tags of the one before.
+    asked = run.tags.get(USER_TAG) if trigger in OWN_TRIGGERS else None
     record.begin(
         [{"name": step.name, "kind": step.kind, "after": list(step.after)} for step in steps.all],
         selection=None if len(chosen) == len(steps.all) else chosen,
-        trigger=_trigger(run.tags),
+        trigger=trigger,
         parent=run.tags.get(PARENT_TAG),
         parameters=_recorded(steps.workflow, parameters_of(run.run_config)),
         git=state and state.facts(),
+        **({"user": asked} if asked else {}),
     )
     if state is not None and state.dirty:
         secrets = secrets_of(steps.workflow.folder)

@@ -189,6 +189,7 @@ def _execute(plan: RunPlan, instance: Any, options: RunOptions) -> None:
     from dagster._core.execution.api import execute_run_iterator
 
     from dataflow.orchestration.build import BROKEN_TAG, ONLY_VARIABLE
+    from dataflow.orchestration.executor import USER_TAG
     from dataflow.orchestration.lost import PROCESS_TAG
 
     workflow_id = plan.steps.workflow.id
@@ -203,19 +204,29 @@ def _execute(plan: RunPlan, instance: Any, options: RunOptions) -> None:
             str(definition.description).removeprefix("BROKEN. "),
             hint=f"dataflow workflow validate {workflow_id}",
         )
-    run = instance.create_run_for_job(
-        definition,
-        run_id=options.run_id,
-        run_config=plan.run_config,
-        asset_selection=plan.asset_selection,
-        tags={"dataflow/trigger": options.trigger, PROCESS_TAG: json.dumps(this_process())},
-        job_code_origin=job.get_python_origin(),
-    )
+    tags = {"dataflow/trigger": options.trigger, PROCESS_TAG: json.dumps(this_process())}
+    if options.user is not None:
+        tags[USER_TAG] = options.user
     show = step_printer()
-    for event in execute_run_iterator(job, run, instance):
-        step_event = _in_our_words(event)
-        if step_event is not None:
-            show(step_event)
+    try:
+        run = instance.create_run_for_job(
+            definition,
+            run_id=options.run_id,
+            run_config=plan.run_config,
+            asset_selection=plan.asset_selection,
+            tags=tags,
+            job_code_origin=job.get_python_origin(),
+        )
+        for event in execute_run_iterator(job, run, instance):
+            step_event = _in_our_words(event)
+            if step_event is not None:
+                show(step_event)
+    except KeyboardInterrupt:
+        # Before its executor begins, and after that has ended, Dagster does not notice a signal.
+        begun = instance.get_run_by_id(options.run_id)
+        if begun is not None and not begun.is_finished:
+            instance.report_run_canceled(begun)
+        raise
 
 
 def _in_our_words(event: Any) -> StepEvent | None:

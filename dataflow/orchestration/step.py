@@ -33,7 +33,7 @@ def recorded_step(context: Any, steps: WorkflowSteps, name: str, **facts: Any) -
     """Record the step that runs inside the `with` block.
 
     It ends as its facts say (`status`), as succeeded without that, as failed when an error
-    leaves the block, and as cancelled when a signal does. After an error, the wait for the next
+    leaves the block, and as cancelled when a signal does and its facts have no status. After an error, the wait for the next
     try is part of the step, so that a cancel ends it at once.
 
     Args:
@@ -64,12 +64,9 @@ def recorded_step(context: Any, steps: WorkflowSteps, name: str, **facts: Any) -
 
     try:
         yield step
-    except INTERRUPTS as interrupt:
-        end("cancelled")
-        raise Cancelled from interrupt
     except BaseException as left:
-        if isinstance(interrupt_behind(left), INTERRUPTS):
-            end("cancelled")
+        if is_interrupt(left):
+            end(step.facts.get("status", "cancelled"))
             raise Cancelled from left
         error = left if isinstance(left, Exception) else _as_failure(left)
         step.facts.setdefault("error", _first_words(error))
@@ -94,6 +91,11 @@ def _first_words(error: Exception) -> dict[str, str]:
     first, *more = str(error).strip().split("\n")
     hints = [line.strip() for line in more if line.lstrip().startswith("→")]
     return {"message": first[:500], **({"hint": hints[0].lstrip("→ ")[:500]} if hints else {})}
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether a signal that cancels the run raised this."""
+    return isinstance(error, INTERRUPTS) or isinstance(interrupt_behind(error), INTERRUPTS)
 
 
 class Cancelled(dg.DagsterExecutionInterruptedError, dg.DagsterError):

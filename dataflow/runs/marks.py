@@ -1,4 +1,4 @@
-"""What people add to a run that was recorded: a pin, which keeps it, and notes."""
+"""What people add to the record of a run: a pin, which keeps it, notes, that they cancel it."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def pin(run: Run) -> Run:
         DataflowError: its record is gone or cannot be changed.
     """
 
-    def change(data: dict[str, Any]) -> None:
+    def made(data: dict[str, Any]) -> None:
         if not data.get("pinned"):
             data["pinned"] = {"by": user(), "at": now()}
 
-    return _changed(run, change)
+    return change(run, made)
 
 
 def unpin(run: Run) -> Run:
     """Let a run go like any other; as `pin`."""
-    return _changed(run, lambda data: data.pop("pinned", None))
+    return change(run, lambda data: data.pop("pinned", None))
 
 
 def add_note(run: Run, text: str) -> Run:
@@ -53,23 +53,28 @@ def add_note(run: Run, text: str) -> Run:
             hint=f"Write {LONGEST:,} at most, and put the rest into a file.",
         )
 
-    def change(data: dict[str, Any]) -> None:
+    def made(data: dict[str, Any]) -> None:
         notes = data.get("notes")
         kept = notes if isinstance(notes, list) else []
         data["notes"] = [*kept, {"by": user(), "at": now(), "text": text}]
 
-    return _changed(run, change)
+    return change(run, made)
 
 
-def _changed(run: Run, change: Callable[[dict[str, Any]], object]) -> Run:
-    """Change a run's record under its lock; returns the run as it is then."""
+def change(run: Run, made: Callable[[dict[str, Any]], object]) -> Run:
+    """Change a run's record under its lock; returns and raises as `pin`.
+
+    Args:
+        run: the run.
+        made: changes the content of its `run.json`.
+    """
     from filelock import Timeout
 
     file = run.folder / RUN_FILE
     try:
         if not file.exists():  # a lock would make the folder again
             raise FileNotFoundError
-        change_record(run.folder, change, lambda: dict(json.loads(file.read_text("utf-8"))))
+        change_record(run.folder, made, lambda: dict(json.loads(file.read_text("utf-8"))))
         changed = read_run(run.folder)
     except FileNotFoundError:
         _leave_nothing(run.folder)

@@ -262,7 +262,7 @@ class RunRecord:
             steps: all steps of the run in order, each with `name`, `kind`, and `after`: the names
                 of those it waits for.
             facts: what else is known: `selection` (names of the chosen steps, None for all),
-                `parameters`, `trigger`, `git`.
+                `parameters`, `trigger`, `git`, and `user` where it is not this process's.
         """
 
         selection = facts.get("selection")
@@ -282,8 +282,7 @@ class RunRecord:
                 status=None,
                 process=this_process(),
                 host=socket.gethostname(),
-                user=user(),
-                **facts,
+                **{"user": user(), **facts},
                 steps={
                     step["name"]: {
                         "kind": step["kind"],

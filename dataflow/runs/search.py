@@ -31,7 +31,7 @@ from dataflow.runs.record import (
 
 UNSUCCESSFUL = ("failed", "killed", "cancelled", "incomplete", REJECTED)
 STATUSES = ("succeeded", *UNSUCCESSFUL, *GOING_ON, AWAITING, SUPERSEDED)
-TRIGGERS = ("schedule", "cli", "python", "dagster", "re-execution", "retry")
+TRIGGERS = ("schedule", "cli", "python", "jupyterlab", "dagster", "re-execution", "retry")
 _LONGEST = 200  # characters of a remark
 _AGO = re.compile(r"(\d+)\s*([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

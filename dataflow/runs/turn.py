@@ -53,8 +53,7 @@ def turn(
     except StillHeld as error:
         raise ConfigurationError(
             f"workflow {workflow_id} is running: {error.holder or 'another program'}",
-            hint="Wait until it has ended, or cancel it: Ctrl-C where it was started, or "
-            "Terminate on Dagster's page of the run.",
+            hint="Wait until it has ended, or cancel it: dataflow runs cancel RUN.",
         ) from None
     except OSError as error:
         raise DataflowError(

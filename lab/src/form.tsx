@@ -2,6 +2,7 @@
 import { runIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
 import { IField, IPlan, IProblem, wordsOf } from './api';
+import { usePrepared } from './starting';
 import { Scope, Session } from './session';
 
 const WAIT = 250; // milliseconds after a key until the server is asked
@@ -82,6 +83,7 @@ function consequences(plan: IPlan): string {
 export function Form(props: { session: Session }): JSX.Element {
   const { session } = props;
   const view = session.view!;
+  usePrepared(session);
   const [plan, setPlan] = React.useState<IPlan | null>(null);
   const [error, setError] = React.useState<string | null>(null);
   const wanted = session.wanted();

@@ -14,6 +14,7 @@ import { addPages } from './document';
 import { ExecutedNotebooks } from './executed';
 import { DataflowPanel } from './panel';
 import { addParameters } from './parameters';
+import { watchRuns } from './progress';
 import { Session } from './session';
 import { addMaking } from './wire';
 
@@ -92,6 +93,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       }
     });
 
+    watchRuns(app.serviceManager.events, session);
     void registry?.load(ID).then(settings => {
       const read = () => {
         Object.assign(session.settings, settings.composite);

@@ -4,6 +4,7 @@ import * as React from 'react';
 import { Form } from './form';
 import { Graph } from './graph';
 import { ProblemList } from './problems';
+import { Progress } from './progress';
 import { Runs } from './runs';
 import { Session } from './session';
 import { MakeButtons, Making, Settings } from './wire';
@@ -30,6 +31,7 @@ function RunForm(props: { session: Session }): JSX.Element {
 /** Those of a file in a workflow, from top to bottom. */
 const SECTIONS: ISection[] = [
   { title: 'Steps', when: session => session.view!.steps.length > 0, body: Graph },
+  { title: 'This run', when: session => session.following !== null, body: Progress },
   { title: 'Problems', when: ({ problems }) => !!problems.found || !!problems.error, body: ProblemList },
   { title: 'Run as a stage', when: session => session.isStage, body: RunForm },
   { title: 'Settings', when: () => true, body: Settings },

@@ -7,6 +7,7 @@ import { Signal } from '@lumino/signaling';
 import { Api, IRun, IStep, IView, wordsOf } from './api';
 import { ExecutedNotebooks } from './executed';
 import { Problems } from './problems';
+import { FORM, newRun } from './starting';
 
 export type Scope = 'only' | 'start' | 'all' | 'changed';
 
@@ -134,7 +135,7 @@ export class Session {
     this.changed.emit();
     try {
       await this.save();
-      const { run } = await this.api.post<{ run: string }>('running', this.wanted());
+      const { run } = await this.api.post<{ run: string }>('running', { ...this.wanted(), run: newRun(), form: FORM });
       this.following = run;
     } catch (error) {
       this.error = wordsOf(error);
@@ -150,13 +151,13 @@ export class Session {
     }
   }
 
-  /** A run that the panel followed has ended. */
-  async ended(run: string): Promise<void> {
+  /** A run that the panel followed has ended; `opens` is whether its executed notebook may open. */
+  async ended(run: string, opens: boolean): Promise<void> {
     await this.refresh();
     const done = this.view?.runs.find(one => one.run === run);
     const wanted = this.settings.openExecuted;
     const failed = done !== undefined && done.result !== 'succeeded';
-    if (done?.executed && (wanted === 'always' || (wanted === 'when it failed' && failed))) {
+    if (opens && done?.executed && (wanted === 'always' || (wanted === 'when it failed' && failed))) {
       await this.openExecuted(done);
     }
   }

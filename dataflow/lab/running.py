@@ -1,0 +1,312 @@
+"""Runs that JupyterLab starts, what they print, and cancelling any run.
+
+A run has a process of its own (`dataflow.lab.execute`), which goes on when JupyterLab ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, replace
+from typing import Any
+
+from dataflow.base.guardian import RUN_VARIABLE, STEP_VARIABLE
+from dataflow.base.process import is_alive, process_facts
+from dataflow.errors import ConfigurationError, DataflowError
+from dataflow.lab import output
+from dataflow.lab.execute import WAIT_SECONDS
+from dataflow.lab.handler import Handler, allowed, place_of
+from dataflow.lab.notebook import LOCK_SECONDS, options_of
+from dataflow.lab.place import Place, Places
+from dataflow.lab.started import Started
+from dataflow.lab.watch import WATCH
+from dataflow.orchestration.apart import python
+from dataflow.orchestration.cancel import cancel, is_new, refuse_foreign, send
+from dataflow.orchestration.live import TERMINAL_VARIABLE
+from dataflow.orchestration.options import RunOptions
+from dataflow.orchestration.run import plan_run
+from dataflow.project import ROOT_VARIABLE, Project
+from dataflow.runs.record import GOING_ON, SHORT, Run, RunRecord, now, read_run, user
+from dataflow.services.state import MARK_VARIABLE
+from dataflow.workflows.registry import get_workflow
+
+WAITING = 2  # processes that wait for something to run, at most
+FRESH = WAIT_SECONDS - 60  # seconds after which one that waits may be about to end
+POLL_SECONDS = 15.0  # until an answer, when nothing is printed
+LOOK_EVERY = 0.25
+USER_VARIABLE = "JUPYTERHUB_USER"
+# Of Jupyter's own environment: secrets, and what ties a process to it or to another run.
+_PRIVATE = re.compile(r"JPY_.*|JUPYTER.*(TOKEN|SECRET|PASSWORD|COOKIE|OAUTH).*|CONFIGPROXY_.*")
+_TIES = {MARK_VARIABLE, ROOT_VARIABLE, RUN_VARIABLE, STEP_VARIABLE, TERMINAL_VARIABLE}
+
+
+def environment_of_runs(of_server: Mapping[str, str]) -> dict[str, str]:
+    """What runs get of the environment of Jupyter's server."""
+    return {
+        name: value
+        for name, value in of_server.items()
+        if not _PRIVATE.fullmatch(name) and name not in _TIES
+    }
+
+
+# As the server began: later it has what is in the `.env` of the projects that it looked at.
+_ENVIRONMENT = environment_of_runs(os.environ)
+
+
+class Waiting:
+    """Processes that have imported what a run needs and wait for what to run, by form."""
+
+    def __init__(self) -> None:
+        self._processes: dict[str, tuple[float, subprocess.Popen[bytes]]] = {}
+        self._running: list[subprocess.Popen[bytes]] = []
+        self._lock = threading.Lock()
+
+    def prepare(self, form: str) -> None:
+        """Have a process ready for a form that was opened."""
+        with self._lock:
+            self._remove_useless()
+            if form in self._processes:
+                return
+            while len(self._processes) >= WAITING:
+                self._end(next(iter(self._processes)))
+            self._processes[form] = (time.monotonic(), _start())
+
+    def dismiss(self, form: str) -> None:
+        """End the process of a form that was closed."""
+        with self._lock:
+            if form in self._processes:
+                self._end(form)
+
+    def take(self, form: str) -> subprocess.Popen[bytes]:
+        """A process to run something in: the form's, or another that waits, or a new one."""
+        with self._lock:
+            self._remove_useless()
+            mine = form if form in self._processes else next(iter(self._processes), None)
+            process = self._processes.pop(mine)[1] if mine is not None else _start()
+            self._running.append(process)  # somebody has to ask how it ended
+            return process
+
+    def _remove_useless(self) -> None:
+        self._running = [process for process in self._running if process.poll() is None]
+        for form, (begun, process) in list(self._processes.items()):
+            if process.poll() is not None or time.monotonic() - begun > FRESH:
+                self._end(form)
+
+    def _end(self, form: str) -> None:
+        _, process = self._processes.pop(form)
+        assert process.stdin is not None
+        process.stdin.close()  # it reads that there is nothing to run
+        self._running.append(process)
+
+
+WAITING_PROCESSES = Waiting()
+
+
+def _start() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        python("dataflow.lab.execute"),
+        cwd="/",  # what it imports is installed; it goes into the project when it is told of it
+        env=_ENVIRONMENT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # a Ctrl-C in JupyterLab's terminal is not for it
+    )
+
+
+def start(places: Places, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Start a run; one that was started already is not started again.
+
+    Args:
+        places: the files that JupyterLab reaches.
+        body: `path` of the notebook, what `options_of` takes, and if wanted `run`, the id that
+            the run gets, and `form`, whose process runs it.
+
+    Raises:
+        ConfigurationError: its parameters or its files are not valid; lists everything wrong.
+        DataflowError: no process can be started, or the project's state not be written.
+    """
+    place = place_of(places, body.get("path"))
+    project = place.project
+    project.load_environment()
+    workflow_id, options = options_of(place, body)
+    options = replace(options, user=os.environ.get(USER_VARIABLE) or None)
+    if body.get("run") is not None:
+        options = replace(options, run_id=Started.of(project, body["run"]).run_id)
+    plan_run(
+        project,
+        get_workflow(project, workflow_id),
+        options.parameters,
+        only=options.only,
+        start=options.start,
+        changed=options.changed,
+        lock_timeout=LOCK_SECONDS,
+    )
+    _begin(project, workflow_id, options, str(body.get("form")))
+    return {"run": options.run_id}
+
+
+def _begin(project: Project, workflow_id: str, options: RunOptions, form: str) -> None:
+    started = Started.of(project, options.run_id)
+    told = {"root": str(project.root), "workflow": workflow_id, "options": asdict(options)}
+    if started.read() or RunRecord(project, workflow_id, options.run_id).read():
+        return
+    process = WAITING_PROCESSES.take(form)
+    assert process.stdin is not None
+    try:
+        # Before it is told: whoever asks for the run finds it.
+        if started.claim(workflow_id, process_facts(process.pid)):
+            process.stdin.write(json.dumps(told).encode() + b"\n")
+            process.stdin.flush()
+    except BrokenPipeError:
+        started.note(ended_at=now())
+        raise DataflowError(
+            "the process of the run ended before it began", hint="Start the run again."
+        ) from None
+    finally:
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+
+
+def state(place: Place, run_id: str, offset: int) -> dict[str, Any]:
+    """How a run stands, and what it printed from `offset` on.
+
+    Returns:
+        `text` (None when it was not started by JupyterLab, or so long ago that its text is gone)
+        and `offset` behind it; `ended`; `status` of its record, None without one; `error` that
+        kept it from running, see `error_data`; `waiting_for` whom it waits for; `trigger`, `user`
+        and `started_at`.
+    """
+    started = Started.of(place.project, run_id)
+    # In this order: what is printed between two looks is not lost.
+    known = started.read()
+    run = _recorded(place.project, run_id, known.get("workflow") or place.workflow_id)
+    in_process = bool(known) and not known.get("ended_at") and is_alive(known.get("process"))
+    goes_on = in_process if known else run is not None and run.status in GOING_ON
+    text, offset = output.read(started.log, offset) or ("" if in_process else None, offset)
+    ended = not goes_on and not text  # else there may be more to read
+    cancelled = "cancelled" if ended and known.get("cancel") else None
+    return {
+        "text": text,
+        "offset": offset,
+        "ended": ended,
+        "status": run.status if run else cancelled,
+        "trigger": run.data.get("trigger") if run else "jupyterlab",
+        "user": run.data.get("user") if run else user(),
+        "started_at": run.data["started_at"] if run else known.get("at"),
+        "waiting_for": run.data.get("waiting_for") if run else None,
+        "error": _error(known, run) if ended else None,
+    }
+
+
+def _error(known: Mapping[str, Any], run: Run | None) -> dict[str, Any] | None:
+    """What kept a run from running; None for one that has a record, which says how it ended."""
+    if run is not None or known.get("cancel"):
+        return None
+    if known.get("error"):
+        return dict(known["error"])
+    if known.get("ended_at"):
+        return None  # nothing changed, and nothing was to be run
+    what = "its process was killed before it began" if known else "there is no such run"
+    return {"message": what, "where": None, "hint": None, "problems": []}
+
+
+def _recorded(project: Project, run_id: str, workflow_id: str | None) -> Run | None:
+    if workflow_id is None:
+        return None
+    return read_run(RunRecord(project, workflow_id, run_id).folder)
+
+
+def cancel_run(place: Place, run_id: str) -> None:
+    """Ask a run to end, whoever started it; one that has ended stays as it is.
+
+    Raises:
+        ConfigurationError: there is no such run, or it is another user's or machine's.
+        DataflowError: its record cannot be changed.
+    """
+    project, started = place.project, Started.of(place.project, run_id)
+    by = os.environ.get(USER_VARIABLE) or user()
+    known = started.read()
+    run = _recorded(project, run_id, known.get("workflow") or place.workflow_id)
+    if run is not None and is_new(known.get("cancel")):
+        cancel(project, run, by=by, seconds=0)
+    elif run is not None:
+        return  # it was asked to just before it had a record
+    elif not known:
+        raise ConfigurationError(f"there is no run `{run_id[:SHORT]}`")
+    elif not known.get("cancel") and started.goes_on:
+        refuse_foreign(known["process"], "the run", "kill")
+        started.note(cancel={"by": by, "at": now()})
+        send(known["process"])
+
+
+class PrepareHandler(Handler):
+    """`running/prepare`: a form was opened, or closed."""
+
+    @allowed
+    async def post(self) -> None:
+        """Have a process ready for the form that `form` names."""
+        await self.in_thread(WAITING_PROCESSES.prepare, str(self.body.get("form"))[:64])
+        self.set_status(204)
+
+    @allowed
+    async def delete(self) -> None:
+        """End it."""
+        await self.in_thread(WAITING_PROCESSES.dismiss, self.get_query_argument("form"))
+        self.set_status(204)
+
+
+class RunningHandler(Handler):
+    """`running`: a new run."""
+
+    @allowed
+    async def post(self) -> None:
+        """See `start`."""
+        await self.answer(start, self.places, self.body)
+
+
+class RunHandler(Handler):
+    """`running/<run id>`: a run's text, and its end."""
+
+    async def _place(self) -> Place:
+        """Where the notebook lies that the query names; its project is watched from now on."""
+        place = await self.in_thread(place_of, self.places, self.get_query_argument("path"))
+        self.settings[WATCH].asked(place)
+        return place
+
+    @allowed
+    async def get(self, run_id: str) -> None:
+        """See `state`; waits until there is something new, or the run has ended."""
+        place = await self._place()
+        given = self.get_query_argument("offset", "0")
+        offset = int(given) if given.isascii() and given.isdigit() else 0
+        deadline = time.monotonic() + POLL_SECONDS
+        before = self.get_query_argument("status", None)
+        while True:
+            found = await self.in_thread(state, place, run_id, offset)
+            news = found["text"] or found["ended"] or (before and found["status"] != before)
+            if news or time.monotonic() > deadline or self._gone:
+                break
+            await asyncio.sleep(LOOK_EVERY)
+        self.set_header("Cache-Control", "no-store")
+        self.finish(found)
+
+    @allowed
+    async def delete(self, run_id: str) -> None:
+        """See `cancel_run`."""
+        place = await self._place()
+        await self.in_thread(cancel_run, place, run_id)
+        self.set_status(204)
+
+    _gone = False
+
+    def on_connection_close(self) -> None:
+        """Tornado's call: the browser no longer waits."""
+        self._gone = True
