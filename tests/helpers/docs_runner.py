@@ -15,6 +15,7 @@ import nbformat
 import yaml
 from docs_pages import Snippet, snippets
 from projects import environment
+from warm import server
 
 from dataflow.project import Project
 from dataflow.workflows.model import WorkflowConfig
@@ -24,11 +25,12 @@ SECONDS = 240  # for one snippet
 # `dataflow` of the copy. Services start in the background on ports that are free: the usual
 # ones may be in use on the machine that tests, and a service in the foreground never ends.
 DATAFLOW = """\
-#!{python}
+#!{python} -IS
 import socket
 import sys
 
-from dataflow.cli.main import main
+sys.path.insert(0, {helpers!r})
+from warm import pass_on
 
 arguments = sys.argv[1:]
 if arguments[:2] == ["service", "start"]:
@@ -40,7 +42,7 @@ if arguments[:2] == ["service", "start"]:
     arguments = [a for a in arguments if a not in ("-d", "--detach")]
     arguments += ["-d", "--port", str(free.getsockname()[1])]
     free.close()
-main(arguments)
+sys.exit(pass_on({server!r}, arguments))
 """
 # `make` says what it would do: targets are there, and nothing is installed anew.
 MAKE = """\
@@ -77,7 +79,12 @@ class PageRunner:
         self.project = project
         self._bin = project.root / ".venv" / "bin"
         self._bin.mkdir(parents=True, exist_ok=True)
-        _program(self._bin / "dataflow", DATAFLOW.format(python=sys.executable))
+        given = {
+            "python": sys.executable,
+            "helpers": str(Path(__file__).parent),
+            "server": server(),
+        }
+        _program(self._bin / "dataflow", DATAFLOW.format(**given))
         _program(self._bin / "make", MAKE.format(path=os.environ["PATH"]))
         (self._bin / "activate").write_text(ACTIVATE.format(bin=self._bin), "utf-8")
         for name in PROGRAMS:

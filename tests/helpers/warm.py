@@ -1,8 +1,8 @@
 """The command `dataflow` in a process forked from one that has imported what commands import.
 
 Hundreds of tests run it to its end, and half of what each costs is importing the same packages.
-What a user starts is a process of its own: pages of the documentation, services, and whatever is
-killed or cancelled are tested that way.
+What a user starts is a process of its own: services, and whatever is killed or cancelled, are
+tested that way.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 # What a run, the warehouse's commands and dbt's step import; nothing that reads a project.
 _IMPORTED = (
@@ -44,12 +45,9 @@ def run_warm(
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as out,
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as err,
-        socket.socket(socket.AF_UNIX) as connection,
+        Path(os.devnull).open() as nothing,
+        _asked(server(), arguments, cwd, env, [nothing, out, err]) as connection,
     ):
-        connection.connect(_server())
-        request = json.dumps({"arguments": list(arguments), "cwd": str(cwd), "env": dict(env)})
-        socket.send_fds(connection, [f"{len(request):08}".encode()], [out.fileno(), err.fileno()])
-        connection.sendall(request.encode())
         answers = connection.makefile()
         pid = int(answers.readline())
         connection.settimeout(timeout)
@@ -62,13 +60,42 @@ def run_warm(
         return subprocess.CompletedProcess(command, code, _text(out), _text(err))
 
 
+def pass_on(address: str, arguments: Sequence[str]) -> int:
+    """Be `dataflow` with `arguments` for who called this process; returns its exit code.
+
+    Args:
+        address: the server's.
+    """
+    streams = [sys.stdin, sys.stdout, sys.stderr]
+    with _asked(address, arguments, Path.cwd(), os.environ, streams) as connection:
+        code = int(connection.makefile().read().split()[1])
+    return code if code >= 0 else 128 - code
+
+
+def _asked(
+    address: str,
+    arguments: Sequence[str],
+    cwd: Path,
+    env: Mapping[str, str],
+    streams: Sequence[IO[str]],
+) -> socket.socket:
+    """Send a request; the answer is the number of the process, and its exit code at its end."""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(address)
+    request = json.dumps({"arguments": list(arguments), "cwd": str(cwd), "env": dict(env)})
+    numbers = [stream.fileno() for stream in streams]
+    socket.send_fds(connection, [f"{len(request):08}".encode()], numbers)
+    connection.sendall(request.encode())
+    return connection
+
+
 def _text(file: tempfile._TemporaryFileWrapper) -> str:
     file.seek(0)
     return file.read()
 
 
 @cache
-def _server() -> str:
+def server() -> str:
     """The address of this process's server, which ends with it."""
     address = str(Path(tempfile.mkdtemp(prefix="warm-")) / "socket")
     subprocess.Popen(
@@ -120,13 +147,13 @@ def _report(waiting: selectors.BaseSelector, key: selectors.SelectorKey) -> None
 
 def _become(connection: socket.socket) -> None:
     """Be the command that was asked for, to the end of this process."""
-    size, fds, _, _ = socket.recv_fds(connection, 8, 2)
+    size, fds, _, _ = socket.recv_fds(connection, 8, 3)
     text = b""
     while len(text) < int(size):
         text += connection.recv(1 << 16)
     connection.close()
     request = json.loads(text)
-    for target, source in enumerate(fds, start=1):
+    for target, source in enumerate(fds):
         os.dup2(source, target)
         os.close(source)
     os.chdir(request["cwd"])
