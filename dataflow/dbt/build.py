@@ -21,7 +21,7 @@ from packaging.version import Version
 
 from dataflow.base.lifetime import limited
 from dataflow.base.process import environment
-from dataflow.dbt.command import dbt_environment, lay_out_macros
+from dataflow.dbt.command import DBT, dbt_environment, lay_out_macros
 from dataflow.dbt.project import readable_folder
 from dataflow.dbt.results import Results, read_results, writing
 from dataflow.engine.secrets import Scrubber
@@ -153,7 +153,7 @@ def dbt_resource(project: Project, folder: Path) -> ProjectDbt:
     return ProjectDbt(
         project_dir=str(readable_folder(project)),
         profiles_dir=str(project.dbt),
-        dbt_executable=str(tied_command(folder, _executable())),
+        dbt_executable=str(tied_command(folder, *DBT)),
     )
 
 
@@ -181,22 +181,16 @@ def time_limit(invocation: Any, seconds: float) -> Iterator[None]:
         )
 
 
-def tied_command(folder: Path, executable: str) -> Path:
-    """A command in `folder` that runs `executable`, and is killed when this process ends.
+def tied_command(folder: Path, *program: str) -> Path:
+    """A command in `folder` that runs `program`, and is killed when this process ends.
 
     It is a file, since dagster-dbt starts dbt itself, and accepts only a path.
     """
     command = folder / "dbt"
-    words = [sys.executable, "-P", "-c", TIED, str(os.getpid()), executable]
+    words = [sys.executable, "-P", "-c", TIED, str(os.getpid()), *program]
     command.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n', "utf-8")
     command.chmod(0o700)
     return command
-
-
-def _executable() -> str:
-    """The dbt beside this Python, whatever the PATH says."""
-    beside = Path(sys.executable).parent / "dbt"
-    return str(beside) if beside.exists() else shutil.which("dbt") or "dbt"
 
 
 @contextlib.contextmanager
