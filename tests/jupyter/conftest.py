@@ -73,7 +73,12 @@ def panel(page: Page) -> Locator:
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """JupyterLab on a project without workflows."""
     project = make_project(tmp_path_factory.mktemp("lab") / "project", {})
-    started = dataflow(project, "service", "start", "jupyter", "-d", "--port", str(free_port()))
+    port = str(free_port())
+    started = dataflow(
+        project, "service", "start", "jupyter", "-d", "--port", port,
+        # Not with the settings of whoever runs the tests.
+        env={"JUPYTERLAB_SETTINGS_DIR": str(tmp_path_factory.mktemp("settings"))},
+    )  # fmt: skip
     try:
         assert started.returncode == 0, started.stderr
         yield Lab(project, started.stdout.strip())
