@@ -35,7 +35,7 @@ REQUESTS = [
     (r"again", AgainHandler),
     (r"running", RunningHandler),
     (r"running/prepare", PrepareHandler),
-    (r"running/([^/]+)", RunHandler),
+    (r"running/(.+)", RunHandler),
     (r"archive/(.+)/checkpoints", CheckpointsHandler),
     (r"archive/(.+)", ArchiveHandler),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -16,6 +17,8 @@ from typing import Any
 import psutil
 import pytest
 from projects import Workflow, environment, make_project, parameters, wait_until
+from tornado.httpclient import HTTPRequest
+from tornado.websocket import websocket_connect
 
 from dataflow.api import Project as Api
 from dataflow.base.process import process_facts, this_process
@@ -408,3 +411,56 @@ def test_the_watch_tells_of_runs_that_begin_go_on_end_or_are_killed(tmp_path):
     for _ in range(30):
         RunRecord(project, "w", str(uuid.uuid4())).begin([], trigger="cli")
     assert len(looks.changes()) == 1, "no storm"
+
+
+def test_the_server_answers_when_something_is_printed_and_tells_browsers_of_every_run(lab):
+    path = "notebooks/told/say.ipynb"
+    lab.add("told", {"say": ["1"]})
+    assert lab.api("GET", f"notebook?path={path}").json()["going_on"] is None
+    run = Started.of(lab.project, str(uuid.uuid4()))
+    run.claim("told", this_process())
+    record = RunRecord(lab.project, "told", run.run_id)
+    log = Log(run.log)
+
+    async def story() -> list[Any]:
+        socket = HTTPRequest(
+            f"{lab.base}/api/events/subscribe".replace("http", "ws"), headers=lab.headers
+        )
+        connection = await websocket_connect(socket)
+
+        def ask(offset: int) -> Any:
+            query = f"running/{run.run_id}?path={path}&offset={offset}"
+            return asyncio.to_thread(lambda: (lab.api("GET", query).json(), time.monotonic()))
+
+        asked = asyncio.create_task(ask(0))
+        await asyncio.sleep(0.7)
+        assert not asked.done(), "nothing was printed yet"
+        log.write("häufig\n")
+        printed = time.monotonic()
+        first, at = await asked
+        assert at - printed < 3
+        record.begin([{"name": "say", "kind": "stage"}], trigger="cli")
+        event = json.loads(str(await asyncio.wait_for(connection.read_message(), 10)))
+        record.end()
+        run.note(ended_at=now())
+        last, _ = await ask(first["offset"])
+        connection.close()
+        return [first, event, last]
+
+    first, event, last = asyncio.run(story())
+
+    assert (first["text"], first["ended"]) == ("häufig\n", False)
+    assert (event["project"], event["workflow"], event["run"]) == ("", "told", run.run_id)
+    assert event["status"] == "running"
+    assert (last["text"], last["ended"]) == ("", True)
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+@pytest.mark.parametrize("run", ["..%2F..%2Fservices%2Fjupyter", "%00", "<b>", "A" * 300])
+def test_what_is_no_id_of_a_run_is_refused_in_words(lab, method, run):
+    if not (lab.project.notebooks / "x").exists():
+        lab.add("x", {"say": ["1"]})
+
+    answer = lab.api(method, f"running/{run}?path=notebooks/x/say.ipynb&offset=-1")
+
+    assert (answer.status_code, answer.json()["message"]) == (422, "this is not the id of a run")

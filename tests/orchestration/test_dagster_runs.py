@@ -82,11 +82,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         dataflow(project, "service", "stop", "dagster")
 
 
-@pytest.mark.parametrize("workflow", ["sleeps", "asks"])
-def test_terminate_ends_a_run_in_the_middle_of_a_cell(server, workflow):
+@pytest.mark.parametrize(("workflow", "by"), [("sleeps", "command"), ("asks", "page")])
+def test_a_cancel_ends_a_run_in_the_middle_of_a_cell(server, workflow, by):
     run_id = server.start(workflow)
 
-    server.client.terminate_run(run_id)
+    if by == "page":
+        server.client.terminate_run(run_id)
+    else:
+        ended = dataflow(server.project, "runs", "cancel", run_id[:8])
+        assert (ended.returncode, ended.stderr.split()[-1]) == (0, "cancelled."), ended.stderr
 
     wait_until(lambda: not server.kernels(run_id), 15)
     wait_until(lambda: server.client.get_run_status(run_id).value == "CANCELED", 30)

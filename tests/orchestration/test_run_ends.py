@@ -185,9 +185,14 @@ def test_a_second_run_of_a_workflow_waits_for_the_first_and_says_for_whom(projec
 
     third = start_dataflow(project, "workflow", "run", "sleeps")
     wait_until(lambda: len(waiting_runs(project)) == 2, 60)
-    said = cancel(third)  # one that waits can be cancelled
-    assert "Waiting for workflow sleeps, held by" in said
+    waits = {json.loads(path.read_text())["run_id"] for path in waiting_runs(project)}
+    (third_run,) = waits - {waiting["run_id"]}
+    ended = dataflow(project, "runs", "cancel", third_run)  # one that waits can be cancelled
+    assert f"Run {third_run[:8]} of sleeps has ended: cancelled." in ended.stderr
+    assert "Waiting for workflow sleeps, held by" in third.communicate(timeout=30)[1]
     assert third.returncode == 1
+    again = dataflow(project, "runs", "cancel", third_run)
+    assert (again.returncode, "has ended already: cancelled" in again.stderr) == (0, True)
     assert dataflow(project, "workflow", "run", "quick").returncode == 0  # others don't wait
 
     cancel(first)
