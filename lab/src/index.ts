@@ -89,7 +89,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
     session.changed.connect(() => {
       if (wasStage !== session.isStage) {
         wasStage = session.isStage;
-        app.commands.notifyCommandChanged();
+        // Each by its name: the buttons of toolbars hear of nothing else.
+        app.commands.listCommands().filter(id => id.startsWith('dataflow:')).forEach(id => app.commands.notifyCommandChanged(id));
       }
     });
 

@@ -11,7 +11,9 @@ from dataflow.lab.extension import REQUESTS
 pytestmark = pytest.mark.slow
 
 # A path for each of the requests, with what stands for the parts that vary.
-NAMES = [path.replace("(.+)", "runs/w/r/s.ipynb") for path, _ in REQUESTS]
+NAMES = [
+    path.replace("(.+)", "runs/w/r/s.ipynb").replace("([^/]+)", "a-run") for path, _ in REQUESTS
+]
 
 
 @pytest.fixture(scope="module")
