@@ -238,7 +238,8 @@ def _edits(body: Mapping[str, Any], stage: str | None) -> dict[str, Callable[[Co
     """What is to be changed, by the form's fields."""
     edits: dict[str, Callable[[ConfigEditor], None]] = {}
     if "schedule" in body:
-        schedule, timezone = _text(body, "schedule"), _text(body, "timezone")
+        schedule = _text(body, "schedule")
+        timezone = _text(body, "timezone") or ("" if "timezone" in body else None)
         edits["schedule"] = lambda editor: editor.set_schedule(schedule, timezone)
     if stage is not None and "writes" in body:
         writes = _texts(body, "writes")

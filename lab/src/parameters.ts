@@ -4,6 +4,7 @@ import { ICommandPalette } from '@jupyterlab/apputils';
 import { ICellModel } from '@jupyterlab/cells';
 import { INotebookTracker, Notebook, NotebookPanel } from '@jupyterlab/notebook';
 import { tagIcon } from '@jupyterlab/ui-components';
+import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 
 const PARAMETERS = 'parameters';
 const COMMAND = 'dataflow:mark-parameters';
@@ -15,20 +16,18 @@ function isParameters(cell: ICellModel | undefined): boolean {
   return cell?.type === 'code' && tagsOf(cell).includes(PARAMETERS);
 }
 
-/** Make the active cell the one with the parameters, or no longer; a notebook has one. */
-function toggleParameters(notebook: Notebook): void {
-  const chosen = notebook.activeCell?.model;
-  if (chosen?.type !== 'code' || !notebook.model) {
-    return;
-  }
+/** Make a cell the one with the parameters, or no longer; a notebook has one. */
+function toggleParameters(notebook: Notebook, chosen: ICellModel): void {
   const wanted = !isParameters(chosen);
-  notebook.model.sharedModel.transact(() => {
+  notebook.model!.sharedModel.transact(() => {
     for (const cell of notebook.model!.cells) {
       const tags = tagsOf(cell).filter(tag => tag !== PARAMETERS);
       if (cell === chosen && wanted) {
         cell.setMetadata('tags', [...tags, PARAMETERS]);
-      } else if (tags.length !== tagsOf(cell).length) {
-        tags.length > 0 ? cell.setMetadata('tags', tags) : cell.deleteMetadata('tags');
+      } else if (tags.length > 0) {
+        cell.setMetadata('tags', tags);
+      } else {
+        cell.deleteMetadata('tags');
       }
     }
   });
@@ -49,18 +48,27 @@ async function badge(panel: NotebookPanel): Promise<void> {
 
 /** The command that sets the tag, and a badge at the cell that has it. */
 export function addParameters(app: JupyterFrontEnd, tracker: INotebookTracker, palette: ICommandPalette | null): void {
-  const active = () => (tracker.currentWidget === app.shell.currentWidget ? tracker.activeCell?.model : undefined);
+  /** The cell that is meant: of a context menu the one below the pointer, which may not be active. */
+  const meant = (args: ReadonlyPartialJSONObject): ICellModel | undefined => {
+    const notebook = tracker.currentWidget === app.shell.currentWidget ? tracker.currentWidget?.content : undefined;
+    const node = args.contextMenu ? app.contextMenuHitTest(one => one.classList.contains('jp-Cell')) : undefined;
+    const cell = args.contextMenu ? notebook?.widgets.find(one => one.node === node) : notebook?.activeCell;
+    return cell?.model.type === 'code' ? cell.model : undefined;
+  };
   app.commands.addCommand(COMMAND, {
     label: 'Mark Cell as Parameters',
     caption: 'Runs may set what this cell assigns; a notebook has one such cell',
-    icon: tagIcon,
-    describedBy: { args: { type: 'object', properties: {} } },
-    isVisible: () => active()?.type === 'code',
-    isEnabled: () => active()?.type === 'code',
-    isToggled: () => isParameters(active()),
-    execute: () => {
-      toggleParameters(tracker.currentWidget!.content);
-      app.commands.notifyCommandChanged(COMMAND);
+    icon: args => (args.contextMenu ? undefined : tagIcon), // a tick takes its place there
+    describedBy: { args: { type: 'object', properties: { contextMenu: { type: 'boolean' } } } },
+    isVisible: args => !!meant(args),
+    isEnabled: args => !!meant(args),
+    isToggled: args => isParameters(meant(args)),
+    execute: args => {
+      const cell = meant(args);
+      if (cell) {
+        toggleParameters(tracker.currentWidget!.content, cell);
+        app.commands.notifyCommandChanged(COMMAND);
+      }
     }
   });
   palette?.addItem({ command: COMMAND, category: 'DATAFLOW' });

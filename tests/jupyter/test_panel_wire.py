@@ -95,6 +95,8 @@ def test_a_schedule_is_told_in_words_with_its_next_times_and_nothing_is_written(
     assert '+  timezone: "Europe/Berlin"' in answer["diff"]
     assert config(project) == CONFIG
     assert changed(places, schedule="0 0 30 2 *")["next"] == []
+    nowhere = changed(places, schedule="@daily", timezone=" ")["problems"]
+    assert nowhere["schedule"][0]["message"] == "`` is not a time zone"
 
 
 def test_each_field_has_its_own_problems(project: Project, places: Places):
@@ -219,7 +221,7 @@ def test_an_author_makes_a_workflow_and_a_stage_and_sets_a_schedule_in_the_panel
         shown.get_by_label("Name").fill("tides")
         shown.get_by_role("button", name="Create").click()
         page.wait_for_selector(".jp-NotebookPanel .df-mod-parameters")  # the cell's badge
-        shown.get_by_role("heading", name="Tides").wait_for()
+        shown.get_by_role("heading", name="Tides").wait_for(timeout=120_000)  # dbt reads the models
 
         shown.get_by_role("button", name="New stage").click()
         shown.get_by_label("Name").fill("report")
@@ -267,22 +269,22 @@ def test_an_author_makes_a_workflow_and_a_stage_and_sets_a_schedule_in_the_panel
         assert (home / "config.yaml").read_text() == before
         assert "# mine " in editor.inner_text()
 
-        # Another cell takes the parameters over.
+        # Another cell takes the parameters over, and gives them up.
         page.get_by_role("tab", name="report.ipynb").click()
-        cell = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-CodeCell").nth(2)
-        cell.locator(".cm-content").click()
-        cell.locator('[data-command="dataflow:mark-parameters"]').click()
+        notebook = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
+        cell = notebook.locator(".jp-CodeCell").nth(2)
+        cell.click(button="right")
+        page.locator(".lm-Menu-item", has_text="Mark Cell as Parameters").click()
         page.wait_for_function(
             "() => document.querySelectorAll('.jp-NotebookPanel:not(.lm-mod-hidden) "
-            ".df-mod-parameters').length === 1"
+            ".jp-CodeCell')[2].classList.contains('df-mod-parameters')"
         )
-        assert "df-mod-parameters" in (cell.get_attribute("class") or "")
+        assert notebook.locator(".df-mod-parameters").count() == 1
+        cell.locator(".cm-content").click()
+        cell.locator('[data-command="dataflow:mark-parameters"]').click()
+        notebook.locator(".df-mod-parameters").wait_for(state="detached")
         page.keyboard.press("Control+s")
         visit.assert_clean()
 
-    tagged = [
-        number
-        for number, one in enumerate(nbformat.read(home / "report.ipynb", 4).cells)
-        if "parameters" in one.metadata.get("tags", [])
-    ]
-    assert len(tagged) == 1
+    cells = nbformat.read(home / "report.ipynb", 4).cells
+    assert [one.metadata for one in cells if one.metadata] == []
