@@ -33,8 +33,8 @@ def recorded_step(context: Any, steps: WorkflowSteps, name: str, **facts: Any) -
     """Record the step that runs inside the `with` block.
 
     It ends as its facts say (`status`), as succeeded without that, as failed when an error
-    leaves the block, and as cancelled when a signal does and its facts have no status. After an error, the wait for the next
-    try is part of the step, so that a cancel ends it at once.
+    leaves the block, and as cancelled when a signal does, unless it is done. After an error, the
+    wait for the next try is part of the step, so that a cancel ends it at once.
 
     Args:
         context: Dagster's context of the step.
@@ -66,7 +66,7 @@ def recorded_step(context: Any, steps: WorkflowSteps, name: str, **facts: Any) -
         yield step
     except BaseException as left:
         if is_interrupt(left):
-            end(step.facts.get("status", "cancelled"))
+            end("succeeded" if step.is_done else "cancelled")
             raise Cancelled from left
         error = left if isinstance(left, Exception) else _as_failure(left)
         step.facts.setdefault("error", _first_words(error))

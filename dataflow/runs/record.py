@@ -432,12 +432,14 @@ class Step:
         name: the step.
         secrets: the values of the variables that the project's configuration names, by name.
         facts: what is known about it.
+        is_done: whether it has done what it is for, so that a cancel comes too late.
     """
 
     record: RunRecord
     name: str
     secrets: dict[str, str]
     facts: dict[str, Any] = field(default_factory=dict)
+    is_done: bool = False
 
 
 # The step that runs in this context, for the functions that its code calls.

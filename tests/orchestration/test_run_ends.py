@@ -150,7 +150,9 @@ def test_a_cancel_ends_a_step_that_has_retries_for_good(project, workflow, monke
     assert not working_in(project), "what the step started goes with it"
     assert run["status"] == "cancelled"
     assert states == ["cancelled"] + ["not run"] * (len(states) - 1)
-    assert next(iter(run["steps"].values()))["attempt"] == 1
+    step = next(iter(run["steps"].values()))
+    assert step["attempt"] == 1
+    assert (step.get("notebook") == "work.ipynb") == (workflow == "sleeps"), "to be read"
     assert dagster_status(project, run, monkeypatch) == "CANCELED"
 
 

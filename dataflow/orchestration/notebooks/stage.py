@@ -161,6 +161,7 @@ def _execute(
     finally:
         live.close()
         if notebook.exists():
+            step.facts["notebook"] = notebook.name  # also of a stage that was cancelled
             write_page_soon(notebook)
 
 
