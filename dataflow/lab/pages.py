@@ -66,14 +66,7 @@ def comparison_view(places: Places, body: Mapping[str, Any], base: str) -> dict[
     if after:
         comparison = _of_runs(place.project, stage, runs, body)
     else:
-        run = _chosen(place.project, stage, runs, body.get("before") or LAST)
-        comparison = compare_with_run(
-            place.project,
-            run,
-            stage.notebook,
-            _notebook(stage, body.get("notebook")),
-            everything=bool(body.get("everything")),
-        )
+        comparison = _of_notebook(place.project, stage, runs, body)
     html = stage_comparison(
         place.project.runs / stage.workflow_id,
         comparison,
@@ -198,11 +191,37 @@ def _of_runs(
     return compare_runs(project, after, other, everything=bool(body.get("everything")))
 
 
-def _notebook(stage: Stage, content: Any) -> Any:
-    """The notebook in the editor, or as it is saved."""
+def _of_notebook(
+    project: Project, stage: Stage, runs: list[Run], body: Mapping[str, Any]
+) -> RunComparison:
+    run = _chosen(project, stage, runs, body.get("before") or LAST)
+    path, content = stage.notebook, body.get("notebook")
+    everything = bool(body.get("everything"))
     if content is None:
-        return read_notebook(stage.notebook)
-    return parse_notebook(json.dumps(content), stage.notebook)
+        return compare_with_run(project, run, path, read_notebook(path), everything=everything)
+    try:
+        notebook = parse_notebook(json.dumps(content), path)
+        return compare_with_run(project, run, path, notebook, everything=everything)
+    except (AttributeError, KeyError, RecursionError, TypeError) as error:
+        nested = isinstance(error, RecursionError)
+        if reason := "nested too deep" if nested else _invalid(content):
+            raise ConfigurationError(
+                f"not a valid notebook: {reason}",
+                where=path.name,
+                hint="Save it, and open it again.",
+            ) from None
+        raise error from None
+
+
+def _invalid(content: Any) -> str | None:
+    """What is wrong with a notebook by its format; nbformat reads many that are not valid."""
+    import nbformat
+
+    try:
+        nbformat.validate(content)
+    except Exception as error:  # nbformat raises half a dozen kinds
+        return str(error).strip().split("\n")[0][:200]
+    return None
 
 
 def _theme(body: Mapping[str, Any]) -> str | None:

@@ -30,6 +30,7 @@ To = Callable[[str], str]
 
 MOST = 50  # other runs to choose from
 MOST_IMAGES = 20_000_000  # bytes of images on a page; further ones are on the notebooks' pages
+MOST_CELLS = 100  # that are shown with what differs in them; of further ones the first line
 
 # How a page calls what it compares.
 OF_RUNS = {
@@ -125,6 +126,7 @@ def _helpers() -> Mapping[str, Any]:
         "other_files": OTHER_FILES,
         "lines": _beside,
         "images": _Images(),
+        "most_cells": MOST_CELLS,
     }
 
 

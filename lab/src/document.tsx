@@ -209,6 +209,12 @@ class Page extends ReactWidget {
     );
   }
 
+  /** Choose what the run is compared with; a run is none with itself, but with the last good one. */
+  private _beside(after: string | null): void {
+    const before = this._answer?.before ?? this.wanted.before;
+    this.choose({ before: before === after ? 'good' : before, after });
+  }
+
   private _choice(): JSX.Element {
     const { before, after, runs = [] } = this._answer ?? {};
     const options = runs.map(run => <option key={run.run} value={run.run}>{name(run)}</option>);
@@ -228,7 +234,7 @@ class Page extends ReactWidget {
             className="jp-mod-styled"
             aria-label="Beside"
             value={after ?? ''}
-            onChange={event => this.choose({ before: before ?? this.wanted.before, after: event.target.value || null })}
+            onChange={event => this._beside(event.target.value || null)}
           >
             <option value="">{HERE}</option>
             {options}
@@ -305,6 +311,13 @@ export function addPages(
     });
   add('dataflow:compare', 'Compare with Last Run', 'What differs between the notebook and its last run', 'compare', 'last');
   add('dataflow:compare-good', 'Compare with Last Good Run', 'What differs between the notebook and the last run that succeeded', 'compare', 'good');
+  app.commands.addCommand('dataflow:compare-runs', {
+    label: 'Compare a Run with the Last Good One before It',
+    describedBy,
+    isVisible: () => false,
+    isEnabled: args => !!args.run && session.isStage,
+    execute: args => show('compare', session.path!, { before: 'good', after: args.run as string })
+  });
   add('dataflow:tables', 'Show Tables', "The stage's tables: first rows, and what columns hold", 'tables', 'last');
 
   void restorer?.restore(tracker, {

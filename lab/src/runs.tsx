@@ -7,7 +7,8 @@ import { ago, rows, seconds, SIGN } from './words';
 
 /** What can be done with a run: a label, its explanation, and a command of JupyterLab. */
 const ACTIONS: [string, string, string][] = [
-  ['Compare', 'Compare the notebook with this run', 'dataflow:compare']
+  ['Compare', 'Compare the notebook with this run', 'dataflow:compare'],
+  ['With last good', 'Compare this run with the last good one before it', 'dataflow:compare-runs']
 ];
 
 function Run(props: { session: Session; run: IRun }): JSX.Element {

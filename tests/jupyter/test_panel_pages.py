@@ -148,7 +148,9 @@ def test_what_cannot_be_compared_is_said_in_words(shop):
     for name in ("../../x", "<b>", "0" * 32, ["a"], "*"):
         with pytest.raises(ConfigurationError, match="there is no run `"):
             compare(shop, before=name)
-    for broken in ([], {"cells": 3}, {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [1]}, "x"):  # fmt: skip
+    nb = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}}
+    cell = {"cell_type": "code", "metadata": {"tags": 5}, "source": "x", "outputs": [], "id": "a"}
+    for broken in ([], "x", {"cells": 3}, {**nb, "cells": [1]}, {**nb, "cells": [cell]}, {**nb, "cells": [{}]}):  # fmt: skip
         with pytest.raises(ConfigurationError, match="not a valid notebook"):
             compare(shop, notebook=broken)
     with pytest.raises(ConfigurationError, match="is not a stage"):
