@@ -5,6 +5,7 @@ import { DocumentRegistry } from '@jupyterlab/docregistry';
 import { NotebookPanel } from '@jupyterlab/notebook';
 import { ReactWidget } from '@jupyterlab/ui-components';
 import { Message } from '@lumino/messaging';
+import { Signal } from '@lumino/signaling';
 import { Widget } from '@lumino/widgets';
 import * as React from 'react';
 import { wordsOf } from './api';
@@ -65,6 +66,8 @@ export function beside(session: Session, panel?: Widget): DocumentRegistry.IOpen
 }
 
 class Page extends ReactWidget {
+  /** Something else is wanted: to be kept over a reload of JupyterLab. */
+  readonly chosen = new Signal<this, void>(this);
   private _answer: IAnswer | null = null;
   private _error: string | null = null;
   private _asked = 0;
@@ -100,6 +103,7 @@ class Page extends ReactWidget {
   /** Ask for something else. */
   choose(change: Partial<IWanted>): void {
     this.wanted = { ...this.wanted, ...change };
+    this.chosen.emit();
     void this.load();
   }
 
@@ -283,6 +287,7 @@ export function addPages(
     app.shell.add(widget, 'main', beside(session, content.notebook));
     app.shell.activateById(widget.id);
     void tracker.add(widget);
+    content.chosen.connect(() => void tracker.save(widget));
     void content.load();
   };
 
