@@ -33,7 +33,7 @@ function Run(props: { session: Session; run: IRun }): JSX.Element {
           <span className="df-Soft">{facts}</span>
         </div>
         {values.length > 0 && <div className="df-Values">{values.join(' ')}</div>}
-        {run.error && <div className="df-Error">{run.cell !== null && `cell ${run.cell}: `}{run.error}</div>}
+        {run.error && <div className="df-Error">{run.error}</div>}
         {run.failed_checks.map(check => (
           <div key={check.name} className={check.severity === 'error' ? 'df-Error' : 'df-Warning'}>check: {check.name}</div>
         ))}
