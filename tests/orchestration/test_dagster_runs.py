@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 # Printed in two parts: the source alone must not look like the output that is waited for.
 SLEEP = "import time\nprint('as' 'leep', flush=True)\ntime.sleep(600)"
 QUERY = (
-    "import duckdb\nprint('as' 'leep', flush=True)\n"
+    "import duckdb\nduckdb.sql('SET threads TO 1')\nprint('as' 'leep', flush=True)\n"
     "duckdb.sql('select count(*) from range(10000000) a, range(10000000) b').fetchall()"
 )
 

@@ -65,6 +65,7 @@ from dataflow.workflows.registry import register_workflow
 
 @op(retry_policy=RetryPolicy(max_retries=2, delay=1))
 def queries():
+    duckdb.sql("SET threads TO 1")
     print("as" + "leep", flush=True)
     duckdb.sql("SELECT count(*) FROM range(1000000000000) t(i) WHERE i % 7 = 3").fetchall()
 

@@ -155,6 +155,8 @@ def launched(port: int, mutation: str) -> str:
     return str(answer["run"]["runId"])
 
 
+# The query that is cancelled leaves the other core to those who cancel it.
+ONE_CORE = "{{ config(pre_hook='SET threads TO 1') }}"
 FROM_TICKS = "select count(*) as n from {{ source('tick_raw', 'ticks') }}"
 
 
@@ -182,7 +184,7 @@ def test_stopped_runs_are_cancelled_for_good_until_somebody_executes_them_again(
     copy_dbt(ticking)
     model = ticking.dbt / "models" / "tick" / "counted.sql"
     model.parent.mkdir(parents=True)
-    model.write_text(f"{FROM_TICKS}, range(10000000) a, range(10000000) b")
+    model.write_text(f"{ONE_CORE}{FROM_TICKS}, range(10000000) a, range(10000000) b")
     (model.parent / "sources.yml").write_text(
         "sources: [{name: tick_raw, schema: tick_raw, tables: [{name: ticks}]}]"
     )

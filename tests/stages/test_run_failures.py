@@ -49,6 +49,7 @@ BEGAN = "open('began', 'w').close()\n"
 SLEEP = HALF_WRITTEN + BEGAN + "import time; time.sleep(300)"
 QUERY = (
     HALF_WRITTEN
+    + "conn.execute('SET threads TO 1')\n"
     + BEGAN
     + "conn.execute('select sum(a.i * b.i) from range(3000000) a(i), range(3000000) b(i)')"
 )
