@@ -47,7 +47,10 @@ def built_pages(make_once: MakeOnce) -> Path:  # noqa: F811
 
 @pytest.fixture(scope="session")
 def clone(make_once: MakeOnce, built_pages: Path) -> Project:  # noqa: F811
-    """A clone of the repository in which the workflow `earthquakes` has run."""
+    """A clone of the repository in which the workflow `earthquakes` has run.
+
+    What that printed is beside it, in `stdout.txt` and `stderr.txt`.
+    """
 
     def make(folder: Path) -> None:
         project = copy_repository(folder, built_pages)
@@ -57,8 +60,10 @@ def clone(make_once: MakeOnce, built_pages: Path) -> Project:  # noqa: F811
             ["-c", "user.name=A", "-c", "user.email=a@example.org", "commit", "-qm", "A clone"],
         ):
             subprocess.run(["git", *command], cwd=project.root, check=True, capture_output=True)
-        ran = dataflow(project, "workflow", "run", "earthquakes", "--quiet", timeout=300)
+        ran = dataflow(project, "workflow", "run", "earthquakes", timeout=400)
         assert ran.returncode == 0, ran.stderr
+        (folder.parent / "stdout.txt").write_text(ran.stdout, "utf-8")
+        (folder.parent / "stderr.txt").write_text(ran.stderr, "utf-8")
 
     return Project(make_once("clone", make))
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from browser import browser_page
-from projects import copy_repository, dataflow, free_port
+from projects import dataflow, free_port
 
 from dataflow.project import Project
 from dataflow.runs.record import Run, newest_first
@@ -17,19 +17,11 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory, built_pages: Path) -> Project:
-    """A copy of the repository in which the workflow has run once."""
-    project = copy_repository(tmp_path_factory.mktemp("demo") / "project", built_pages)
-    result = dataflow(project, "workflow", "run", "earthquakes", timeout=400)
-    assert result.returncode == 0, result.stderr
-    # Each step goes by, with what the notebooks print, then the links.
-    for step in ("ingest", "transform", "explore", "dbt", "publish", "dashboard"):
-        assert f"▶ {step}" in result.stderr
-        assert f"✓ {step}" in result.stderr
-    assert "ingest │" in result.stderr
-    assert "http://127.0.0.1:9000/earthquakes" in result.stdout
-    assert "runs/earthquakes/" in result.stdout
-    return project
+def demo(clone: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy of the clone in which the workflow has run once."""
+    root = tmp_path_factory.mktemp("demo") / "project"
+    shutil.copytree(clone.root, root, symlinks=True)
+    return Project(root)
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +49,19 @@ def wait_for_count(visit, count: str) -> None:
     )
 
 
-def test_the_run_is_archived_with_all_its_notebooks(demo):
-    run = the_run(demo)
+def test_the_run_tells_each_step_as_it_goes_by_and_then_where_to_look(clone):
+    told = (clone.root.parent / "stderr.txt").read_text("utf-8")
+    for step in ("ingest", "transform", "explore", "dbt", "publish", "dashboard"):
+        assert f"▶ {step}" in told
+        assert f"✓ {step}" in told
+    assert "ingest │" in told  # what the notebooks print
+    printed = (clone.root.parent / "stdout.txt").read_text("utf-8")
+    assert "http://127.0.0.1:9000/earthquakes" in printed
+    assert "runs/earthquakes/" in printed
+
+
+def test_the_run_is_archived_with_all_its_notebooks(clone):
+    run = the_run(clone)
 
     assert run.status == "succeeded"
     assert [path.stem for path in run.notebooks] == ["ingest", "transform", "explore"]
@@ -68,7 +71,7 @@ def test_the_run_is_archived_with_all_its_notebooks(demo):
     assert len(run.steps["dbt"]["checks"]) > 40
     for path in run.notebooks:
         text = path.read_text("utf-8")
-        assert str(demo.root) not in text, "an executed notebook names no folder of the machine"
+        assert str(clone.root) not in text, "an executed notebook names no folder of the machine"
         assert path.with_suffix(".html").is_file()
 
 
