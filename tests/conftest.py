@@ -84,6 +84,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
             print(f"\n!!! {NOT_TESTED} ({number} tests): {reason} !!!", file=sys.stderr)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores: many tests wait for a service, a clock or a lock."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests come first, so that the processes end at about the same time."""
