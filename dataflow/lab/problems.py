@@ -12,6 +12,7 @@ from dataflow.lab.handler import Handler, allowed, place_of, problem_data
 from dataflow.lab.place import Place, Places
 from dataflow.validation.draft import examine_draft
 
+MOST = 200  # problems that are shown
 LARGEST = 4_000_000  # bytes of a request; outputs are not sent
 
 
@@ -41,6 +42,10 @@ def problems_view(places: Places, body: Mapping[str, Any]) -> dict[str, Any]:
     ]
     # As one reads: what concerns the notebook as a whole, its cells, other files.
     shown.sort(key=lambda one: (one["file"] or "", one["cell"] or 0, one["line"] or 0))
+    if len(shown) > MOST:
+        text = f"there are {len(shown) - MOST:,} more problems"
+        rest = {"severity": "warning", **_data(places, place, Problem(text, place.file))}
+        shown = [*shown[:MOST], rest]
     return {"problems": shown}
 
 

@@ -19,11 +19,15 @@ import tokenize
 import typing
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dataflow.base.words import meant
 from dataflow.errors import Fix, Problem
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 TAG = "parameters"
 INJECTED_TAG = "injected-parameters"
@@ -179,7 +183,7 @@ def _read_cell(
     except SyntaxError as error:
         complain(error.lineno or 1, f"not valid Python: {error.msg}", "Fix the parameters cell.")
         return {}
-    helps = _comments(source)
+    helps = _comments(source, {node.lineno for node in tree.body})
     parameters: dict[str, Parameter] = {}
     for node in tree.body:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
@@ -266,13 +270,28 @@ def _usable(kind: Any) -> Any:
     Raises:
         ValueError: `kind` is not: a bare `Literal`, say.
     """
-    from pydantic import TypeAdapter
-
     try:
-        TypeAdapter(kind)
+        _adapter(kind)
     except Exception:  # pydantic raises half a dozen kinds
         raise ValueError("it lacks what belongs in its brackets") from None
     return kind
+
+
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """What checks values against a type; kept, since it takes long to make."""
+    try:
+        return _kept_adapter(kind, str(kind))  # `int | str` equals `str | int`, and is not the same
+    except TypeError:  # not hashable, or no type
+        return _new_adapter(kind)
+
+
+def _new_adapter(kind: Any, shown: str = "") -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
+
+
+_kept_adapter = lru_cache(maxsize=500)(_new_adapter)
 
 
 def _target(node: ast.stmt) -> tuple[str, ast.expr | None, ast.expr | None] | None:
@@ -284,8 +303,8 @@ def _target(node: ast.stmt) -> tuple[str, ast.expr | None, ast.expr | None] | No
     return None
 
 
-def _comments(source: str) -> dict[int, str]:
-    """The help text of each line: the comment beside it, else the comment lines above it."""
+def _comments(source: str, wanted: Iterable[int]) -> dict[int, str]:
+    """The help text of lines: the comment beside each, else the comment lines above it."""
     beside: dict[int, str] = {}
     alone: dict[int, str] = {}
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
@@ -295,7 +314,7 @@ def _comments(source: str) -> dict[int, str]:
             own_line = not token.line[:column].strip()
             (alone if own_line else beside)[line] = text
     helps = dict(beside)
-    for line in range(1, source.count("\n") + 2):
+    for line in wanted:
         above: list[str] = []
         at = line - 1
         while at in alone:
@@ -315,9 +334,9 @@ def convert(parameter: Parameter, value: Any) -> Any:
     Raises:
         ValueError: it is not of that type; the message continues "the value".
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
-    adapter = TypeAdapter(parameter.type)
+    adapter = _adapter(parameter.type)
     candidates = [value]
     if isinstance(value, str):
         candidates += _readings(value)

@@ -20,7 +20,7 @@ from dataflow.workflows.python_workflow import JOB_FILE
 from dataflow.workflows.registry import table_conflicts
 from dataflow.workflows.yaml_file import YamlFile, read_yaml
 
-MOST = 500_000  # characters of all cells: more takes seconds
+MOST = 200_000  # characters of all cells: more takes seconds
 
 
 def examine_draft(project: Project, path: Path, content: object) -> Examination | None:

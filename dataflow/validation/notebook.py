@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,14 @@ def examine_cells(
         if INJECTED_TAG in cell.metadata.get("tags", []):
             warnings.append(_injected(path, number))
     problems += _parameter_problems(path, cells, stage, values, config, environment)
-    return list(dict.fromkeys(problems)), warnings
+    scrub = Scrubber(secrets).text  # messages quote what is wrong
+    return [_without_secrets(one, scrub) for one in dict.fromkeys(problems)], warnings
+
+
+def _without_secrets(problem: Problem, scrub: Callable[[str], str]) -> Problem:
+    message, hint = scrub(problem.message), scrub(problem.hint or "") or None
+    fix = problem.fix if scrub(str(problem.fix)) == str(problem.fix) else None
+    return replace(problem, message=message, hint=hint, fix=fix)
 
 
 def _kernel_problems(path: Path, metadata: Any) -> list[Problem]:
@@ -214,8 +221,9 @@ def _parameter_problems(
         check_values(declaration, resolvable, stage=stage, environment=environment)
     except ParameterError as error:
         hidden = values.keys() - resolvable.keys()
+        said = set(problems)
         for problem in error.problems:
-            if problem.parameter in hidden or problem in problems:
+            if problem.parameter in hidden or problem in said:
                 continue
             if config and problem.parameter in values:
                 problem = _in_config(problem, config, stage, declaration.parameters)

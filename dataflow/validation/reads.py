@@ -137,7 +137,7 @@ def strings(source: str) -> Iterator[tuple[int, str]]:
     for match in LITERAL.finditer(source):
         if match["quote"]:
             yield match.start("body"), match["body"]
-    for match in re.finditer(r"^\s*%\w+ .*$", source, re.MULTILINE):
+    for match in re.finditer(r"^[ \t]*%\w+ .*$", source, re.MULTILINE):
         yield match.start(), match[0]
 
 

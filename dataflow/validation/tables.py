@@ -27,6 +27,8 @@ from dataflow.workflows.load import stage_notebooks
 from dataflow.workflows.python_workflow import JOB_FILE
 from dataflow.workflows.registry import read_workflow, workflow_folders
 
+MOST = 100  # names, and statements, that are looked at: more would take seconds
+LONGEST = 20_000  # characters of a statement
 _KINDS = (("models", "*.sql"), ("models", "*.py"), ("seeds", "*.csv"), ("snapshots", "*.sql"))
 _COLUMN = re.compile(r'[Cc]olumn (?:named )?"([^"]+)"')
 # What makes a table of a name that only running the code tells.
@@ -121,17 +123,21 @@ def unknown_tables(project: Project, code: Iterable[Code]) -> list[Problem]:
     reading = _reading(folders)
     reads = list(_reads(code, reading))
     owners: dict[Path, _Owner | None] = {}
+    missing: dict[TableName, bool] = {}
     problems = []
     for read in reads:
         folder = folders[read.table.schema]
         if folder not in owners:
             owners[folder] = _owner(project, folder, code, reading)
         owner = owners[folder]
-        if owner is None or owner.makes(read.table) or owner.may_make(read.table.name):
+        if owner is None or owner.makes(read.table):
             continue
-        with contextlib.suppress(DataflowError):
-            if published_tables(project, [read.table]):
-                continue
+        if read.table not in missing and len(missing) < MOST:
+            missing[read.table] = not owner.may_make(read.table.name) and not _published_columns(
+                published_path(project), project, read.table
+            )
+        if not missing.get(read.table):
+            continue
         known = owner.declared | owner.in_dbt
         names = [table.name for table in known if table.schema == read.table.schema]
         hint = nearest(read.table.name, names) or "Name it in `writes:` of the stage that makes it."
@@ -205,8 +211,12 @@ def _unknown_columns(
     import duckdb
 
     models = Models(project)
-    with duckdb.connect() as connection:
+    # Only names are looked up: files, addresses and variables of ours are not read.
+    with duckdb.connect(
+        config={"enable_external_access": False, "python_enable_replacements": False}
+    ) as connection:
         laid_out: dict[TableName, list[str] | None] = {}
+        seen: set[str] = set()
         for path, cell, source in code:
             lines = source.split("\n")
             for offset, text in strings(source):
@@ -214,8 +224,11 @@ def _unknown_columns(
                     TableName(m[1].lower(), m[2].lower())
                     for m in reading.finditer(blank_comments(text))
                 }
-                if not tables or "{" in text:
+                if not tables or "{" in text or len(seen) == MOST or len(text) > LONGEST:
                     continue
+                if text in seen:
+                    continue
+                seen.add(text)
                 for table in tables - laid_out.keys():
                     laid_out[table] = _lay_out(project, models, connection, table)
                 try:

@@ -75,6 +75,13 @@ def test_of_files_that_are_no_stages_nothing_is_said(project: Project):
     assert ask(project, LEVELS, cell("least: float = 1", "parameters")) == []
 
 
+def test_of_very_many_problems_the_first_are_shown(project: Project):
+    found = ask(project, LEVELS, cell("least: float = 1\n" + "go()\n" * 1_000, "parameters"))
+
+    assert [one["line"] for one in found[:200]] == list(range(2, 202))
+    assert [one["message"] for one in found[200:]] == ["there are 800 more problems"]
+
+
 @pytest.fixture(scope="module")
 def wells(lab: Lab) -> Lab:
     """JupyterLab with the workflow."""
