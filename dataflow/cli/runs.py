@@ -280,6 +280,8 @@ def show(
     report.print_decide(paths, found)
     for path in [*found.notebooks, *found.folder.glob(DIFFERENCE)]:
         out.print(f"  {paths.relative(path)}")
+    if cancel := found.data.get("cancel"):
+        out.print(f"cancelled by {escape(cancel['by'])}, {cancel['at'][:16].replace('T', ' ')} UTC")
     if found.pinned:
         out.print(f"pinned by {_by(found.pinned)}")
     for mark in found.notes:

@@ -27,7 +27,7 @@ from dataflow.project import ROOT_VARIABLE, Project
 from dataflow.runs.record import now
 from dataflow.variables import secrets_of
 
-WAIT_SECONDS = 15 * 60.0
+WAIT_SECONDS = 10 * 60.0
 # Slow to import, and needed by every run.
 NEEDED = (
     "dataflow.orchestration.run", "dataflow.orchestration.build", "dataflow.orchestration.executor",

@@ -37,7 +37,6 @@ from dataflow.runs.record import GOING_ON, SHORT, Run, RunRecord, now, read_run,
 from dataflow.services.state import MARK_VARIABLE
 from dataflow.workflows.registry import get_workflow
 
-WAITING = 2  # processes that wait for something to run, at most
 FRESH = WAIT_SECONDS - 60  # seconds after which one that waits may be about to end
 POLL_SECONDS = 15.0  # until an answer, when nothing is printed
 LOOK_EVERY = 0.25
@@ -61,52 +60,57 @@ _ENVIRONMENT = environment_of_runs(os.environ)
 
 
 class Waiting:
-    """Processes that have imported what a run needs and wait for what to run, by form."""
+    """A process that has imported what a run needs and waits for what to run, for all open forms."""
 
     def __init__(self) -> None:
-        self._processes: dict[str, tuple[float, subprocess.Popen[bytes]]] = {}
-        self._running: list[subprocess.Popen[bytes]] = []
+        self._forms: set[str] = set()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._begun = 0.0
+        self._ending: list[subprocess.Popen[bytes]] = []  # somebody has to ask how they ended
         self._lock = threading.Lock()
 
     def prepare(self, form: str) -> None:
         """Have a process ready for a form that was opened."""
         with self._lock:
-            self._remove_useless()
-            if form in self._processes:
-                return
-            while len(self._processes) >= WAITING:
-                self._end(next(iter(self._processes)))
-            self._processes[form] = (time.monotonic(), _start())
+            self._forms.add(form)
+            if not self._is_ready():
+                self._process, self._begun = _start(), time.monotonic()
 
     def dismiss(self, form: str) -> None:
-        """End the process of a form that was closed."""
+        """A form was closed; without another one, the process that waits ends."""
         with self._lock:
-            if form in self._processes:
-                self._end(form)
+            self._forms.discard(form)
+            if not self._forms:
+                self._end()
 
-    def take(self, form: str) -> subprocess.Popen[bytes]:
-        """A process to run something in: the form's, or another that waits, or a new one."""
+    def take(self) -> subprocess.Popen[bytes]:
+        """A process to run something in: the one that waits, or a new one."""
         with self._lock:
-            self._remove_useless()
-            mine = form if form in self._processes else next(iter(self._processes), None)
-            process = self._processes.pop(mine)[1] if mine is not None else _start()
-            self._running.append(process)  # somebody has to ask how it ended
+            taken = self._process if self._is_ready() else None
+            self._process = None
+            self._ending = [process for process in self._ending if process.poll() is None]
+            process = taken or _start()
+            self._ending.append(process)
             return process
 
-    def _remove_useless(self) -> None:
-        self._running = [process for process in self._running if process.poll() is None]
-        for form, (begun, process) in list(self._processes.items()):
-            if process.poll() is not None or time.monotonic() - begun > FRESH:
-                self._end(form)
+    def _is_ready(self) -> bool:
+        process = self._process
+        if process is not None and process.poll() is None:
+            if time.monotonic() - self._begun < FRESH:
+                return True
+            self._end()
+        return False
 
-    def _end(self, form: str) -> None:
-        _, process = self._processes.pop(form)
-        assert process.stdin is not None
-        process.stdin.close()  # it reads that there is nothing to run
-        self._running.append(process)
+    def _end(self) -> None:
+        if self._process is not None:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            self._process.terminate()  # it may still be importing
+            self._ending.append(self._process)
+            self._process = None
 
 
-WAITING_PROCESSES = Waiting()
+WAITING = Waiting()
 
 
 def _start() -> subprocess.Popen[bytes]:
@@ -127,7 +131,7 @@ def start(places: Places, body: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         places: the files that JupyterLab reaches.
         body: `path` of the notebook, what `options_of` takes, and if wanted `run`, the id that
-            the run gets, and `form`, whose process runs it.
+            the run gets.
 
     Raises:
         ConfigurationError: its parameters or its files are not valid; lists everything wrong.
@@ -149,16 +153,16 @@ def start(places: Places, body: Mapping[str, Any]) -> dict[str, Any]:
         changed=options.changed,
         lock_timeout=LOCK_SECONDS,
     )
-    _begin(project, workflow_id, options, str(body.get("form")))
+    _begin(project, workflow_id, options)
     return {"run": options.run_id}
 
 
-def _begin(project: Project, workflow_id: str, options: RunOptions, form: str) -> None:
+def _begin(project: Project, workflow_id: str, options: RunOptions) -> None:
     started = Started.of(project, options.run_id)
     told = {"root": str(project.root), "workflow": workflow_id, "options": asdict(options)}
     if started.read() or RunRecord(project, workflow_id, options.run_id).read():
         return
-    process = WAITING_PROCESSES.take(form)
+    process = WAITING.take()
     assert process.stdin is not None
     try:
         # Before it is told: whoever asks for the run finds it.
@@ -253,13 +257,13 @@ class PrepareHandler(Handler):
     @allowed
     async def post(self) -> None:
         """Have a process ready for the form that `form` names."""
-        await self.in_thread(WAITING_PROCESSES.prepare, str(self.body.get("form"))[:64])
+        await self.in_thread(WAITING.prepare, str(self.body.get("form"))[:64])
         self.set_status(204)
 
     @allowed
     async def delete(self) -> None:
         """End it."""
-        await self.in_thread(WAITING_PROCESSES.dismiss, self.get_query_argument("form"))
+        await self.in_thread(WAITING.dismiss, self.get_query_argument("form"))
         self.set_status(204)
 
 

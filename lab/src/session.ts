@@ -7,7 +7,7 @@ import { Signal } from '@lumino/signaling';
 import { Api, IRun, IStep, IView, wordsOf } from './api';
 import { ExecutedNotebooks } from './executed';
 import { Problems } from './problems';
-import { FORM, newRun } from './starting';
+import { newRun } from './starting';
 
 export type Scope = 'only' | 'start' | 'all' | 'changed';
 
@@ -135,7 +135,7 @@ export class Session {
     this.changed.emit();
     try {
       await this.save();
-      const { run } = await this.api.post<{ run: string }>('running', { ...this.wanted(), run: newRun(), form: FORM });
+      const { run } = await this.api.post<{ run: string }>('running', { ...this.wanted(), run: newRun() });
       this.following = run;
     } catch (error) {
       this.error = wordsOf(error);

@@ -13,8 +13,8 @@ export function newRun(): string {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
 }
 
-/** This page's process that waits for a run, while a form is open. */
-export const FORM = newRun();
+/** This page's form, by which the server knows whether somebody still needs the process that waits. */
+const FORM = newRun();
 let dismissing = 0;
 
 /** Have a process ready while a form is open: a run then begins at once. */

@@ -81,10 +81,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Waiting]:
     """Processes as a Jupyter server starts them, whose environment has its secrets."""
     made = Waiting()
-    monkeypatch.setattr(running, "WAITING_PROCESSES", made)
+    monkeypatch.setattr(running, "WAITING", made)
     monkeypatch.setattr(running, "_ENVIRONMENT", running.environment_of_runs(environment(HUB)))
     yield made
-    for form in list(made._processes):
+    for form in list(made._forms):
         made.dismiss(form)
 
 
@@ -126,7 +126,7 @@ def test_a_run_prints_into_a_private_file_without_jupyters_secrets(project, wait
     monkeypatch.setenv("JUPYTERHUB_USER", "ana")
     waiting.prepare("form")
     run = str(uuid.uuid4())
-    body = {"scope": "all", "run": run, "form": "form", "parameters": {"count": "2"}}
+    body = {"scope": "all", "run": run, "parameters": {"count": "2"}}
 
     assert begin(project, "prints/say.ipynb", **body) == run
     assert begin(project, "prints/say.ipynb", **body) == run, "the form was sent twice"
@@ -149,7 +149,7 @@ def test_a_run_prints_into_a_private_file_without_jupyters_secrets(project, wait
     assert (facts["run_id"], facts["trigger"], facts["user"]) == (run, "jupyterlab", "ana")
     assert facts["parameters"] == {"say": {"count": 2}}
     assert starting(project, "prints") is None
-    assert waiting._processes == {}
+    assert waiting._process is None
 
 
 LEAVES = """
@@ -215,8 +215,8 @@ def test_what_cannot_run_is_refused_before_anything_begins(project, waiting, bod
         begin(project, "prints/say.ipynb", **body)
 
     assert set(started.started_runs(project)) == known
-    assert waiting._processes == {}
-    assert waiting._running == []
+    assert waiting._process is None
+    assert waiting._ending == []
 
 
 def test_an_error_before_the_run_begins_is_kept_with_its_problems(project, monkeypatch):
@@ -238,30 +238,31 @@ def test_an_error_before_the_run_begins_is_kept_with_its_problems(project, monke
     assert state["error"]["problems"][0]["hint"] == "Did you mean `count`?"
 
 
-def test_a_process_that_waits_ends_with_its_form_or_when_there_are_more(monkeypatch):
-    monkeypatch.setattr(running, "python", lambda module: ["cat"])  # ends with its input
+def test_one_process_waits_for_all_forms_and_ends_with_the_last(monkeypatch):
+    monkeypatch.setattr(running, "python", lambda module: ["cat"])
     waiting = Waiting()
     for form in ("a", "b", "b"):
         waiting.prepare(form)
-    first = waiting._processes["a"][1]
-    assert len(waiting._processes) == 2
+    first = waiting._process
+    waiting.dismiss("a")
+    assert waiting._process is first
+    assert first.poll() is None
+    waiting.dismiss("b")
+    assert first.wait(5) is not None
+    assert waiting._process is None
 
     waiting.prepare("c")
-    assert first.wait(5) == 0
-    assert list(waiting._processes) == ["b", "c"]
-
-    second = waiting._processes["b"][1]
-    waiting.dismiss("b")
-    assert second.wait(5) == 0
-    assert waiting.take("another form").args == ["cat"]
-    assert waiting._processes == {}
+    second = waiting._process
+    assert waiting.take() is second
+    third = waiting.take()
+    assert third is not second, "two starts at once"
     monkeypatch.setattr(running, "FRESH", -1)
-    waiting.prepare("old")
-    old = waiting._processes["old"][1]
-    taken = waiting.take("old")
-    assert taken is not old
-    assert old.wait(5) == 0
-    for process in (taken, *waiting._running):
+    waiting.prepare("d")
+    old = waiting._process
+    fourth = waiting.take()
+    assert fourth is not old, "it may be about to end"
+    assert old.wait(5) is not None
+    for process in (second, third, fourth):
         process.kill()
         process.wait()
 
