@@ -227,7 +227,7 @@ class _Look:
             kinds = dict(zip(relation.columns, relation.types, strict=True))
             columns = (ColumnComparison(column, None, str(kind)) for column, kind in kinds.items())
             made = replace(made, columns=tuple(columns))
-            copy = _Copy(kinds, f"temp.main._first_{database}_{number}", "")
+            copy = _Copy(kinds, f"temp.main.first_of_{database}_{number}", "")
             self.work.rows(f"CREATE TEMP TABLE {copy.first} AS FROM {name} LIMIT {FIRST_ROWS}")
             self._copies[table] = copy
             ((rows,),) = self.work.rows(f"SELECT count(*) FROM {name}")
@@ -250,7 +250,7 @@ class _Look:
             # By blocks of 2,048 rows, where there are enough of them: the others are not read.
             how = "system" if rows > 1_000 * 2_048 else "bernoulli"
             of = f" USING SAMPLE {100 * most / rows} PERCENT ({how}, 42)"
-        sample = copy.first.replace("_first_", "_sample_")
+        sample = copy.first.replace("first_of", "sample_of")
         end, now = self.work.end, time.monotonic()
         self.work.end = now + (end - now) / 2  # the next one wants some of it, too
         try:

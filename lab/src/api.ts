@@ -166,5 +166,8 @@ export function wordsOf(error: unknown): string {
   if (error instanceof Refused && error.hint) {
     return `${error.message} → ${error.hint}`;
   }
+  if (error instanceof ServerConnection.NetworkError) {
+    return "JupyterLab's server does not answer";
+  }
   return error instanceof Error ? error.message : String(error);
 }
