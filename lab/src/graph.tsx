@@ -24,7 +24,7 @@ function Step(props: { session: Session; step: IStep }): JSX.Element {
     `${step.name}: ${status ?? 'has not run'}`,
     step.after.length > 0 && `after ${step.after.join(', ')}`,
     step.ended_at && ago(step.ended_at),
-    step.stale && 'changed since it last succeeded',
+    step.stale && status && 'changed since it last succeeded',
     step.error
   ];
   const title = about.filter(Boolean).join('\n');
@@ -41,7 +41,7 @@ function Step(props: { session: Session; step: IStep }): JSX.Element {
       ) : (
         <span className="df-Name" aria-current={here ? 'true' : undefined}>{step.name}</span>
       )}
-      {step.stale && <span className="df-Badge">changed</span>}
+      {step.stale && status && <span className="df-Badge">changed</span>}
       <span className="df-Facts">
         {step.executed ? (
           <button className="df-Link" onClick={() => void session.openExecuted(step)} title="Open the executed notebook of the last run">

@@ -53,7 +53,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       caption: 'Run this notebook as a stage of its workflow, with parameters of its own',
       icon: args => (args.toolbar ? undefined : runIcon),
       describedBy: { args: { type: 'object', properties: {} } },
-      isVisible: () => session.isStage && tracker.currentWidget?.context.path === session.path,
+      isVisible: () => session.isStage,
       isEnabled: () => session.isStage,
       execute: () => {
         session.setForm({ open: true });

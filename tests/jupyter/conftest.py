@@ -10,12 +10,13 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from browser import Visit, browser_page
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 from projects import Cells, Workflow, add_workflow, dataflow, free_port, make_project
 
 from dataflow.project import Project
 
 FIRST = 60_000  # milliseconds for JupyterLab's first page
+expect.set_options(timeout=60_000)  # the machine is busy with other tests
 
 
 @dataclass(frozen=True)
