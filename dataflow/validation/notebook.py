@@ -13,7 +13,7 @@ from dataflow.base.words import meant, nearest
 from dataflow.engine.secrets import Scrubber
 from dataflow.errors import ConfigurationError, Fix, ParameterError, Problem
 from dataflow.stages.notebook import MERGE_MARKS, read_notebook
-from dataflow.stages.parameters import INJECTED_TAG, parse, read_declaration
+from dataflow.stages.parameters import INJECTED_TAG, TAG, parse, read_declaration
 from dataflow.stages.result import code_of
 from dataflow.stages.values import check_values
 from dataflow.variables import unset_variables
@@ -225,10 +225,24 @@ def _parameter_problems(
         for problem in error.problems:
             if problem.parameter in hidden or problem in said:
                 continue
+            if declaration.cell is None and (number := _untagged(path, cells, values)):
+                fix = Fix("tag", "Tag the cell as `parameters`")
+                problem = replace(problem, cell=number, fix=fix)
             if config and problem.parameter in values:
                 problem = _in_config(problem, config, stage, declaration.parameters)
             problems.append(problem)
     return problems
+
+
+def _untagged(path: Path, cells: list[Any], values: Mapping[str, Any]) -> int | None:
+    """The only cell that declares all of these values, as a cell tagged `parameters` does."""
+    found = []
+    for number, cell in enumerate(cells, start=1):
+        tagged = {"cell_type": cell.cell_type, "source": cell.source, "metadata": {"tags": [TAG]}}
+        declared = read_declaration(path, [tagged])
+        if not declared.problems and values and values.keys() <= declared.parameters.keys():
+            found.append(number)
+    return found[0] if len(found) == 1 else None
 
 
 def _in_config(
@@ -241,7 +255,7 @@ def _in_config(
         location = ("stages", index, "parameters", name)
         if Path(section["notebook"]).stem == stage and (line := config.lines.get(location)):
             right = None if name in declared else meant(name, declared)
-            fix = Fix.replacing(name, right, config.text.split("\n")[line - 1])
+            fix = Fix.replacing(name, right, config.line_text(line))
             return replace(problem, path=config.path, line=line, fix=fix)
     return problem
 

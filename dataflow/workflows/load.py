@@ -94,8 +94,11 @@ def _in_words(file: YamlFile, detail: Any) -> Problem:
         allowed = (
             StageSection.model_fields if location[0] == "stages" else WorkflowSection.model_fields
         )
-        hint = nearest(str(location[-1]), allowed)
-        return file.problem(f"`{shown}` is not a known key", location, hint)
+        key = str(location[-1])
+        # The other keys of the mapping are taken.
+        free = [name for name in allowed if (*location[:-1], name) not in file.lines]
+        text = f"`{shown}` is not a known key"
+        return file.problem(text, location, nearest(key, allowed), key, free)
     if kind == "missing":
         hint = f"Add `{location[-1]}:`."
         return file.problem(f"`{shown}` is missing", location[:-1] or location, hint)
@@ -188,10 +191,9 @@ def _stages(
         for other in after:
             if other not in names or other == name:
                 reason = "itself" if other == name else f"`{other}`, which is not a stage"
-                hint = nearest(other, [n for n in names if n != name])
-                problems.append(
-                    file.problem(f"stage `{name}` comes after {reason}", (*location, "after"), hint)
-                )
+                others = [n for n in names if n != name]
+                text, where = f"stage `{name}` comes after {reason}", (*location, "after")
+                problems.append(file.problem(text, where, nearest(other, others), other, others))
         writes = []
         for number, table in enumerate(section.writes):
             if not TABLE.match(table):
@@ -237,8 +239,9 @@ def _notebook_problems(
             )
         ]
     if section.notebook not in planned and not notebook.is_file():
-        hint = nearest(section.notebook, [path.name for path in folder.glob("*.ipynb")])
-        return [file.problem(f"there is no notebook `{section.notebook}`", where, hint)]
+        name, others = section.notebook, [path.name for path in folder.glob("*.ipynb")]
+        text = f"there is no notebook `{name}`"
+        return [file.problem(text, where, nearest(name, others), name, others)]
     if reason := stage_name_problem(notebook.stem):
         hint = "Rename the file: its name becomes the stage's name, also in Dagster."
         return [file.problem(reason, where, hint)]

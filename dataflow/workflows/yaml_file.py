@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from dataflow.errors import Problem
+from dataflow.base.words import meant
+from dataflow.errors import Fix, Problem
 
 Location = tuple[str | int, ...]
 
@@ -39,9 +41,30 @@ class YamlFile:
                 return self.lines[location[:end]]
         return 1 if self.lines else None
 
-    def problem(self, message: str, location: Location, hint: str | None = None) -> Problem:
-        """A problem at `location` in this file."""
-        return Problem(message, self.path, self.line(location), hint)
+    def line_text(self, line: int) -> str:
+        """What is in a line."""
+        return "".join(self.text.split("\n")[line - 1 : line])
+
+    def problem(
+        self,
+        message: str,
+        location: Location,
+        hint: str | None = None,
+        wrong: str = "",
+        right: Iterable[str] = (),
+    ) -> Problem:
+        """A problem at `location` in this file.
+
+        Args:
+            message: what is wrong.
+            location: where.
+            hint: what to do next.
+            wrong: the name that is wrong, if it is one.
+            right: the names that could stand there.
+        """
+        line = self.line(location)
+        fix = Fix.replacing(wrong, meant(wrong, right), self.line_text(line)) if line else None
+        return Problem(message, self.path, line, hint, fix=fix)
 
 
 def read_yaml(path: Path, text: str | None = None) -> YamlFile:

@@ -2,6 +2,7 @@
 import { ReactWidget } from '@jupyterlab/ui-components';
 import * as React from 'react';
 import { Form } from './form';
+import { IProblem } from './api';
 import { Graph } from './graph';
 import { ProblemList } from './problems';
 import { Progress } from './progress';
@@ -85,6 +86,11 @@ function Workflow(props: { session: Session }): JSX.Element {
   );
 }
 
+/** Whether a problem is among those of the notebook in front. */
+function isListed({ where, message }: IProblem, { problems }: Session): boolean {
+  return !!problems.found?.some(one => one.where === where && one.message === message);
+}
+
 function View(props: { session: Session }): JSX.Element {
   const { view, error } = props.session;
   return (
@@ -98,7 +104,8 @@ function View(props: { session: Session }): JSX.Element {
       ) : view.broken ? (
         <section>
           <h3>config.yaml is not valid</h3>
-          {view.broken.map((problem, index) => (
+          <ProblemList session={props.session} />
+          {view.broken.filter(one => !isListed(one, props.session)).map((problem, index) => (
             <p key={index} className="df-Error">
               {problem.where && <>{problem.where}: </>}{problem.message}
               {problem.hint && <span className="df-Soft"> → {problem.hint}</span>}

@@ -251,7 +251,7 @@ export function ProblemList(props: { session: Session }): JSX.Element {
   return (
     <>
       {error && <p className="df-Error" role="alert">Not checked: {error}</p>}
-      {found?.length === 0 && <p className="df-Soft">None found.</p>}
+      {found?.length === 0 && !props.session.view?.broken && <p className="df-Soft">None found.</p>}
       <ul className="df-Plain">
         {found?.map((one, index) => (
           <li key={index} className="df-Problem">

@@ -124,6 +124,35 @@ def test_a_misspelt_value_is_fixed_in_config_yaml_and_a_left_cell_is_deleted(lab
 
 
 @pytest.mark.parametrize(
+    ("change", "fix"),
+    [
+        (mistakes.config("schedule:", "shedule:"), ("shedule", "schedule")),
+        (mistakes.config("clean.ipynb", "claen.ipynb"), ("claen.ipynb", "clean.ipynb")),
+        (mistakes.config("[ingest]", "[ingst]"), ("ingst", "ingest")),
+        (mistakes.config("[small]", "[small]\n  tag: [big]"), None),  # there are tags already
+        (mistakes.config("[ingest]", "[ingest_b]"), None),
+    ],
+)
+def test_a_slip_in_config_yaml_has_a_fix(lab: Project, change: Any, fix: tuple[str, str] | None):
+    change(lab)
+    lab.load_environment()
+
+    [problem] = examine_workflow(lab, lab.notebooks / "lab", execute=False).problems
+
+    assert problem.fix == (fix and Fix("replace", f"Replace `{fix[0]}` by `{fix[1]}`", *fix))
+
+
+def test_the_one_cell_with_the_parameters_is_tagged_by_the_fix(lab: Project):
+    cells = [code("import os"), code("least: int = 1"), code("print(least)")]
+
+    [problem] = draft(lab, {"cells": cells})
+
+    assert (problem.cell, problem.fix) == (2, Fix("tag", "Tag the cell as `parameters`"))
+    [unclear] = draft(lab, {"cells": [*cells, code("least = 2")]})
+    assert (unclear.cell, unclear.fix) == (None, None)
+
+
+@pytest.mark.parametrize(
     "content",
     [None, [], "x", {}, {"cells": {}}, {"cells": [1]}, {"cells": [{"cell_type": "code"}]},
      {"cells": [{"cell_type": 3, "source": ""}]}, {"cells": [{"cell_type": "code", "source": 3}]}],
