@@ -251,7 +251,7 @@ def show(
 
     from dataflow.api import Project
     from dataflow.cli import report
-    from dataflow.runs.record import DIFFERENCE
+    from dataflow.runs.record import DIFFERENCE, mapping
 
     found = Project.find().find_run(run)
     if data:
@@ -280,8 +280,9 @@ def show(
     report.print_decide(paths, found)
     for path in [*found.notebooks, *found.folder.glob(DIFFERENCE)]:
         out.print(f"  {paths.relative(path)}")
-    if cancel := found.data.get("cancel"):
-        out.print(f"cancelled by {escape(cancel['by'])}, {cancel['at'][:16].replace('T', ' ')} UTC")
+    if cancel := mapping(found.data.get("cancel")):
+        at = str(cancel.get("at"))[:16].replace("T", " ")
+        out.print(f"asked to end by {escape(str(cancel.get('by')))}, {at} UTC")
     if found.pinned:
         out.print(f"pinned by {_by(found.pinned)}")
     for mark in found.notes:

@@ -59,7 +59,7 @@ def main() -> int:
         except KeyboardInterrupt:
             pass
         finally:
-            log.close()
+            # The log stays open: what a notebook left running may still print.
             started.note(ended_at=now())
     return EXIT_FAILED
 

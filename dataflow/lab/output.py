@@ -55,10 +55,6 @@ class Log:
         os.write(self._file, data)
         self._size += len(data)
 
-    def close(self) -> None:
-        """Nothing more is added."""
-        os.close(self._file)
-
 
 def read(path: Path, offset: int) -> tuple[str, int] | None:
     """What was written from `offset` on, up to `ANSWER` bytes, and the offset behind it.

@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from dataflow.base.guardian import RUN_VARIABLE, STEP_VARIABLE
@@ -40,6 +41,7 @@ from dataflow.workflows.registry import get_workflow
 FRESH = WAIT_SECONDS - 60  # seconds after which one that waits may be about to end
 POLL_SECONDS = 15.0  # until an answer, when nothing is printed
 LOOK_EVERY = 0.25
+_FOLDERS: dict[tuple[Project, str, str], Path] = {}
 USER_VARIABLE = "JUPYTERHUB_USER"
 # Of Jupyter's own environment: secrets, and what ties a process to it or to another run.
 _PRIVATE = re.compile(r"JPY_.*|JUPYTER.*(TOKEN|SECRET|PASSWORD|COOKIE|OAUTH).*|CONFIGPROXY_.*")
@@ -225,7 +227,13 @@ def _error(known: Mapping[str, Any], run: Run | None) -> dict[str, Any] | None:
 def _recorded(project: Project, run_id: str, workflow_id: str | None) -> Run | None:
     if workflow_id is None:
         return None
-    return read_run(RunRecord(project, workflow_id, run_id).folder)
+    key = (project, workflow_id, run_id)
+    run = read_run(_FOLDERS.get(key) or RunRecord(project, workflow_id, run_id).folder)
+    if run is not None:
+        if len(_FOLDERS) > 100:
+            _FOLDERS.clear()
+        _FOLDERS[key] = run.folder  # to find it, all names of the workflow's runs are read
+    return run
 
 
 def cancel_run(place: Place, run_id: str) -> None:

@@ -343,7 +343,7 @@ def test_old_texts_go_and_those_of_runs_that_go_on_stay(tmp_path, monkeypatch):
     runs = [Started.of(project, str(uuid.uuid4())) for _ in range(6)]
     for number, run in enumerate(runs):
         run.claim("w", this_process() if number == 0 else {**this_process(), "ticks": 1})
-        Log(run.log).close()
+        Log(run.log)
         os.utime(run.file, (number, time.time() - 100 + number))
 
     assert Started.of(project, str(uuid.uuid4())).claim("w", this_process())

@@ -194,6 +194,7 @@ def test_a_second_run_of_a_workflow_waits_for_the_first_and_says_for_whom(projec
     assert f"Run {third_run[:8]} of sleeps has ended: cancelled." in ended.stderr
     assert "Waiting for workflow sleeps, held by" in third.communicate(timeout=30)[1]
     assert third.returncode == 1
+    assert "asked to end by" in dataflow(project, "runs", "show", third_run).stdout
     again = dataflow(project, "runs", "cancel", third_run)
     assert (again.returncode, "has ended already: cancelled" in again.stderr) == (0, True)
     assert dataflow(project, "workflow", "run", "quick").returncode == 0  # others don't wait
