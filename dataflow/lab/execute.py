@@ -15,6 +15,8 @@ import sys
 import traceback
 from pathlib import Path
 
+from dataflow.api import Project as ApiProject
+from dataflow.api import Run as ApiRun
 from dataflow.base.process import signals_as_interrupt
 from dataflow.engine.secrets import Scrubber
 from dataflow.errors import EXIT_FAILED, EXIT_OK, DataflowError
@@ -24,7 +26,7 @@ from dataflow.lab.started import Started
 from dataflow.orchestration.apart import run_here
 from dataflow.orchestration.options import RunOptions
 from dataflow.project import ROOT_VARIABLE, Project
-from dataflow.runs.record import now
+from dataflow.runs.record import RunRecord, now, read_run
 from dataflow.variables import secrets_of
 
 WAIT_SECONDS = 10 * 60.0
@@ -75,7 +77,11 @@ def _run(root: str, workflow_id: str, options: RunOptions, started: Started, log
 
     with printed_to(log, scrubber.text):
         try:
-            return run_here(project, workflow_id, options, refused)
+            code = run_here(project, workflow_id, options, refused)
+            run = read_run(RunRecord(project, workflow_id, options.run_id).folder)
+            if run is not None and (error := ApiRun.of(run, ApiProject(project)).error):
+                print(f"error: {error}", file=sys.stderr)  # as on a terminal
+            return code
         except Exception as error:
             traceback.print_exc()
             refused(DataflowError(f"the run's process failed: {type(error).__name__}: {error}"))

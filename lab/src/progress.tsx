@@ -3,7 +3,7 @@ import { Event } from '@jupyterlab/services';
 import * as React from 'react';
 import { IProblem, wordsOf } from './api';
 import { Session } from './session';
-import { prepare } from './starting';
+import { isMine, prepare } from './starting';
 import { seconds, SIGN } from './words';
 
 const EVENT = 'https://dataflow.invalid/run/v1'; // dataflow/lab/watch.py
@@ -141,8 +141,8 @@ function Following(props: { session: Session; run: string }): JSX.Element {
         if (session.form.open) {
           prepare(session); // for the next one
         }
-        // What somebody started elsewhere opens nothing here.
-        void session.ended(run, sawItGoOn && end.text !== null);
+        // What was started elsewhere, be it in another tab, opens nothing here.
+        void session.ended(run, sawItGoOn && isMine(run));
       }
     });
     return () => {

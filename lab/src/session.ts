@@ -7,7 +7,7 @@ import { Signal } from '@lumino/signaling';
 import { Api, IRun, IStep, IView, wordsOf } from './api';
 import { ExecutedNotebooks } from './executed';
 import { Problems } from './problems';
-import { newRun } from './starting';
+import { newRun, rememberRun } from './starting';
 
 export type Scope = 'only' | 'start' | 'all' | 'changed';
 
@@ -136,6 +136,7 @@ export class Session {
     try {
       await this.save();
       const { run } = await this.api.post<{ run: string }>('running', { ...this.wanted(), run: newRun() });
+      rememberRun(run);
       this.following = run;
     } catch (error) {
       this.error = wordsOf(error);

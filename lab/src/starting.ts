@@ -13,6 +13,18 @@ export function newRun(): string {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
 }
 
+const MINE = 'dataflow:run'; // of this tab, also after a reload
+
+/** Remember that this tab started a run. */
+export function rememberRun(run: string): void {
+  sessionStorage.setItem(MINE, run);
+}
+
+/** Whether this tab started a run, the last one. */
+export function isMine(run: string): boolean {
+  return sessionStorage.getItem(MINE) === run;
+}
+
 /** This page's form, by which the server knows whether somebody still needs the process that waits. */
 const FORM = newRun();
 let dismissing = 0;

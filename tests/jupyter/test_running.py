@@ -177,6 +177,7 @@ def test_a_run_goes_on_when_jupyterlab_ends_and_is_cancelled_by_another(project)
 
     text, end = follow(where, run)
     assert (end["status"], end["error"]) == ("cancelled", None), text
+    assert text.endswith(f"error: run {run[:8]} cancelled\n"), "as on a terminal"
     data = RunRecord(project, "ops", run).read()
     assert data["cancel"]["by"]
     states = [step["status"] for step in data["steps"].values()]
