@@ -238,6 +238,8 @@ def _untagged(path: Path, cells: list[Any], values: Mapping[str, Any]) -> int | 
     """The only cell that declares all of these values, as a cell tagged `parameters` does."""
     found = []
     for number, cell in enumerate(cells, start=1):
+        if INJECTED_TAG in cell.metadata.get("tags", []):
+            continue
         tagged = {"cell_type": cell.cell_type, "source": cell.source, "metadata": {"tags": [TAG]}}
         declared = read_declaration(path, [tagged])
         if not declared.problems and values and values.keys() <= declared.parameters.keys():

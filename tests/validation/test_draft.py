@@ -143,12 +143,12 @@ def test_a_slip_in_config_yaml_has_a_fix(lab: Project, change: Any, fix: tuple[s
 
 
 def test_the_one_cell_with_the_parameters_is_tagged_by_the_fix(lab: Project):
-    cells = [code("import os"), code("least: int = 1"), code("print(least)")]
+    cells = [code("import os"), code("least: int = 1"), code("least = 3", "injected-parameters")]
 
-    [problem] = draft(lab, {"cells": cells})
+    problem, _ = draft(lab, {"cells": cells})
 
     assert (problem.cell, problem.fix) == (2, Fix("tag", "Tag the cell as `parameters`"))
-    [unclear] = draft(lab, {"cells": [*cells, code("least = 2")]})
+    unclear, _ = draft(lab, {"cells": [*cells, code("least = 2")]})
     assert (unclear.cell, unclear.fix) == (None, None)
 
 
