@@ -86,7 +86,7 @@ function Diff(props: { lines: string[] }): JSX.Element | null {
     return null;
   }
   return (
-    <pre className="df-Diff" tabIndex={0} aria-label="What changes in config.yaml">
+    <pre className="df-Diff" role="group" tabIndex={0} aria-label="What changes in config.yaml">
       {props.lines.map((line, index) => (
         <div key={index} className={line.startsWith('+') ? 'df-mod-new' : line.startsWith('-') ? 'df-mod-old' : 'df-Soft'}>
           {line.startsWith('@@') ? '…' : line || ' '}
@@ -261,11 +261,11 @@ function NewStage(props: { session: Session; path: string }): JSX.Element {
   );
 }
 
-function Ticks(props: { legend: string; names: string[]; ticked: string[]; none: string; onChange: (ticked: string[]) => void }): JSX.Element {
+function Ticks(props: { legend: string; isInner?: boolean; names: string[]; ticked: string[]; none: string; onChange: (ticked: string[]) => void }): JSX.Element {
   const { names, ticked, onChange } = props;
   return (
-    <fieldset className="df-Scope">
-      <legend>{props.legend}</legend>
+    <fieldset className="df-Scope" aria-label={props.legend}>
+      {!props.isInner && <legend>{props.legend}</legend>}
       {names.length === 0 && <span className="df-Soft">{props.none}</span>}
       {names.map(name => (
         <label key={name}>
@@ -503,7 +503,7 @@ function After(props: { settings: ISettings; draft: IDraft; change: IChange | nu
       </label>
       {after !== null && (
         <div className="df-Inner">
-          <Ticks legend="" names={settings.stages} ticked={after} onChange={ticked => onChange({ after: ticked })} none="" />
+          <Ticks legend="Stages" isInner names={settings.stages} ticked={after} onChange={ticked => onChange({ after: ticked })} none="" />
         </div>
       )}
       <Told problems={props.change?.problems.after ?? []} />
@@ -511,8 +511,14 @@ function After(props: { settings: ISettings; draft: IDraft; change: IChange | nu
   );
 }
 
-function SettingsForm(props: { session: Session; settings: ISettings; reload: () => Promise<void> }): JSX.Element {
-  const { session, settings, reload } = props;
+function SettingsForm(props: { session: Session; settings: ISettings; isSaved: boolean; reload: (isSaved?: boolean) => Promise<void> }): JSX.Element {
+  const { session, settings, isSaved, reload } = props;
+  const ends = React.useRef<HTMLDivElement>(null);
+  React.useEffect(() => {
+    if (isSaved) {
+      ends.current?.focus(); // where Save was; the form is a new one
+    }
+  }, []);
   const { path, api } = session;
   const [draft, setDraft] = React.useState(() => draftOf(settings));
   const [failed, setFailed] = React.useState<unknown>(null);
@@ -532,7 +538,7 @@ function SettingsForm(props: { session: Session; settings: ISettings; reload: ()
     setFailed(null);
     try {
       await changing(session, settings.config, what);
-      await reload();
+      await reload(true);
       await session.refresh();
     } catch (reason) {
       setFailed(reason);
@@ -546,26 +552,29 @@ function SettingsForm(props: { session: Session; settings: ISettings; reload: ()
       throw new Error(problems.map(problem => problem.message).join('; '));
     }
   };
-  const isRight = answer === null ? !error : Object.keys(answer.problems).length === 0;
+  // What was asked before a change is answered after it, and told then that the file is another.
+  const isRight = isBusy || (answer === null ? !error : Object.keys(answer.problems).length === 0);
   return (
     <form className="df-Form" onSubmit={event => { event.preventDefault(); void work(save); }}>
-      {settings.stage && <Writes settings={settings} draft={draft} change={answer} onChange={update} />}
-      {settings.stage && <After settings={settings} draft={draft} change={answer} onChange={update} />}
-      <Schedule draft={draft} change={answer} onChange={update} />
-      {isChanged && answer && <Diff lines={answer.diff} />}
-      <Told problems={answer?.problems[''] ?? []} />
-      <Failed error={failed ?? error} />
-      <div className="df-Ends">
-        <button type="submit" className="jp-mod-styled jp-mod-accept" disabled={!isChanged || !answer || !isRight || isBusy}>Save to config.yaml</button>
-        {isChanged || !isRight ? (
-          <button type="button" className="jp-mod-styled" onClick={() => void reload()}>Start over</button>
-        ) : (
-          settings.can_undo && (
-            <button type="button" className="jp-mod-styled" disabled={isBusy} onClick={() => void work(() => api.post('wire/undo', { path }))}>Undo</button>
-          )
-        )}
-      </div>
-      {settings.can_undo && !isChanged && <p className="df-Soft" role="status">config.yaml is changed.</p>}
+      <fieldset className="df-Whole" disabled={isBusy}>
+        {settings.stage && <Writes settings={settings} draft={draft} change={answer} onChange={update} />}
+        {settings.stage && <After settings={settings} draft={draft} change={answer} onChange={update} />}
+        <Schedule draft={draft} change={answer} onChange={update} />
+        {isChanged && answer && <Diff lines={answer.diff} />}
+        {!isRight && <Told problems={answer?.problems[''] ?? []} />}
+        <Failed error={failed ?? (isRight ? null : error)} />
+        <div className="df-Ends" ref={ends} tabIndex={-1}>
+          <button type="submit" className="jp-mod-styled jp-mod-accept" disabled={!isChanged || !answer || !isRight || isBusy}>Save to config.yaml</button>
+          {isChanged || !isRight ? (
+            <button type="button" className="jp-mod-styled" onClick={() => void reload()}>Start over</button>
+          ) : (
+            settings.can_undo && (
+              <button type="button" className="jp-mod-styled" disabled={isBusy} onClick={() => void work(() => api.post('wire/undo', { path }))}>Undo</button>
+            )
+          )}
+        </div>
+        {settings.can_undo && !isChanged && <p className="df-Soft" role="status">config.yaml is changed.</p>}
+      </fieldset>
     </form>
   );
 }
@@ -575,17 +584,17 @@ export function Settings(props: { session: Session }): JSX.Element {
   const { session } = props;
   const { path } = session;
   const [isOpen, setOpen] = React.useState(false);
-  const [state, setState] = React.useState<{ settings: ISettings | null; error: unknown; at: number }>({ settings: null, error: null, at: 0 });
-  const load = async () => {
+  const [state, setState] = React.useState({ settings: null as ISettings | null, error: null as unknown, isSaved: false, at: 0 });
+  const load = async (isSaved = false) => {
     try {
       const settings = await session.api.get<ISettings>('wire/settings', { path: path! });
-      setState(before => ({ settings, error: null, at: before.at + 1 }));
+      setState(before => ({ settings, error: null, isSaved, at: before.at + 1 }));
     } catch (error) {
-      setState(before => ({ settings: null, error, at: before.at + 1 }));
+      setState(before => ({ settings: null, error, isSaved, at: before.at + 1 }));
     }
   };
   React.useEffect(() => {
-    setState(before => ({ settings: null, error: null, at: before.at }));
+    setState(before => ({ ...before, settings: null, error: null }));
     if (isOpen) {
       void load();
     }
@@ -594,7 +603,7 @@ export function Settings(props: { session: Session }): JSX.Element {
     <details open={isOpen} onToggle={event => setOpen(event.currentTarget.open)}>
       <summary>{session.view!.stage ? 'Tables, order and schedule' : 'Schedule'}</summary>
       {!!state.error && <Failed error={state.error} />}
-      {isOpen && state.settings && <SettingsForm key={state.at} session={session} settings={state.settings} reload={load} />}
+      {isOpen && state.settings && <SettingsForm key={state.at} session={session} settings={state.settings} isSaved={state.isSaved} reload={load} />}
     </details>
   );
 }

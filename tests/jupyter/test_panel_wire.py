@@ -253,8 +253,8 @@ def test_an_author_makes_a_workflow_and_a_stage_and_sets_a_schedule_in_the_panel
             "() => document.querySelector('.jp-FileEditor').innerText.includes('30 7 * * 1-5')"
         )
         undo.click()
-        shown.get_by_label("How often").and_(page.locator("select")).wait_for()
-        visit.wait_for_text("by hand only")
+        undo.wait_for(state="detached")
+        assert shown.get_by_label("How often").input_value() == "hand"
         page.wait_for_function(
             "() => !document.querySelector('.jp-FileEditor').innerText.includes('30 7 * * 1-5')"
         )
@@ -283,7 +283,10 @@ def test_an_author_makes_a_workflow_and_a_stage_and_sets_a_schedule_in_the_panel
         cell.locator(".cm-content").click()
         cell.locator('[data-command="dataflow:mark-parameters"]').click()
         notebook.locator(".df-mod-parameters").wait_for(state="detached")
-        page.keyboard.press("Control+s")
+        with page.expect_response(
+            lambda one: one.request.method == "PUT" and "/api/contents/" in one.url
+        ):
+            page.keyboard.press("Control+s")
         visit.assert_clean()
 
     cells = nbformat.read(home / "report.ipynb", 4).cells
