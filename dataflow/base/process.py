@@ -26,6 +26,7 @@ import psutil
 # the clock that psutil reckons with can be set in between.
 TOLERANCE = 2.0
 KILL_SECONDS = 10.0  # for processes that go on starting others
+_received: list[int] = []  # signals in `signals_as_interrupt`
 EXEC_SECONDS = 0.1  # until a process that begins a program has its environment
 
 
@@ -136,9 +137,13 @@ def started_by(pid: int, before: Iterable[psutil.Process] = ()) -> list[psutil.P
 
 @contextlib.contextmanager
 def signals_as_interrupt(*signals: signal.Signals) -> Iterator[None]:
-    """Let `signals` end the block as Ctrl-C does; outside the main thread none arrive."""
+    """Let `signals` end the block as Ctrl-C does; outside the main thread none arrive.
+
+    Where a library catches that, `was_interrupted` says so.
+    """
 
     def interrupt(number: int, frame: Any) -> None:
+        _received.append(number)
         raise KeyboardInterrupt
 
     try:
@@ -151,6 +156,12 @@ def signals_as_interrupt(*signals: signal.Signals) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        _received.clear()
+
+
+def was_interrupted() -> bool:
+    """Whether a signal arrived in a `signals_as_interrupt` block that goes on."""
+    return bool(_received)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ import dagster as dg
 from dagster._core.errors import raise_execution_interrupts
 
 from dataflow.base.guardian import guarded
+from dataflow.base.process import was_interrupted
 from dataflow.engine.secrets import Scrubber
 from dataflow.orchestration import dagster_names as names
 from dataflow.orchestration.code_state import code_state, keep_difference
@@ -89,6 +90,8 @@ class RunExecutor(dg.Executor):
         ]
         share_instance(records[0].project)  # the run's own database is there by now
         try:
+            if was_interrupted():  # while it was prepared, and a library caught that
+                raise KeyboardInterrupt
             with contextlib.ExitStack() as turns:
                 for record in records:  # in the order of names, so that nobody waits for ever
                     turns.enter_context(_in_turn(record, plan_context))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -21,7 +22,12 @@ from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
 from dataflow.api import Project as Api
-from dataflow.base.process import process_facts, this_process
+from dataflow.base.process import (
+    process_facts,
+    signals_as_interrupt,
+    this_process,
+    was_interrupted,
+)
 from dataflow.errors import ConfigurationError, ParameterError
 from dataflow.lab import execute, output, running, started
 from dataflow.lab.output import Log
@@ -466,3 +472,13 @@ def test_what_is_no_id_of_a_run_is_refused_in_words(lab, method, run):
     answer = lab.api(method, f"running/{run}?path=notebooks/x/say.ipynb&offset=-1")
 
     assert (answer.status_code, answer.json()["message"]) == (422, "this is not the id of a run")
+
+
+def test_a_cancel_that_a_library_swallows_is_not_lost():
+    """As SQLAlchemy's weak references do while a run is prepared."""
+    with signals_as_interrupt(signal.SIGUSR1):
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGUSR1)
+        assert was_interrupted()
+
+    assert not was_interrupted()
