@@ -52,9 +52,10 @@ export class Problems {
   constructor(readonly session: Session) {
     const { tracker, shell } = session;
     const watch = (panel: NotebookPanel) =>
-      panel.context.ready.then(() =>
-        panel.context.model.contentChanged.connect(() => panel === tracker.currentWidget && this.ask(WAIT))
-      );
+      panel.context.ready.then(() => {
+        panel.context.model.contentChanged.connect(() => panel === tracker.currentWidget && this.ask(WAIT));
+        this.ask(); // what the panel shows may have been known before the notebook was
+      });
     tracker.forEach(panel => void watch(panel));
     tracker.widgetAdded.connect((_, panel) => void watch(panel));
     // Back from config.yaml, say.
