@@ -19,8 +19,8 @@ from dataflow.stages.notebook import read_notebook
 # `shop/runs/sales/20261126T154203Z_1a2b3c4d/ingest (1a2b3c4d).ipynb`: the run is part of the name,
 # so that tabs can be told apart.
 _PATH = re.compile(
-    r"/?(?:(?P<home>.+)/)?runs/(?P<workflow>[^/]+)/(?P<run>[^/]+)/"
-    r"(?P<name>[^/.][^/]*?)(?: \([^()/]+\))?\.ipynb"
+    r"/?(?:(?P<home>.+)/)?runs/(?P<workflow>[^/]+)/(?P<run>[^/]+)"
+    r"(?:/(?P<name>[^/.][^/]*?)(?: \([^()/]+\))?\.ipynb)?"
 )
 
 
@@ -37,7 +37,7 @@ def archive_path(home: str, run: Run, notebook: str) -> str:
 
 
 def executed_notebook(places: Places, path: str) -> dict[str, Any]:
-    """An executed notebook as Jupyter's contents API has files.
+    """An executed notebook as Jupyter's contents API has files; a run's folder as an empty one.
 
     Raises:
         ConfigurationError: there is none of that path, or it is not a notebook.
@@ -47,15 +47,19 @@ def executed_notebook(places: Places, path: str) -> dict[str, Any]:
     project = places.project(found["home"] or "") if found else None
     if found is None or project is None or ".." in (found["workflow"], found["run"]):
         raise missing
-    file = project.runs / found["workflow"] / found["run"] / f"{found['name']}.ipynb"
-    if not file.resolve().is_relative_to(project.runs.resolve()) or not file.is_file():
+    file = folder = project.runs / found["workflow"] / found["run"]
+    if found["name"]:
+        file = folder / f"{found['name']}.ipynb"
+    if not file.resolve().is_relative_to(project.runs.resolve()) or not (
+        file.is_file() if found["name"] else folder.is_dir()
+    ):
         raise missing
     about = file.stat()
     changed = datetime.datetime.fromtimestamp(about.st_mtime, datetime.UTC).isoformat()
     return {
         "name": path.rpartition("/")[2],
         "path": path.strip("/"),
-        "type": "notebook",
+        "type": "notebook" if found["name"] else "directory",
         "format": "json",
         "mimetype": None,
         "writable": False,
@@ -64,7 +68,7 @@ def executed_notebook(places: Places, path: str) -> dict[str, Any]:
         "size": about.st_size,
         "hash": None,
         "hash_algorithm": None,
-        "content": read_notebook(file),
+        "content": read_notebook(file) if found["name"] else [],
     }
 
 

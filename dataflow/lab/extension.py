@@ -12,7 +12,7 @@ from jupyter_server.utils import url_path_join
 
 from dataflow.lab.archive import ArchiveHandler, CheckpointsHandler
 from dataflow.lab.handler import PLACES
-from dataflow.lab.notebook import NotebookHandler, PlanHandler
+from dataflow.lab.notebook import NotebookHandler, PlanHandler, StaleHandler
 from dataflow.lab.pages import AgainHandler, ComparisonHandler, TablesHandler
 from dataflow.lab.place import Places
 from dataflow.lab.problems import ProblemsHandler
@@ -24,6 +24,7 @@ from dataflow.lab.wire import NewStageHandler, NewWorkflowHandler, SettingsHandl
 # Below `/dataflow/api/`; the panel's side of them is lab/src/api.ts.
 REQUESTS = [
     (r"notebook", NotebookHandler),
+    (r"stale", StaleHandler),
     (r"plan", PlanHandler),
     (r"problems", ProblemsHandler),
     (r"wire/settings", SettingsHandler),

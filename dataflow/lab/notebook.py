@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import typing
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -12,15 +13,14 @@ from dataflow.dashboard.paths import has_dashboard
 from dataflow.errors import ConfigurationError, DataflowError, Problem, WarehouseLocked
 from dataflow.lab.archive import archive_path
 from dataflow.lab.handler import Handler, allowed, place_of, problem_data
-from dataflow.lab.place import Place, Places
+from dataflow.lab.place import Place, Places, variables_of
 from dataflow.lab.started import starting
 from dataflow.lab.watch import WATCH
 from dataflow.orchestration.dagster_names import PUBLISH
 from dataflow.orchestration.kinds import steps_of
 from dataflow.orchestration.options import RunOptions
-from dataflow.orchestration.run import plan_run
+from dataflow.orchestration.run import RunPlan, plan_run
 from dataflow.orchestration.selection import stale_steps
-from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.project import Project
 from dataflow.runs.record import (
     GOING_ON,
@@ -76,7 +76,6 @@ def notebook_view(places: Places, path: str) -> dict[str, Any]:
     place = places.find(path)
     if place is None:
         return {"project": None}
-    place.project.load_environment()
     view: dict[str, Any] = {
         "project": {"home": place.home, "name": place.project.root.name},
         "workflows": _workflows(places, place.project),
@@ -135,7 +134,6 @@ def _steps(
 ) -> list[dict[str, Any]]:
     """The steps of the workflow, each as it came out in the last run that did it."""
     steps = steps_of(place.project, workflow)
-    stale = _stale(steps, runs)
     notebooks = {stage.name: places.path(stage.notebook) for stage in workflow.stages}
     shown = []
     for step in steps.all:
@@ -147,21 +145,35 @@ def _steps(
                 "kind": step.kind,
                 "after": list(step.after),
                 "source": notebooks.get(step.name),
-                "stale": step.name in stale if stale is not None else None,
                 **_done(place.home, run, data),
             }
         )
     return shown
 
 
-def _stale(steps: WorkflowSteps, runs: list[Run]) -> set[str] | None:
-    """The steps that changed since they last succeeded; None while that cannot be known."""
-    if any(run.status in GOING_ON for run in runs[:MOST]):
-        return None
-    try:
-        return stale_steps(steps, {}, timeout=LOCK_SECONDS)
-    except WarehouseLocked:
-        return None
+def stale_view(places: Places, path: str) -> dict[str, Any]:
+    """The steps of a file's workflow that changed since they last succeeded.
+
+    Apart from the rest, since it may take seconds: dbt reads models that are new.
+
+    Args:
+        places: the files that JupyterLab reaches.
+        path: the file's path there.
+
+    Returns:
+        `stale`: their names; None while that cannot be known, as a run is going on.
+    """
+    place = place_of(places, path)
+    workflow = workflow_of(place)
+    if workflow is None:
+        return {"stale": None}
+    runs = itertools.islice(newest_first(place.project, workflow.id), MOST)
+    if any(run.status in GOING_ON for run in runs):
+        return {"stale": None}
+    with variables_of(place.project), suppress(WarehouseLocked):
+        steps = steps_of(place.project, workflow)
+        return {"stale": sorted(stale_steps(steps, {}, timeout=LOCK_SECONDS))}
+    return {"stale": None}
 
 
 def _did(run: Run, step: str) -> bool:
@@ -290,6 +302,22 @@ def options_of(place: Place, body: Mapping[str, Any]) -> tuple[str, RunOptions]:
     )
 
 
+def plan_of(place: Place, options: RunOptions) -> RunPlan:
+    """What a run of the workflow in whose folder a file lies would do; see `plan_run`."""
+    workflow = workflow_of(place)
+    assert workflow is not None  # `options_of` found it
+    with variables_of(place.project):
+        return plan_run(
+            place.project,
+            workflow,
+            options.parameters,
+            only=options.only,
+            start=options.start,
+            changed=options.changed,
+            lock_timeout=LOCK_SECONDS,
+        )
+
+
 def plan_view(places: Places, body: Mapping[str, Any]) -> dict[str, Any]:
     """What a run would do, and what is wrong with its values; nothing is run.
 
@@ -298,19 +326,9 @@ def plan_view(places: Places, body: Mapping[str, Any]) -> dict[str, Any]:
         body: `path` of the notebook, and what `options_of` takes.
     """
     place = place_of(places, body.get("path"))
-    place.project.load_environment()
     nothing: dict[str, Any] = {"steps": [], "publishes": False, "builds_pages": False}
     try:
-        workflow_id, options = options_of(place, body)
-        plan = plan_run(
-            place.project,
-            get_workflow(place.project, workflow_id),
-            options.parameters,
-            only=options.only,
-            start=options.start,
-            changed=options.changed,
-            lock_timeout=LOCK_SECONDS,
-        )
+        plan = plan_of(place, options_of(place, body)[1])
     except DataflowError as error:
         problems = error.problems if isinstance(error, ConfigurationError) else []
         found = problems or [Problem(error.message, hint=error.hint)]
@@ -338,6 +356,15 @@ class NotebookHandler(Handler):
         if place is not None:
             self.settings[WATCH].asked(place)
         await self.answer(notebook_view, self.places, path)
+
+
+class StaleHandler(Handler):
+    """`stale`: what changed since it last succeeded."""
+
+    @allowed
+    async def get(self) -> None:
+        """See `stale_view`."""
+        await self.answer(stale_view, self.places, self.get_query_argument("path"))
 
 
 class PlanHandler(Handler):

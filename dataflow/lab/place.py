@@ -7,11 +7,58 @@ folder of it, or one above several projects.
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from dataflow.errors import ConfigurationError, ProjectNotFound
 from dataflow.project import Project
+
+
+class _Variables:
+    """The variables of one project's `.env` in this process's environment, for those who need them."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Condition()
+        self._root: Path | None = None
+        self._users = 0
+        self._added: dict[str, str] = {}
+
+    @contextmanager
+    def of(self, project: Project) -> Iterator[None]:
+        """Have a project's in the block; while there are users, another project waits."""
+        with self._turn:
+            self._turn.wait_for(lambda: self._root in (None, project.root))
+            if not self._users:
+                found = project.environment()
+                self._added = {name: found[name] for name in found.keys() - os.environ.keys()}
+                os.environ.update(self._added)
+            self._root = project.root
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._turn:
+                self._users -= 1
+                if not self._users:
+                    self._root = None
+                    for name in self._added:
+                        os.environ.pop(name, None)
+                    self._turn.notify_all()
+
+
+_VARIABLES = _Variables()
+
+
+def variables_of(project: Project) -> AbstractContextManager[None]:
+    """Have the variables of a project's `.env` in the environment, in the block only.
+
+    Jupyter's server goes on when that file changes, serves other projects, and hands its
+    environment down to kernels.
+    """
+    return _VARIABLES.of(project)
 
 
 @dataclass(frozen=True)

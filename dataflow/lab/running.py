@@ -24,7 +24,7 @@ from dataflow.errors import ConfigurationError, DataflowError
 from dataflow.lab import output
 from dataflow.lab.execute import WAIT_SECONDS
 from dataflow.lab.handler import Handler, allowed, place_of
-from dataflow.lab.notebook import LOCK_SECONDS, options_of
+from dataflow.lab.notebook import options_of, plan_of
 from dataflow.lab.place import Place, Places
 from dataflow.lab.started import Started
 from dataflow.lab.watch import WATCH
@@ -32,11 +32,9 @@ from dataflow.orchestration.apart import python
 from dataflow.orchestration.cancel import cancel, is_new, refuse_foreign, send
 from dataflow.orchestration.live import TERMINAL_VARIABLE
 from dataflow.orchestration.options import RunOptions
-from dataflow.orchestration.run import plan_run
 from dataflow.project import ROOT_VARIABLE, Project
 from dataflow.runs.record import GOING_ON, SHORT, Run, RunRecord, now, read_run, user
 from dataflow.services.state import MARK_VARIABLE
-from dataflow.workflows.registry import get_workflow
 
 FRESH = WAIT_SECONDS - 60  # seconds after which one that waits may be about to end
 POLL_SECONDS = 15.0  # until an answer, when nothing is printed
@@ -141,20 +139,11 @@ def start(places: Places, body: Mapping[str, Any]) -> dict[str, Any]:
     """
     place = place_of(places, body.get("path"))
     project = place.project
-    project.load_environment()
     workflow_id, options = options_of(place, body)
     options = replace(options, user=os.environ.get(USER_VARIABLE) or None)
     if body.get("run") is not None:
         options = replace(options, run_id=Started.of(project, body["run"]).run_id)
-    plan_run(
-        project,
-        get_workflow(project, workflow_id),
-        options.parameters,
-        only=options.only,
-        start=options.start,
-        changed=options.changed,
-        lock_timeout=LOCK_SECONDS,
-    )
+    plan_of(place, options)
     _begin(project, workflow_id, options)
     return {"run": options.run_id}
 

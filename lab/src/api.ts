@@ -24,8 +24,6 @@ export interface IStep extends IDone {
   after: string[];
   /** The notebook's path, of a stage. */
   source: string | null;
-  /** Null while it cannot be known. */
-  stale: boolean | null;
 }
 
 export interface IRun extends IDone {
@@ -127,6 +125,11 @@ export class Api {
   tile(name: string, home: string, page: string): string {
     const query = new URLSearchParams({ home, page });
     return `${URLExt.join(this.settings.baseUrl, 'dataflow', name)}?${query}`;
+  }
+
+  async stale(path: string): Promise<Set<string> | null> {
+    const { stale } = await this.get<{ stale: string[] | null }>('stale', { path });
+    return stale && new Set(stale);
   }
 
   plan(body: object): Promise<IPlan> {

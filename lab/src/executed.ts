@@ -10,6 +10,7 @@ import { Widget } from '@lumino/widgets';
 
 const DRIVE = 'dataflow-runs';
 const FACTORY = 'Executed notebook';
+const DRAWN = [200, 800]; // milliseconds after which a new notebook is looked at again
 const INJECTED = 'injected-parameters';
 
 export class ExecutedNotebooks {
@@ -80,16 +81,23 @@ export class ExecutedNotebooks {
       return;
     }
     const { content, context } = panel as NotebookPanel;
-    await context.ready;
+    await Promise.all([context.ready, panel.revealed]);
     let number = 0;
     const index = content.widgets.findIndex(({ model }) => {
       // The cell with a run's parameters has no number of its own.
-      number += ((model.getMetadata('tags') as string[]) ?? []).includes(INJECTED) ? 0 : 1;
-      return number === cell && !((model.getMetadata('tags') as string[]) ?? []).includes(INJECTED);
+      const isInjected = ((model.getMetadata('tags') as string[]) ?? []).includes(INJECTED);
+      number += isInjected ? 0 : 1;
+      return number === cell && !isInjected;
     });
-    if (index >= 0) {
-      content.activeCellIndex = index;
+    if (index < 0) {
+      return;
+    }
+    content.activeCellIndex = index;
+    // The cells above get their heights while they are drawn.
+    for (const wait of [0, ...DRAWN]) {
+      await new Promise(resolve => setTimeout(resolve, wait));
       await content.scrollToItem(index, 'start');
+      content.widgets[index].node.querySelector('.jp-OutputArea')?.scrollIntoView({ block: 'nearest' });
     }
   }
 }

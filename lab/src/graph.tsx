@@ -20,11 +20,13 @@ function Step(props: { session: Session; step: IStep }): JSX.Element {
   const { session, step } = props;
   const { source, status } = step;
   const here = step.name === session.view?.stage;
+  // What never ran did not change.
+  const isChanged = status !== null && session.stale?.has(step.name);
   const about = [
     `${step.name}: ${status ?? 'has not run'}`,
     step.after.length > 0 && `after ${step.after.join(', ')}`,
     step.ended_at && ago(step.ended_at),
-    step.stale && status && 'changed since it last succeeded',
+    isChanged && 'changed since it last succeeded',
     step.error
   ];
   const title = about.filter(Boolean).join('\n');
@@ -41,7 +43,7 @@ function Step(props: { session: Session; step: IStep }): JSX.Element {
       ) : (
         <span className="df-Name" aria-current={here ? 'true' : undefined}>{step.name}</span>
       )}
-      {step.stale && status && <span className="df-Badge">changed</span>}
+      {isChanged && <span className="df-Badge">changed</span>}
       <span className="df-Facts">
         {step.executed ? (
           <button className="df-Link" onClick={() => void session.openExecuted(step)} title="Open the executed notebook of the last run">

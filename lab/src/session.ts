@@ -23,6 +23,8 @@ export class Session {
   /** The notebook that the panel shows, as JupyterLab names it; empty when none is open. */
   path: string | null = null;
   view: IView | null = null;
+  /** The steps that changed since they last succeeded; null while that is not known. */
+  stale: Set<string> | null = null;
   error: string | null = null;
   /** The run that the panel follows: one of this workflow that goes on, or that has just ended. */
   following: string | null = null;
@@ -63,6 +65,7 @@ export class Session {
       this.path = path;
       this.view = null;
       this.following = null;
+      this.stale = null;
       this.problems.found = null;
       this.changed.emit(); // not another notebook's steps while the server answers
       await this.refresh();
@@ -87,6 +90,14 @@ export class Session {
       this.error = wordsOf(error);
     }
     this.changed.emit();
+    if (this.view?.workflow) {
+      // Apart, since it may take seconds; without it nothing is called changed.
+      const stale = await this.api.stale(path).catch(() => null);
+      if (path === this.path) {
+        this.stale = stale;
+        this.changed.emit();
+      }
+    }
   }
 
   /** The notebook that the panel shows, if it is open. */

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -70,18 +71,25 @@ def panel(page: Page) -> Locator:
     return page.locator(".df-Panel")
 
 
-@pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """JupyterLab on a project without workflows."""
-    project = make_project(tmp_path_factory.mktemp("lab") / "project", {})
+@contextmanager
+def running_lab(project: Project, settings: Path, **variables: str) -> Iterator[Lab]:
+    """JupyterLab on a project, with `variables` in its environment.
+
+    Its user's settings are in the folder `settings`, not those of whoever runs the tests.
+    """
     port = str(free_port())
-    started = dataflow(
-        project, "service", "start", "jupyter", "-d", "--port", port,
-        # Not with the settings of whoever runs the tests.
-        env={"JUPYTERLAB_SETTINGS_DIR": str(tmp_path_factory.mktemp("settings"))},
-    )  # fmt: skip
+    variables["JUPYTERLAB_SETTINGS_DIR"] = str(settings)
+    started = dataflow(project, "service", "start", "jupyter", "-d", "--port", port, env=variables)
     try:
         assert started.returncode == 0, started.stderr
         yield Lab(project, started.stdout.strip())
     finally:
         dataflow(project, "service", "stop", "all")
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """JupyterLab on a project without workflows."""
+    project = make_project(tmp_path_factory.mktemp("lab") / "project", {})
+    with running_lab(project, tmp_path_factory.mktemp("settings")) as lab:
+        yield lab

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -12,8 +14,8 @@ from projects import Workflow, make_project, parameters
 
 from dataflow.errors import ConfigurationError
 from dataflow.lab.archive import executed_notebook
-from dataflow.lab.notebook import field, notebook_view, options_of, plan_view
-from dataflow.lab.place import Places
+from dataflow.lab.notebook import field, notebook_view, options_of, plan_view, stale_view
+from dataflow.lab.place import Places, variables_of
 from dataflow.project import Project
 from dataflow.runs.record import RunRecord
 from dataflow.stages.notebook import declared_parameters
@@ -88,6 +90,8 @@ def test_a_notebook_is_found_wherever_jupyterlab_was_started(project, tmp_path, 
     assert view["steps"][0]["source"] == path
     executed = view["steps"][0]["executed"]
     assert executed_notebook(places, executed)["content"].cells[-1].source == "print(share)"
+    folder = executed_notebook(places, executed.rpartition("/")[0])
+    assert (folder["type"], folder["content"]) == ("directory", [])
 
 
 def test_files_without_a_project_or_workflow_say_so(project, tmp_path):
@@ -123,7 +127,8 @@ def test_steps_and_runs_show_what_became_of_them(project):
     assert (levels["status"], levels["rows"], levels["after"]) == ("succeeded", {"rivers": 12}, [])
     assert (means["status"], means["error"], means["cell"]) == ("failed", "division by zero", 1)
     assert publish["status"] is None
-    assert [step["stale"] for step in view["steps"]] == [True, True, True]
+    stale = stale_view(Places(project.root), NOTEBOOK)
+    assert stale == {"stale": ["levels", "means", "publish"]}
     [run] = view["runs"]
     assert (run["run"], run["result"], run["trigger"]) == (record.run_id, "failed", "cli")
     assert run["executed"].endswith("/means (1a2b3c4d).ipynb")
@@ -149,11 +154,12 @@ def test_nobody_who_looks_waits_for_somebody_who_writes(project):
         assert writer.stdout.readline() == b"held\n"
         begun = time.monotonic()
         view = notebook_view(Places(project.root), NOTEBOOK)
+        stale = stale_view(Places(project.root), NOTEBOOK)
         waited = time.monotonic() - begun
         writer.communicate(b"\n")
 
     assert view["steps"][0]["status"] == "succeeded"
-    assert [step["stale"] for step in view["steps"]] == [None, None, None]
+    assert stale == {"stale": None}
     assert waited < 10
 
 
@@ -165,7 +171,7 @@ def test_a_run_that_goes_on_is_named(project):
     view = notebook_view(Places(project.root), NOTEBOOK)
 
     assert view["going_on"] == record.run_id
-    assert [step["stale"] for step in view["steps"]] == [None, None, None]
+    assert stale_view(Places(project.root), NOTEBOOK) == {"stale": None}
     assert view["runs"][0]["status"] == "running"
 
 
@@ -231,3 +237,37 @@ def test_only_executed_notebooks_are_read_from_the_runs(project, path):
 
     with pytest.raises(ConfigurationError):
         executed_notebook(Places(project.root), path)
+
+
+def test_the_variables_of_a_project_are_in_the_environment_for_as_long_as_they_are_needed(project):
+    file = project.root / ".env"
+    file.write_text("PANEL_KEY=old\nHOME=/elsewhere\n", "utf-8")
+    home = os.environ["HOME"]
+
+    with variables_of(project), variables_of(project):
+        assert (os.environ["PANEL_KEY"], os.environ["HOME"]) == ("old", home)
+    assert "PANEL_KEY" not in os.environ
+
+    # A kernel that starts after a change of the file gets what it says then.
+    file.write_text("PANEL_KEY=new\n", "utf-8")
+    with variables_of(project):
+        assert os.environ["PANEL_KEY"] == "new"
+
+
+def test_two_projects_never_share_their_variables(project, tmp_path):
+    other = make_project(tmp_path / "other", {})
+    (project.root / ".env").write_text("PANEL_KEY=one\n", "utf-8")
+    (other.root / ".env").write_text("PANEL_KEY=two\n", "utf-8")
+    seen = []
+
+    def look():
+        with variables_of(other):
+            seen.append(os.environ["PANEL_KEY"])
+
+    with variables_of(project):
+        waiting = threading.Thread(target=look)
+        waiting.start()
+        waiting.join(0.2)
+        assert (waiting.is_alive(), os.environ["PANEL_KEY"]) == (True, "one")
+    waiting.join(10)
+    assert seen == ["two"]
