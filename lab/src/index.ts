@@ -12,11 +12,12 @@ import { tryAgain } from './again';
 import { Api } from './api';
 import { addPages } from './document';
 import { ExecutedNotebooks } from './executed';
+import { addMaking } from './making';
 import { DataflowPanel } from './panel';
 import { addParameters } from './parameters';
 import { watchRuns } from './progress';
 import { Session } from './session';
-import { addMaking } from './wire';
+
 
 const ID = 'dataflow-jupyterlab:plugin';
 

@@ -1,14 +1,15 @@
 // The side panel: sections of what the session knows, from the workflow to the notebook's runs.
 import { ReactWidget } from '@jupyterlab/ui-components';
 import * as React from 'react';
-import { Form } from './form';
 import { IProblem } from './api';
+import { Form } from './form';
 import { Graph } from './graph';
+import { MakeButtons, Making } from './making';
 import { ProblemList } from './problems';
 import { Progress } from './progress';
 import { Runs } from './runs';
 import { Session } from './session';
-import { MakeButtons, Making, Settings } from './wire';
+import { Settings } from './settings';
 
 interface ISection {
   title: string;
