@@ -279,7 +279,7 @@ def test_nothing_outside_the_served_folders_can_be_read(site, path):
 
     assert "secret" not in body
     assert "tool.dataflow" not in body
-    assert "root:" not in body
+    assert "root:x:" not in body
     assert status in (400, 404) or "<title>pages</title>" in body
 
 

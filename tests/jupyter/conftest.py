@@ -17,7 +17,8 @@ from projects import Cells, Workflow, add_workflow, dataflow, free_port, make_pr
 from dataflow.project import Project
 
 FIRST = 60_000  # milliseconds for JupyterLab's first page
-expect.set_options(timeout=60_000)  # the machine is busy with other tests
+BUSY = 120_000  # for anything on it, as the machine is busy with other tests
+expect.set_options(timeout=BUSY)
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Lab:
     def visit(self, path: str = "", size: tuple[int, int] = (1500, 950)) -> Iterator[Visit]:
         """A browser with a file open, or the launcher; nothing is restored from earlier visits."""
         with browser_page(size) as visit:
+            visit.page.set_default_timeout(BUSY)
             where = f"/lab/tree/{path}?reset&" if path else "/lab?reset&"
             visit.page.goto(self.url.replace("/lab?", where))
             shown = ".jp-NotebookPanel .jp-Cell" if path.endswith(".ipynb") else ".jp-Launcher"
