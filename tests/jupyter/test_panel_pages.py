@@ -11,7 +11,7 @@ from typing import Any
 
 import nbformat
 import pytest
-from conftest import panel
+from jupyterlab_helpers import panel
 from made_runs import executed, shows
 from projects import Workflow, make_project, parameters, write_notebook
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Lab, panel
+from jupyterlab_helpers import Lab, panel
 from playwright.sync_api import expect
 from projects import Workflow, make_project, parameters
 

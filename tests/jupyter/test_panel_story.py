@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 from browser import Visit
-from conftest import Lab, panel, running_lab
+from jupyterlab_helpers import Lab, panel, running_lab
 from playwright.sync_api import Page, expect
 from projects import copy_repository, free_port
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import nbformat
 import pytest
-from conftest import panel
+from jupyterlab_helpers import panel
 from projects import Workflow, copy_dbt, make_project, parameters
 
 from dataflow.errors import ConfigurationError
