@@ -161,7 +161,7 @@ function Following(props: { session: Session; run: string }): JSX.Element {
     }
   };
   const how = state ? words(state) : 'starting';
-  const started = [state?.trigger && `started by ${state.trigger}`, state?.user && `of ${state.user}`].filter(Boolean).join(' ');
+  const about = [`run ${run.slice(0, 8)}`, state?.trigger, state?.user].filter(Boolean).join(' · ');
   return (
     <div className={`df-Progress df-is-${how.replace(/ /g, '-')}`}>
       <div className="df-Row">
@@ -192,7 +192,7 @@ function Following(props: { session: Session; run: string }): JSX.Element {
           </>
         )}
       </div>
-      <div className="df-Soft">run {run.slice(0, 8)}{started && `, ${started}`}</div>
+      <div className="df-Soft">{about}</div>
       {state?.waiting_for && !state.ended && <p>{state.waiting_for}</p>}
       {isLost && <p className="df-Warning">JupyterLab’s server does not answer; the run goes on without it.</p>}
       {error && <p className="df-Error" role="alert">{error}</p>}

@@ -131,6 +131,16 @@ def reload_while_it_runs(visit: Visit) -> None:
     expect(panel(page).locator(".df-Printed")).to_contain_text("ingest", timeout=RUN)
 
 
+def see_it_in_a_second_tab(visit: Visit) -> None:
+    """Whoever looks sees the run go on, and its executed notebook opens in the first tab only."""
+    other = visit.page.context.new_page()
+    other.goto(visit.page.url)
+    source(other).locator(".jp-Cell").first.wait_for(timeout=RUN)
+    expect(panel(other).locator(".df-Progress")).to_contain_text("running", timeout=RUN)
+    assert other.locator(".df-Executed", has_text="days = 20").count() == 0
+    other.close()
+
+
 def open_the_dashboard(visit: Visit) -> Page:
     page = visit.page
     with page.expect_popup() as opened:
@@ -149,6 +159,7 @@ def test_from_a_new_workflow_to_its_dashboard_without_a_terminal(lab):
         fail_and_compare(visit)
         fix_and_publish(visit)
         reload_while_it_runs(visit)
+        see_it_in_a_second_tab(visit)
         ended(visit.page, "succeeded", BUILD)
         dashboard = open_the_dashboard(visit)
         dashboard.get_by_text("sensor").first.wait_for(timeout=RUN)
