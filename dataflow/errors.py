@@ -23,10 +23,10 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -128,12 +128,29 @@ class Problem:
         """The place as `path:line`, or `path, cell 3, line 2`; from `root` where it is below."""
         if self.path is None:
             return None
-        path = self.path
-        if root is not None and path.is_relative_to(root):
-            path = path.relative_to(root)
+        path = self._from(root)
         if self.cell is not None:
             return f"{path}, cell {self.cell}" + (f", line {self.line}" if self.line else "")
-        return str(path) if self.line is None else f"{path}:{self.line}"
+        return path if self.line is None else f"{path}:{self.line}"
+
+    def to_json(self, root: Path | None = None) -> dict[str, Any]:
+        """The problem for programs; `where` and `path` from `root` where they are below it."""
+        return {
+            "message": self.message,
+            "where": self.where(root),
+            "path": self.path and self._from(root),
+            "cell": self.cell,
+            "line": self.line,
+            "hint": self.hint,
+            "parameter": self.parameter,
+            "fix": asdict(self.fix) if self.fix else None,
+        }
+
+    def _from(self, root: Path | None) -> str:
+        path = self.path
+        assert path is not None
+        below = root is not None and path.is_relative_to(root)
+        return str(path.relative_to(root) if below else path)  # type: ignore[arg-type]
 
 
 class ConfigurationError(DataflowError):

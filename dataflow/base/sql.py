@@ -42,6 +42,11 @@ class TableName(NamedTuple):
         """The name as SQL."""
         return f"{quote(self.schema)}.{quote(self.name)}"
 
+    @property
+    def folded(self) -> TableName:
+        """The name in lower case: names that differ in that only are one to DuckDB."""
+        return TableName(self.schema.lower(), self.name.lower())
+
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
 

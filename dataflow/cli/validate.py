@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dataflow.base.words import counted
 from dataflow.cli.output import Json, console, messages, print_json
-from dataflow.errors import ConfigurationError, Problem
+from dataflow.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from dataflow.api import Validation
@@ -57,23 +56,13 @@ def _print(root: Path, validation: Validation) -> None:
 
 
 def _print_json(root: Path, validation: Validation) -> None:
-    def plain(problem: Problem, severity: str) -> dict[str, Any]:
-        path = problem.path
-        return {
-            "severity": severity,
-            "message": problem.message,
-            "where": problem.where(root),
-            "path": path and str(path.relative_to(root) if path.is_relative_to(root) else path),
-            "cell": problem.cell,
-            "line": problem.line,
-            "hint": problem.hint,
-            "fix": asdict(problem.fix) if problem.fix else None,
-        }
-
     print_json(
         {
-            workflow: [plain(p, "error") for p in one.problems]
-            + [plain(p, "warning") for p in one.warnings]
+            workflow: [
+                {"severity": severity, **problem.to_json(root)}
+                for severity, problems in (("error", one.problems), ("warning", one.warnings))
+                for problem in problems
+            ]
             for workflow, one in validation.found.items()
         }
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from typing import Any, TypeVar
 
@@ -12,7 +11,7 @@ from jupyter_server.base.handlers import APIHandler
 from tornado import web
 from tornado.ioloop import IOLoop
 
-from dataflow.errors import ConfigurationError, DataflowError, Problem
+from dataflow.errors import ConfigurationError, DataflowError
 from dataflow.lab.place import Place, Places
 from dataflow.project import Project
 
@@ -30,7 +29,7 @@ class Handler(APIHandler):
     """A request of the panel.
 
     What is wrong with it is answered as JSON, status 422: `message`, `hint` and `problems`, see
-    `problem_data`. Jupyter's server checks the token and, where a cookie is used, the XSRF code.
+    `Problem.to_json`. Jupyter's server checks the token and, where a cookie is used, the XSRF code.
     """
 
     auth_resource = "dataflow"
@@ -84,18 +83,5 @@ def error_data(error: DataflowError, project: Project | None = None) -> dict[str
         "message": error.message,
         "where": error.where,
         "hint": error.hint,
-        "problems": [problem_data(problem, root) for problem in problems],
-    }
-
-
-def problem_data(problem: Problem, root: Any = None) -> dict[str, Any]:
-    """A problem as JSON."""
-    return {
-        "message": problem.message,
-        "hint": problem.hint,
-        "where": problem.where(root),
-        "parameter": problem.parameter,
-        "cell": problem.cell,
-        "line": problem.line,
-        "fix": asdict(problem.fix) if problem.fix else None,
+        "problems": [problem.to_json(root) for problem in problems],
     }

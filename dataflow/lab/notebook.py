@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
@@ -12,7 +12,7 @@ from urllib.parse import quote
 from dataflow.dashboard.paths import has_dashboard
 from dataflow.errors import ConfigurationError, DataflowError, Problem, WarehouseLocked
 from dataflow.lab.archive import archive_path
-from dataflow.lab.handler import Handler, allowed, place_of, problem_data
+from dataflow.lab.handler import Handler, allowed, place_of
 from dataflow.lab.place import Place, Places, variables_of
 from dataflow.lab.started import starting
 from dataflow.lab.watch import WATCH
@@ -62,6 +62,17 @@ def stage_of(place: Place, workflow: Workflow) -> Stage | None:
     return next((stage for stage in workflow.stages if stage.notebook == place.file), None)
 
 
+def recent_runs(project: Project, workflow_id: str) -> Iterator[Run]:
+    """The runs of a workflow among which the panel looks, the newest first."""
+    return itertools.islice(newest_first(project, workflow_id), LOOKED_AT)
+
+
+def did(run: Run, step: str) -> bool:
+    """Whether a run did a step, or is about to."""
+    status = mapping(run.steps.get(step)).get("status")
+    return status not in (None, LEFT_OUT, NOT_RUN)
+
+
 def notebook_view(places: Places, path: str) -> dict[str, Any]:
     """Everything that the panel shows of a file, most of it of a stage's notebook.
 
@@ -86,11 +97,11 @@ def notebook_view(places: Places, path: str) -> dict[str, Any]:
     except ConfigurationError as error:
         problems = error.problems or [Problem(error.message, hint=error.hint)]
         root = place.project.root
-        return {**view, "broken": [problem_data(problem, root) for problem in problems]}
+        return {**view, "broken": [problem.to_json(root) for problem in problems]}
     if workflow is None:
         return view
     stage = stage_of(place, workflow)
-    runs = list(itertools.islice(newest_first(place.project, workflow.id), LOOKED_AT))
+    runs = list(recent_runs(place.project, workflow.id))
     return {
         **view,
         "workflow": workflow.id,
@@ -109,7 +120,7 @@ def notebook_view(places: Places, path: str) -> dict[str, Any]:
         or next((run.run_id for run in runs if run.status in GOING_ON), None),
         "runs": [
             _run(place.home, run, stage.name if stage else None)
-            for run in itertools.islice((r for r in runs if stage is None or _did(r, stage.name)), MOST)
+            for run in itertools.islice((r for r in runs if stage is None or did(r, stage.name)), MOST)
         ],
     }  # fmt: skip
 
@@ -137,7 +148,7 @@ def _steps(
     notebooks = {stage.name: places.path(stage.notebook) for stage in workflow.stages}
     shown = []
     for step in steps.all:
-        run = next((run for run in runs if _did(run, step.name)), None)
+        run = next((run for run in runs if did(run, step.name)), None)
         data = run.steps[step.name] if run else {}
         shown.append(
             {
@@ -176,12 +187,6 @@ def stale_view(places: Places, path: str) -> dict[str, Any]:
     return {"stale": None}
 
 
-def _did(run: Run, step: str) -> bool:
-    """Whether a run did a step, or is about to."""
-    status = mapping(run.steps.get(step)).get("status")
-    return status not in (None, LEFT_OUT, NOT_RUN)
-
-
 def _done(home: str, run: Run | None, data: Mapping[str, Any]) -> dict[str, Any]:
     """What became of a step in a run."""
     error = mapping(data.get("error"))
@@ -213,7 +218,6 @@ def _run(home: str, run: Run, stage: str | None) -> dict[str, Any]:
         "trigger": run.data.get("trigger"),
         "user": run.data.get("user"),
         "values": plain(mapping(data.get("values"))),
-        "pinned": run.pinned is not None,
         **_done(home, run, data),
     }
     if stage is None:
@@ -275,7 +279,7 @@ def field(parameter: Parameter, configured: Mapping[str, Any]) -> dict[str, Any]
     }
 
 
-def options_of(place: Place, body: Mapping[str, Any]) -> tuple[str, RunOptions]:
+def options_of(place: Place, body: Mapping[str, Any]) -> tuple[Workflow, RunOptions]:
     """The workflow, and what a run of it is asked to do by the panel's form.
 
     Args:
@@ -293,7 +297,7 @@ def options_of(place: Place, body: Mapping[str, Any]) -> tuple[str, RunOptions]:
     if scope not in SCOPES or not isinstance(given, dict):
         raise ConfigurationError("this is not what a run can be asked to do")
     prefix = f"{stage.name}." if stage else ""
-    return workflow.id, RunOptions(
+    return workflow, RunOptions(
         {f"{prefix}{name}": value for name, value in given.items()},
         only=stage.name if stage and scope == "only" else None,
         start=stage.name if stage and scope == "start" else None,
@@ -302,13 +306,11 @@ def options_of(place: Place, body: Mapping[str, Any]) -> tuple[str, RunOptions]:
     )
 
 
-def plan_of(place: Place, options: RunOptions) -> RunPlan:
-    """What a run of the workflow in whose folder a file lies would do; see `plan_run`."""
-    workflow = workflow_of(place)
-    assert workflow is not None  # `options_of` found it
-    with variables_of(place.project):
+def plan_of(project: Project, workflow: Workflow, options: RunOptions) -> RunPlan:
+    """What a run would do; see `plan_run`."""
+    with variables_of(project):
         return plan_run(
-            place.project,
+            project,
             workflow,
             options.parameters,
             only=options.only,
@@ -328,11 +330,11 @@ def plan_view(places: Places, body: Mapping[str, Any]) -> dict[str, Any]:
     place = place_of(places, body.get("path"))
     nothing: dict[str, Any] = {"steps": [], "publishes": False, "builds_pages": False}
     try:
-        plan = plan_of(place, options_of(place, body)[1])
+        plan = plan_of(place.project, *options_of(place, body))
     except DataflowError as error:
         problems = error.problems if isinstance(error, ConfigurationError) else []
         found = problems or [Problem(error.message, hint=error.hint)]
-        return {**nothing, "problems": [problem_data(one, place.project.root) for one in found]}
+        return {**nothing, "problems": [one.to_json(place.project.root) for one in found]}
     steps = [step.name for step in plan.steps.all]
     chosen = steps if plan.chosen is None else plan.chosen
     publishes = PUBLISH in chosen

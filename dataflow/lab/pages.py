@@ -12,21 +12,18 @@ from urllib.parse import quote, urlencode
 from dataflow.base.words import size_text
 from dataflow.errors import ConfigurationError
 from dataflow.lab.handler import Handler, allowed, place_of
-from dataflow.lab.notebook import stage_of, workflow_of
+from dataflow.lab.notebook import did, recent_runs, stage_of, workflow_of
 from dataflow.lab.place import Place, Places
 from dataflow.project import Project
 from dataflow.review.comparison import RunComparison, compare_runs, run_to_compare
 from dataflow.review.editor import compare_with_run
 from dataflow.review.notebooks import MOST_BYTES
 from dataflow.runs.record import (
-    LEFT_OUT,
-    NOT_RUN,
     SHORT,
     UNDER_WAY,
     Run,
     folder_of,
     mapping,
-    newest_first,
     read_run,
 )
 from dataflow.services.comparison_page import stage_comparison
@@ -35,7 +32,6 @@ from dataflow.services.tables_page import stage_tables
 from dataflow.stages.notebook import Stage, parse_notebook, read_notebook
 
 MOST = 30  # runs to choose from
-LOOKED_AT = 200  # runs among which they are found
 LAST, GOOD = "last", "good"  # instead of a run's id
 THEMES = ("light", "dark")
 ANSWERS = ("replace", "keep")  # what becomes of the development copy
@@ -152,9 +148,9 @@ def _stage(places: Places, body: Mapping[str, Any]) -> tuple[Place, Stage]:
 
 def _executed(project: Project, stage: Stage) -> Iterator[Run]:
     """The runs that executed a stage, to its end or to where it failed; the newest first."""
-    for run in itertools.islice(newest_first(project, stage.workflow_id), LOOKED_AT):
+    for run in recent_runs(project, stage.workflow_id):
         step = mapping(run.steps.get(stage.name))
-        ended = step.get("status") not in (None, "pending", LEFT_OUT, NOT_RUN, *UNDER_WAY)
+        ended = did(run, stage.name) and step["status"] not in ("pending", *UNDER_WAY)
         if ended and step.get("notebook"):
             yield run
 

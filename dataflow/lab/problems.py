@@ -8,7 +8,7 @@ from typing import Any
 from tornado import web
 
 from dataflow.errors import Problem
-from dataflow.lab.handler import Handler, allowed, place_of, problem_data
+from dataflow.lab.handler import Handler, allowed, place_of
 from dataflow.lab.place import Place, Places
 from dataflow.validation.draft import examine_draft
 
@@ -52,7 +52,7 @@ def problems_view(places: Places, body: Mapping[str, Any]) -> dict[str, Any]:
 def _data(places: Places, place: Place, problem: Problem) -> dict[str, Any]:
     here = problem.path in (None, place.file)
     return {
-        **problem_data(problem, place.project.root),
+        **problem.to_json(place.project.root),
         "file": None if here or problem.path is None else places.path(problem.path),
     }
 

@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from dataflow.base.guardian import RUN_VARIABLE, STEP_VARIABLE
-from dataflow.base.process import is_alive, process_facts
+from dataflow.base.process import process_facts
 from dataflow.errors import ConfigurationError, DataflowError
 from dataflow.lab import output
 from dataflow.lab.execute import WAIT_SECONDS
 from dataflow.lab.handler import Handler, allowed, place_of
 from dataflow.lab.notebook import options_of, plan_of
 from dataflow.lab.place import Place, Places
-from dataflow.lab.started import Started
+from dataflow.lab.started import Started, goes_on
 from dataflow.lab.watch import WATCH
 from dataflow.orchestration.apart import python
 from dataflow.orchestration.cancel import cancel, is_new, refuse_foreign, send
@@ -39,7 +39,6 @@ from dataflow.services.state import MARK_VARIABLE
 FRESH = WAIT_SECONDS - 60  # seconds after which one that waits may be about to end
 POLL_SECONDS = 15.0  # until an answer, when nothing is printed
 LOOK_EVERY = 0.25
-_FOLDERS: dict[tuple[Project, str, str], Path] = {}
 USER_VARIABLE = "JUPYTERHUB_USER"
 # Of Jupyter's own environment: secrets, and what ties a process to it or to another run.
 _PRIVATE = re.compile(r"JPY_.*|JUPYTER.*(TOKEN|SECRET|PASSWORD|COOKIE|OAUTH).*|CONFIGPROXY_.*")
@@ -55,7 +54,7 @@ def environment_of_runs(of_server: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-# As the server began: later it has what is in the `.env` of the projects that it looked at.
+# As the server began: it has a project's `.env` while that is looked at.
 _ENVIRONMENT = environment_of_runs(os.environ)
 
 
@@ -139,12 +138,12 @@ def start(places: Places, body: Mapping[str, Any]) -> dict[str, Any]:
     """
     place = place_of(places, body.get("path"))
     project = place.project
-    workflow_id, options = options_of(place, body)
+    workflow, options = options_of(place, body)
     options = replace(options, user=os.environ.get(USER_VARIABLE) or None)
     if body.get("run") is not None:
         options = replace(options, run_id=Started.of(project, body["run"]).run_id)
-    plan_of(place, options)
-    _begin(project, workflow_id, options)
+    plan_of(project, workflow, options)
+    _begin(project, workflow.id, options)
     return {"run": options.run_id}
 
 
@@ -183,10 +182,10 @@ def state(place: Place, run_id: str, offset: int) -> dict[str, Any]:
     # In this order: what is printed between two looks is not lost.
     known = started.read()
     run = _recorded(place.project, run_id, known.get("workflow") or place.workflow_id)
-    in_process = bool(known) and not known.get("ended_at") and is_alive(known.get("process"))
-    goes_on = in_process if known else run is not None and run.status in GOING_ON
+    in_process = goes_on(known)
+    is_under_way = in_process if known else run is not None and run.status in GOING_ON
     text, offset = output.read(started.log, offset) or ("" if in_process else None, offset)
-    ended = not goes_on and not text  # else there may be more to read
+    ended = not is_under_way and not text  # else there may be more to read
     cancelled = "cancelled" if ended and known.get("cancel") else None
     return {
         "text": text,
@@ -213,6 +212,10 @@ def _error(known: Mapping[str, Any], run: Run | None) -> dict[str, Any] | None:
     return {"message": what, "where": None, "hint": None, "problems": []}
 
 
+# Of runs that are followed: to find one, all names of its workflow's runs are read.
+_FOLDERS: dict[tuple[Project, str, str], Path] = {}
+
+
 def _recorded(project: Project, run_id: str, workflow_id: str | None) -> Run | None:
     if workflow_id is None:
         return None
@@ -221,7 +224,7 @@ def _recorded(project: Project, run_id: str, workflow_id: str | None) -> Run | N
     if run is not None:
         if len(_FOLDERS) > 100:
             _FOLDERS.clear()
-        _FOLDERS[key] = run.folder  # to find it, all names of the workflow's runs are read
+        _FOLDERS[key] = run.folder
     return run
 
 
@@ -242,7 +245,7 @@ def cancel_run(place: Place, run_id: str) -> None:
         return  # it was asked to just before it had a record
     elif not known:
         raise ConfigurationError(f"there is no run `{run_id[:SHORT]}`")
-    elif not known.get("cancel") and started.goes_on:
+    elif not known.get("cancel") and goes_on(started.read()):
         refuse_foreign(known["process"], "the run", "kill")
         started.note(cancel={"by": by, "at": now()})
         send(known["process"])

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +95,7 @@ class Started:
     def read(self) -> dict[str, Any]:
         """What was noted; empty for a run that JupyterLab did not start, or long ago."""
         try:
-            with open(self.file, encoding="utf-8", opener=_own) as file:
+            with open(self.file, encoding="utf-8", opener=output.own) as file:
                 found = json.load(file)
         except (OSError, ValueError):
             return {}
@@ -107,11 +108,10 @@ class Started:
                 draft.touch(mode=0o600)
                 draft.write_text(json.dumps(known | facts), "utf-8")
 
-    @property
-    def goes_on(self) -> bool:
-        """Whether its process is there."""
-        known = self.read()
-        return not known.get("ended_at") and is_alive(known.get("process"))
+
+def goes_on(known: Mapping[str, Any]) -> bool:
+    """Whether the process of a run is there, by what is known of it (`Started.read`)."""
+    return bool(known) and not known.get("ended_at") and is_alive(known.get("process"))
 
 
 def started_runs(project: Project) -> list[Started]:
@@ -128,7 +128,8 @@ def started_runs(project: Project) -> list[Started]:
 def starting(project: Project, workflow_id: str) -> str | None:
     """The run of a workflow that JupyterLab started last, if it has no record yet."""
     for one in started_runs(project)[:LOOKED_AT]:
-        if one.read().get("workflow") == workflow_id and one.goes_on:
+        known = one.read()
+        if known.get("workflow") == workflow_id and goes_on(known):
             begun = RunRecord(project, workflow_id, one.run_id).read()
             return None if begun else one.run_id
     return None
@@ -143,10 +144,6 @@ def _remove_old(project: Project) -> None:
     for number, started in enumerate(started_runs(project)):
         with suppress(OSError):
             old = number >= MOST or started.file.stat().st_mtime < oldest
-            if old and not started.goes_on:
+            if old and not goes_on(started.read()):
                 output.remove(started.log)
                 started.file.unlink(missing_ok=True)
-
-
-def _own(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW)

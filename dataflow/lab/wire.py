@@ -7,7 +7,6 @@ writes.
 from __future__ import annotations
 
 import datetime
-import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -15,11 +14,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from dataflow.errors import ConfigurationError, Problem
-from dataflow.lab.handler import Handler, allowed, place_of, problem_data
-from dataflow.lab.notebook import LOOKED_AT, stage_of, workflow_of
+from dataflow.lab.handler import Handler, allowed, place_of
+from dataflow.lab.notebook import recent_runs, stage_of, workflow_of
 from dataflow.lab.place import Place, Places
 from dataflow.project import Project
-from dataflow.runs.record import mapping, newest_first
+from dataflow.runs.record import mapping
 from dataflow.scaffold.stage import make_stage, plan_stage
 from dataflow.scaffold.workflow import ABOUT, DEFAULT, make_workflow, plan_workflow
 from dataflow.workflows.edit import Change, ConfigEditor, seen_hash
@@ -227,7 +226,7 @@ def _configured(workflow: Workflow, notebook: str) -> StageSection:
 
 def _written(project: Project, workflow_id: str, stage: str) -> list[str]:
     """The tables that a stage wrote, and left, when it last ran."""
-    for run in itertools.islice(newest_first(project, workflow_id), LOOKED_AT):
+    for run in recent_runs(project, workflow_id):
         writes = mapping(mapping(run.steps.get(stage)).get("writes"))
         if writes:
             return [table for table, facts in writes.items() if mapping(facts).get("columns")]
@@ -279,7 +278,7 @@ def _problems(project: Project, error: ConfigurationError) -> list[dict[str, Any
     found: Sequence[Problem] = error.problems
     if not found or error.hint:
         found = [Problem(error.message, hint=error.hint), *found]
-    return [problem_data(problem, project.root) for problem in found]
+    return [problem.to_json(project.root) for problem in found]
 
 
 def _text(body: Mapping[str, Any], name: str) -> str | None:

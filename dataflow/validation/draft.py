@@ -15,7 +15,7 @@ from dataflow.validation.reads import code_of_cells, raw_reads
 from dataflow.validation.tables import unknown_tables
 from dataflow.validation.workflow import Examination, notebooks_of, unwritten_sources
 from dataflow.variables import secrets_of
-from dataflow.workflows.load import load_workflow
+from dataflow.workflows.load import load_workflow, stage_names
 from dataflow.workflows.python_workflow import JOB_FILE
 from dataflow.workflows.registry import table_conflicts
 from dataflow.workflows.yaml_file import YamlFile, read_yaml
@@ -104,14 +104,12 @@ def _cells(content: object) -> list[Any]:
 
 def _about(config: YamlFile, stage: str, problems: list[Problem]) -> Iterator[Problem]:
     """Those of a workflow's problems that concern a stage: not what is in another's section."""
-    sections = config.data.get("stages") if isinstance(config.data, dict) else None
-    others = set()
-    for index, section in enumerate(sections if isinstance(sections, list) else []):
-        notebook = section.get("notebook") if isinstance(section, dict) else None
-        if not isinstance(notebook, str) or Path(notebook).stem != stage:
-            others |= {
-                line for place, line in config.lines.items() if place[:2] == ("stages", index)
-            }
+    names = stage_names(config.data)
+    others = {
+        line
+        for (top, *below), line in config.lines.items()
+        if top == "stages" and below and isinstance(below[0], int) and names[below[0]] != stage
+    }
     for problem in problems:
         elsewhere = problem.path == config.path and problem.line in others
         if not elsewhere or f"`{stage}`" in problem.message:

@@ -17,6 +17,7 @@ from dataflow.stages.parameters import INJECTED_TAG, TAG, parse, read_declaratio
 from dataflow.stages.result import code_of
 from dataflow.stages.values import check_values
 from dataflow.variables import unset_variables
+from dataflow.workflows.load import stage_names
 from dataflow.workflows.yaml_file import YamlFile
 
 STRIP = "nbstripout --keep-id {path}"
@@ -252,10 +253,9 @@ def _in_config(
 ) -> Problem:
     """A problem of a parameter's value where config.yaml gives the value."""
     name = str(problem.parameter)
-    sections = config.data.get("stages") if isinstance(config.data, dict) else None
-    for index, section in enumerate(sections or ()):
+    for index, other in enumerate(stage_names(config.data)):
         location = ("stages", index, "parameters", name)
-        if Path(section["notebook"]).stem == stage and (line := config.lines.get(location)):
+        if other == stage and (line := config.lines.get(location)):
             right = None if name in declared else meant(name, declared)
             fix = Fix.replacing(name, right, config.line_text(line))
             return replace(problem, path=config.path, line=line, fix=fix)

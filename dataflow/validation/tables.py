@@ -20,6 +20,7 @@ from dataflow.dashboard.source_query import explain, without_semicolon
 from dataflow.dbt.names import read_names, table_of
 from dataflow.errors import DataflowError, Fix, Problem
 from dataflow.project import Project
+from dataflow.stages.parameters import parse
 from dataflow.validation.columns import MISSING, Models
 from dataflow.validation.reads import Code, blank_comments, code_of_files, strings
 from dataflow.warehouse.store import published_path, published_tables
@@ -79,7 +80,7 @@ class _Owner:
             for path in (dbt / folder).rglob(pattern):
                 with contextlib.suppress(OSError):
                     found.add(TableName(*table_of(self.project, path)))
-        return set(_lower(found))
+        return {table.folded for table in found}
 
     @cached_property
     def strings(self) -> list[str]:
@@ -167,7 +168,7 @@ def _reads(code: Iterable[Code], reading: re.Pattern[str]) -> Iterator[_Read]:
             plain = blank_comments(text)
             for match in reading.finditer(plain):
                 line = source.count("\n", 0, offset) + plain.count("\n", 0, match.start(2)) + 1
-                table = TableName(match[1].lower(), match[2].lower())
+                table = TableName(match[1], match[2]).folded
                 yield _Read(path, cell, line, lines[line - 1], table)
 
 
@@ -182,7 +183,7 @@ def _owner(
     files = [*stage_notebooks(folder), *sorted(folder.glob("*.py"))]
     own = [part for part in code if part[0].parent == folder]
     own += code_of_files(path for path in files if path not in checked)
-    return _Owner(project, set(_lower(workflow.writes)), own, reading)
+    return _Owner(project, {table.folded for table in workflow.writes}, own, reading)
 
 
 def _writes_by_variable(source: str) -> bool:
@@ -190,8 +191,8 @@ def _writes_by_variable(source: str) -> bool:
     if "write_table" not in source:
         return False
     try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        tree = parse(source)
+    except SyntaxError:
         return True
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("write_table"):
@@ -221,8 +222,7 @@ def _unknown_columns(
             lines = source.split("\n")
             for offset, text in strings(source):
                 tables = {
-                    TableName(m[1].lower(), m[2].lower())
-                    for m in reading.finditer(blank_comments(text))
+                    TableName(m[1], m[2]).folded for m in reading.finditer(blank_comments(text))
                 }
                 if not tables or "{" in text or len(seen) == MOST or len(text) > LONGEST:
                     continue
@@ -283,7 +283,3 @@ def _is_said_elsewhere(column: str, sql: str, code: Iterable[Code]) -> bool:
     """Whether code mentions a column outside of this SQL: it may be about to come."""
     word = re.compile(rf"(?<!\w){re.escape(column)}(?!\w)", re.IGNORECASE)
     return any(word.search(source.replace(sql, " ")) for *_, source in code)
-
-
-def _lower(tables: Iterable[TableName]) -> Iterator[TableName]:
-    return (TableName(table.schema.lower(), table.name.lower()) for table in tables)

@@ -89,12 +89,12 @@ def compare_tables(
         work = Work(connection, started + limits.seconds)
         pairs = _pairs(work, old, new, tables, schemas)
         found = dict(_keys_in(work, new))
-        found.update({_lower(table): tuple(columns) for table, columns in (keys or {}).items()})
+        found.update({table.folded: tuple(columns) for table, columns in (keys or {}).items()})
         made: dict[TableName, TableComparison] = {}
         # The small ones first: a big one must not take their time.
         for table, before, after in sorted(pairs, key=_cost):
             one = _OneTable(work, old, new, before, after, limits, clean)
-            made[table] = one.compare(table, found.get(_lower(table), ()))
+            made[table] = one.compare(table, found.get(table.folded, ()))
     return DataComparison(
         tables=tuple(made[table] for table, _, _ in pairs),
         made_at=now.isoformat(timespec="milliseconds"),
@@ -157,7 +157,7 @@ def _pairs(
     schemas: Sequence[str] = (),
 ) -> list[_Pair]:
     """Each table as both files have it, without those that neither has."""
-    named = list(map(_lower, tables))
+    named = [table.folded for table in tables]
     whole = {schema.lower() for schema in schemas}
 
     def is_wanted(table: TableName) -> bool:
@@ -185,7 +185,7 @@ def _outline(
     metadata = Metadata.read(path.parent)
     computed -= {TableName(*name.split(".", 1)) for name in (metadata.files if metadata else ())}
     found = {}
-    for table in filter(lambda table: is_wanted(_lower(table)), relations(connection, CATALOG)):
+    for table in filter(lambda table: is_wanted(table.folded), relations(connection, CATALOG)):
         there = _There(table, table in computed)
         name = f"{CATALOG}.{table.quoted}"
         try:
@@ -195,7 +195,7 @@ def _outline(
                 there = _counted(work, path, there)
         except duckdb.Error as error:
             there = replace(there, error=error)
-        found[_lower(table)] = there
+        found[table.folded] = there
     return found
 
 
@@ -227,19 +227,15 @@ def _keys_in(work: Work, path: Path) -> Iterator[tuple[TableName, tuple[str, ...
         )
     ).fetchall()
     for schema, table, columns in own:
-        yield _lower(TableName(schema, table)), tuple(columns)
+        yield TableName(schema, table).folded, tuple(columns)
     for name, given in known_keys(connection).items():
-        yield _lower(name), given
+        yield name.folded, given
 
 
 def _cost(pair: _Pair) -> tuple[bool, int]:
     """What comparing a table takes, to sort by."""
     there = [one for one in pair[1:] if one is not None]
     return any(one.is_view for one in there), sum(one.rows or 0 for one in there)
-
-
-def _lower(table: TableName) -> TableName:
-    return TableName(table.schema.lower(), table.name.lower())
 
 
 def _count(there: _There | None) -> int | None:

@@ -122,7 +122,7 @@ class _Look:
             def from_working() -> None:
                 origins = self._origins()
                 same = {table for table, origin in known.items() if origins.get(table) == origin}
-                self._take("working", [one for one in tables if _lower(one) not in same])
+                self._take("working", [one for one in tables if one.folded not in same])
 
             if published is not None:
                 path = published.version.path
@@ -146,7 +146,7 @@ class _Look:
         origins = self._origins()
 
         def is_newer(table: TableName) -> bool:
-            own, found = origins.get(_lower(table)), self._found.get(table)
+            own, found = origins.get(table.folded), self._found.get(table)
             if own is None or own.run is not None:
                 return False
             return found is None or found.origin is None or found.origin.at < own.at
@@ -187,19 +187,19 @@ class _Look:
     def _origins(self) -> dict[TableName, Origin]:
         """Who wrote the tables of the attached database, by their names in lower case."""
         found = provenance(self.work.attached)
-        return {_lower(table): origin for table, origin in found.items()}
+        return {table.folded: origin for table, origin in found.items()}
 
     def _take(self, database: Database, tables: list[TableName]) -> None:
         """Copy the first rows of tables, then samples, those of small ones first."""
         connection = self.work.attached
-        there = {_lower(table): table for table in relations(connection, CATALOG)}
+        there = {table.folded: table for table in relations(connection, CATALOG)}
         of_catalog = filled("WHERE database_name = ?", CATALOG)
         computed = connection.execute(
             f"SELECT schema_name, view_name FROM duckdb_views() {of_catalog}"
         )
         views = {TableName(*row) for row in computed.fetchall()}
         origins = self._origins()
-        known = [(table, there[_lower(table)]) for table in tables if _lower(table) in there]
+        known = [(table, there[table.folded]) for table in tables if table.folded in there]
         # A view that takes long must not cost a table its rows.
         for group in (
             [one for one in known if one[1] not in views], [one for one in known if one[1] in views]
@@ -220,7 +220,7 @@ class _Look:
         """A table with its columns and number of rows; its first rows are copied."""
         import duckdb
 
-        made = Preview(table, database, origin=origins.get(_lower(actual)))
+        made = Preview(table, database, origin=origins.get(actual.folded))
         name, number = f"{CATALOG}.{actual.quoted}", len(self._copies)
         try:
             relation = self.work.attached.sql(f"FROM {name} LIMIT 0")
@@ -295,7 +295,3 @@ class _Look:
 
     def _text(self, text: str) -> str:
         return shortened(self.clean(text), CHARACTERS)
-
-
-def _lower(table: TableName) -> TableName:
-    return TableName(table.schema.lower(), table.name.lower())

@@ -20,7 +20,7 @@ from dataflow.base.files import whole_file
 from dataflow.base.words import nearest
 from dataflow.errors import ConfigurationError, Problem
 from dataflow.project import Project
-from dataflow.workflows.load import load_workflow, stage_notebooks
+from dataflow.workflows.load import load_workflow, stage_names, stage_notebooks
 from dataflow.workflows.model import StageSection, Workflow, WorkflowSection
 from dataflow.workflows.python_workflow import JOB_FILE
 from dataflow.workflows.registry import table_conflicts
@@ -230,12 +230,7 @@ class ConfigEditor:
     def _stage(self, name: str) -> Location:
         """Where the stage called `name` is configured."""
         self._write_out_stages()
-        stages = self._yaml.data.get("stages")
-        names = [
-            Path(str(one["notebook"])).stem
-            for one in (stages if isinstance(stages, list) else [])
-            if isinstance(one, dict) and "notebook" in one
-        ]
+        names = stage_names(self._yaml.data)
         if name not in names:
             raise ConfigurationError(
                 f"workflow {self._folder.name} has no stage `{name}`", hint=nearest(name, names)

@@ -248,6 +248,16 @@ def _notebook_problems(
     return []
 
 
+def stage_names(config: Any) -> list[str]:
+    """The names of the stages that the content of a config.yaml lists; "" for what is none."""
+    sections = config.get("stages") if isinstance(config, dict) else None
+    notebooks = [
+        section.get("notebook") if isinstance(section, dict) else None
+        for section in (sections if isinstance(sections, list) else ())
+    ]
+    return [Path(name).stem if isinstance(name, str) else "" for name in notebooks]
+
+
 def stage_name_problem(name: str) -> str | None:
     """Why `name` cannot be a stage's name, or None when it can."""
     if not IDENTIFIER_STEM.match(name):
