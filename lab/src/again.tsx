@@ -1,7 +1,7 @@
 // A run's stage tried again: a copy of its notebook with the run's parameters, on the data as it was.
 import * as React from 'react';
 import { wordsOf } from './api';
-import { beside } from './document';
+import { beside } from './executed';
 import { Session } from './session';
 
 interface IAnswer {
@@ -52,7 +52,7 @@ export async function tryAgain(session: Session, run: string, answer?: 'replace'
       if (open) {
         await documents.contextForWidget(open)?.revert();
       }
-      documents.openOrReveal(made.path, undefined, undefined, beside(session, panel));
+      documents.openOrReveal(made.path, undefined, undefined, beside(session.shell, panel));
     }
   } catch (error) {
     put(session, run, { busy: false, question: null, error: wordsOf(error) });

@@ -34,7 +34,6 @@ export interface IRun extends IDone {
   trigger: string | null;
   user: string | null;
   values: Record<string, unknown>;
-  pinned: boolean;
 }
 
 export interface IField {

@@ -1,14 +1,13 @@
 // Pages of the server beside a notebook: a comparison with a run, the tables of its stage.
 import { ILayoutRestorer, JupyterFrontEnd } from '@jupyterlab/application';
 import { IThemeManager, MainAreaWidget, WidgetTracker } from '@jupyterlab/apputils';
-import { DocumentRegistry } from '@jupyterlab/docregistry';
 import { NotebookPanel } from '@jupyterlab/notebook';
 import { ReactWidget } from '@jupyterlab/ui-components';
 import { Message } from '@lumino/messaging';
 import { Signal } from '@lumino/signaling';
-import { Widget } from '@lumino/widgets';
 import * as React from 'react';
 import { wordsOf } from './api';
+import { beside } from './executed';
 import { Session } from './session';
 
 type Kind = 'compare' | 'tables';
@@ -53,16 +52,6 @@ function themed(html: string, theme: Theme): string {
 function name(run: IOption): string {
   const time = new Date(run.started_at).toLocaleString([], { dateStyle: 'short', timeStyle: 'short' });
   return `${run.short}, ${time}, ${run.status}`;
-}
-
-/** Where a page, or a notebook, is opened beside another one: where such are already, or at its right. */
-export function beside(session: Session, panel?: Widget): DocumentRegistry.IOpenOptions {
-  for (const widget of session.shell.widgets('main')) {
-    if (widget.isVisible && (widget.hasClass('df-Executed') || widget.node.querySelector('.df-Page'))) {
-      return { mode: 'tab-after', ref: widget.id };
-    }
-  }
-  return { mode: 'split-right', ref: panel?.id };
 }
 
 class Page extends ReactWidget {
@@ -284,7 +273,7 @@ export function addPages(
     widget.title.label = content.title.label = kind === 'compare' ? `${file}: comparison` : `${file}: tables`;
     widget.title.caption = path;
     widget.title.closable = true;
-    app.shell.add(widget, 'main', beside(session, content.notebook));
+    app.shell.add(widget, 'main', beside(session.shell, content.notebook));
     app.shell.activateById(widget.id);
     void tracker.add(widget);
     content.chosen.connect(() => void tracker.save(widget));

@@ -1,17 +1,29 @@
 // Executed notebooks: a view without a kernel, in which nothing can be changed.
-import { ILayoutRestorer, JupyterFrontEnd } from '@jupyterlab/application';
+import { ILabShell, ILayoutRestorer, JupyterFrontEnd } from '@jupyterlab/application';
 import { WidgetTracker } from '@jupyterlab/apputils';
 import { IEditorServices } from '@jupyterlab/codeeditor';
 import { IDocumentManager } from '@jupyterlab/docmanager';
+import { DocumentRegistry } from '@jupyterlab/docregistry';
 import { NotebookPanel, NotebookWidgetFactory, StaticNotebook } from '@jupyterlab/notebook';
 import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import { Drive } from '@jupyterlab/services';
 import { Widget } from '@lumino/widgets';
+import { tagsOf } from './parameters';
 
 const DRIVE = 'dataflow-runs';
 const FACTORY = 'Executed notebook';
 const DRAWN = [200, 800]; // milliseconds after which a new notebook is looked at again
+const EXECUTED = 'df-Executed';
 const INJECTED = 'injected-parameters';
+
+/** Where something is opened beside a notebook: where such things are already, or at its right. */
+export function beside(shell: ILabShell, panel?: Widget): DocumentRegistry.IOpenOptions {
+  const open = [...shell.widgets('main')].filter(
+    widget => widget.hasClass(EXECUTED) || widget.node.querySelector('.df-Page')
+  );
+  const other = open.find(widget => widget.isVisible) ?? open[0];
+  return other ? { mode: 'tab-after', ref: other.id } : { mode: 'split-right', ref: panel?.id };
+}
 
 export class ExecutedNotebooks {
   private readonly _tracker = new WidgetTracker<NotebookPanel>({ namespace: 'dataflow-executed' });
@@ -46,7 +58,7 @@ export class ExecutedNotebooks {
       toolbarFactory: () => []
     });
     factory.widgetCreated.connect((_, panel) => {
-      panel.addClass('df-Executed');
+      panel.addClass(EXECUTED);
       panel.title.caption = 'The executed notebook of a run. It cannot be changed.';
       void this._tracker.add(panel);
     });
@@ -58,24 +70,14 @@ export class ExecutedNotebooks {
     });
   }
 
-  /** Whether a notebook is one of these. */
-  has(panel: NotebookPanel): boolean {
-    return this._tracker.has(panel);
-  }
-
   /**
    * Open an executed notebook.
    *
    * @param path its path in the drive.
    * @param cell the author's cell to show, from 1.
-   * @param beside the widget that it is opened beside of.
+   * @param options where it is opened.
    */
-  async open(path: string, cell: number | null = null, beside?: Widget): Promise<void> {
-    // One that is open already shows where the next one goes.
-    const other = this._tracker.currentWidget;
-    const options = other?.isAttached
-      ? { mode: 'tab-after' as const, ref: other.id }
-      : { mode: 'split-right' as const, ref: beside?.id };
+  async open(path: string, cell: number | null, options: DocumentRegistry.IOpenOptions): Promise<void> {
     const panel = this._documents.openOrReveal(`${DRIVE}:${path}`, FACTORY, undefined, options);
     if (!panel || cell === null) {
       return;
@@ -85,7 +87,7 @@ export class ExecutedNotebooks {
     let number = 0;
     const index = content.widgets.findIndex(({ model }) => {
       // The cell with a run's parameters has no number of its own.
-      const isInjected = ((model.getMetadata('tags') as string[]) ?? []).includes(INJECTED);
+      const isInjected = tagsOf(model).includes(INJECTED);
       number += isInjected ? 0 : 1;
       return number === cell && !isInjected;
     });

@@ -1,11 +1,10 @@
 // Run as a stage: a form from the notebook's parameters, checked by the server while one types.
 import { runIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
-import { IField, IPlan, IProblem, wordsOf } from './api';
+import { IField, IPlan, IProblem } from './api';
+import { Failed, useChecked, Words } from './forms';
 import { usePrepared } from './starting';
 import { Scope, Session } from './session';
-
-const WAIT = 250; // milliseconds after a key until the server is asked
 
 function shown(value: unknown): string {
   return typeof value === 'string' ? value : value === null ? 'None' : JSON.stringify(value);
@@ -84,29 +83,9 @@ export function Form(props: { session: Session }): JSX.Element {
   const { session } = props;
   const view = session.view!;
   usePrepared(session);
-  const [plan, setPlan] = React.useState<IPlan | null>(null);
-  const [error, setError] = React.useState<string | null>(null);
   const wanted = session.wanted();
-  React.useEffect(() => {
-    let isCurrent = true;
-    setPlan(null);
-    const timer = setTimeout(() => {
-      session.api.plan(wanted).then(
-        answer => {
-          if (isCurrent) {
-            setPlan(answer);
-            setError(null);
-          }
-        },
-        reason => isCurrent && setError(wordsOf(reason))
-      );
-    }, WAIT);
-    return () => {
-      isCurrent = false;
-      clearTimeout(timer);
-    };
-    // The view is a new one after each save and run.
-  }, [JSON.stringify(wanted), view]);
+  // The view is a new one after each save and run.
+  const { answer: plan, error } = useChecked(() => session.api.plan(wanted), JSON.stringify(wanted), view);
   const problems = plan?.problems ?? [];
   const fields = new Set(view.fields.map(field => field.name));
   const others = problems.filter(problem => !fields.has(problem.parameter ?? ''));
@@ -139,12 +118,10 @@ export function Form(props: { session: Session }): JSX.Element {
       </fieldset>
       {others.map((problem, index) => (
         <p key={index} className="df-Error" role="alert">
-          {problem.where && <>{problem.where}: </>}
-          {problem.message}
-          {problem.hint && <span className="df-Soft"> → {problem.hint}</span>}
+          <Words problem={problem} />
         </p>
       ))}
-      {error && <p className="df-Error" role="alert">{error}</p>}
+      <Failed error={error} />
       <p className="df-Soft" aria-live="polite">
         {plan && problems.length === 0 && (plan.steps.length > 0 ? consequences(plan) : 'Nothing changed: nothing would run.')}
       </p>

@@ -6,7 +6,7 @@ import { Session } from './session';
 const WAIT = 250; // milliseconds after a key until the server is asked
 
 /** The answer to what somebody writes; null while it is asked for. */
-export function useChecked<T>(ask: () => Promise<T> | null, key: string): { answer: T | null; error: unknown } {
+export function useChecked<T>(ask: () => Promise<T> | null, ...keys: unknown[]): { answer: T | null; error: unknown } {
   const [state, setState] = React.useState<{ answer: T | null; error: unknown }>({ answer: null, error: null });
   React.useEffect(() => {
     let isCurrent = true;
@@ -21,8 +21,20 @@ export function useChecked<T>(ask: () => Promise<T> | null, key: string): { answ
       isCurrent = false;
       clearTimeout(timer);
     };
-  }, [key]);
+  }, keys);
   return state;
+}
+
+/** A problem in words; without its place where that is clear. */
+export function Words(props: { problem: IProblem; isHere?: boolean }): JSX.Element {
+  const { where, message, hint } = props.problem;
+  return (
+    <>
+      {where && !props.isHere && <>{where}: </>}
+      {message}
+      {hint && <span className="df-Soft"> → {hint}</span>}
+    </>
+  );
 }
 
 export function Told(props: { problems: IProblem[] }): JSX.Element {
@@ -30,9 +42,7 @@ export function Told(props: { problems: IProblem[] }): JSX.Element {
     <>
       {props.problems.map((problem, index) => (
         <small key={index} className="df-Error" role="alert">
-          {problem.where && !problem.where.includes('config.yaml') && <>{problem.where}: </>}
-          {problem.message}
-          {problem.hint && <span className="df-Soft"> → {problem.hint}</span>}
+          <Words problem={problem} isHere={problem.where?.includes('config.yaml')} />
         </small>
       ))}
     </>

@@ -21,6 +21,11 @@ export function placeOf(fix: IFix | null, line: string): number | null {
   return found.length === 1 ? found[0].index : null;
 }
 
+/** Where a line, from 1, begins in a text. */
+export function startOf(line: number, lines: string[]): number {
+  return lines.slice(0, line - 1).reduce((sum, before) => sum + before.length + 1, 0);
+}
+
 /** What the cells of notebooks are marked with, as far as anything is. */
 const marked = new WeakMap<Cell, IPlaced[]>();
 
@@ -60,7 +65,7 @@ function underline(source: string, problem: IPlaced, repair: (problem: IPlaced) 
     return [];
   }
   const line = lines[problem.line - 1];
-  const start = lines.slice(0, problem.line - 1).reduce((sum, before) => sum + before.length + 1, 0);
+  const start = startOf(problem.line, lines);
   const { message, hint, severity, fix } = problem;
   const at = placeOf(fix, line);
   const from = at ?? line.length - line.trimStart().length;

@@ -3,6 +3,7 @@ import { ReactWidget } from '@jupyterlab/ui-components';
 import * as React from 'react';
 import { IProblem } from './api';
 import { Form } from './form';
+import { Words } from './forms';
 import { Graph } from './graph';
 import { MakeButtons, Making } from './making';
 import { ProblemList } from './problems';
@@ -108,8 +109,7 @@ function View(props: { session: Session }): JSX.Element {
           <ProblemList session={props.session} />
           {view.broken.filter(one => !isListed(one, props.session)).map((problem, index) => (
             <p key={index} className="df-Error">
-              {problem.where && <>{problem.where}: </>}{problem.message}
-              {problem.hint && <span className="df-Soft"> → {problem.hint}</span>}
+              <Words problem={problem} />
             </p>
           ))}
         </section>

@@ -6,10 +6,11 @@ import { INotebookTracker, Notebook, NotebookPanel } from '@jupyterlab/notebook'
 import { tagIcon } from '@jupyterlab/ui-components';
 import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 
-const PARAMETERS = 'parameters';
+export const PARAMETERS = 'parameters';
 const COMMAND = 'dataflow:mark-parameters';
 
-const tagsOf = (cell: ICellModel): string[] => (cell.getMetadata('tags') as string[] | undefined) ?? [];
+/** What a cell is tagged with. */
+export const tagsOf = (cell: ICellModel): string[] => (cell.getMetadata('tags') as string[] | undefined) ?? [];
 
 /** Whether a cell is the one with the notebook's parameters. */
 function isParameters(cell: ICellModel | undefined): boolean {

@@ -6,7 +6,8 @@ import { Notebook, NotebookActions, NotebookPanel } from '@jupyterlab/notebook';
 import { Widget } from '@lumino/widgets';
 import * as React from 'react';
 import { IFix, IProblem, wordsOf } from './api';
-import { mark, placeOf } from './marks';
+import { mark, placeOf, startOf } from './marks';
+import { PARAMETERS, tagsOf } from './parameters';
 import type { Session } from './session';
 
 const WAIT = 1000; // milliseconds after a key
@@ -34,7 +35,7 @@ function replaceIn(source: ISource, line: number, fix: IFix): boolean {
   if (at === null) {
     return false; // somebody was faster
   }
-  const start = lines.slice(0, line - 1).reduce((sum, before) => sum + before.length + 1, at);
+  const start = startOf(line, lines) + at;
   source.updateSource(start, start + fix.old.length, fix.new);
   return true;
 }
@@ -198,7 +199,7 @@ export class Problems {
     if (fix.kind === 'replace') {
       replaceIn(model.sharedModel, line!, fix);
     } else if (fix.kind === 'tag') {
-      model.setMetadata('tags', [...((model.getMetadata('tags') as string[]) ?? []), 'parameters']);
+      model.setMetadata('tags', [...tagsOf(model), PARAMETERS]);
     }
     await this.goTo(problem);
     if (fix.kind === 'delete') {

@@ -2,6 +2,7 @@
 import { Event } from '@jupyterlab/services';
 import * as React from 'react';
 import { IProblem, wordsOf } from './api';
+import { Words } from './forms';
 import { Session } from './session';
 import { isMine, prepare } from './starting';
 import { seconds, SIGN } from './words';
@@ -203,13 +204,7 @@ function Following(props: { session: Session; run: string }): JSX.Element {
             {state.error.message}
           </p>
           {state.error.hint && <p className="df-Soft">→ {state.error.hint}</p>}
-          {state.error.problems.map((problem, index) => (
-            <p key={index}>
-              {problem.where && <>{problem.where}: </>}
-              {problem.message}
-              {problem.hint && <span className="df-Soft"> → {problem.hint}</span>}
-            </p>
-          ))}
+          {state.error.problems.map((problem, index) => <p key={index}><Words problem={problem} /></p>)}
         </div>
       )}
       {text ? (

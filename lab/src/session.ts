@@ -5,7 +5,7 @@ import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import { CommandRegistry } from '@lumino/commands';
 import { Signal } from '@lumino/signaling';
 import { Api, IRun, IStep, IView, wordsOf } from './api';
-import { ExecutedNotebooks } from './executed';
+import { beside, ExecutedNotebooks } from './executed';
 import { Problems } from './problems';
 import { newRun, rememberRun } from './starting';
 
@@ -183,7 +183,7 @@ export class Session {
 
   async openExecuted(done: IRun | IStep): Promise<void> {
     if (done.executed) {
-      await this.executed.open(done.executed, done.cell, this.panel);
+      await this.executed.open(done.executed, done.cell, beside(this.shell, this.panel));
     }
   }
 

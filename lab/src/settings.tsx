@@ -1,7 +1,7 @@
 // What config.yaml says of a stage and its workflow: its tables, its order, the schedule.
 import * as React from 'react';
 import { IProblem } from './api';
-import { changing, Diff, Failed, Ticks, Told, useChecked } from './forms';
+import { changing, Diff, Failed, Ticks, Told, useChecked, useWork } from './forms';
 import { Session } from './session';
 
 interface ISettings {
@@ -238,8 +238,7 @@ function SettingsForm(props: { session: Session; settings: ISettings; isSaved: b
   }, []);
   const { path, api } = session;
   const [draft, setDraft] = React.useState(() => draftOf(settings));
-  const [failed, setFailed] = React.useState<unknown>(null);
-  const [isBusy, setBusy] = React.useState(false);
+  const { work, failed, isBusy } = useWork();
   const changed = changes(settings, draft);
   const isChanged = Object.keys(changed).length > 0;
   const post = (write: boolean) => api.post<IChange>('wire/settings', { path, seen: settings.seen, ...changed, write });
@@ -250,18 +249,12 @@ function SettingsForm(props: { session: Session; settings: ISettings; isSaved: b
     JSON.stringify(body) + settings.seen
   );
   const update = (part: Partial<IDraft>) => setDraft({ ...draft, ...part });
-  const work = async (what: () => Promise<unknown>) => {
-    setBusy(true);
-    setFailed(null);
-    try {
+  const write = (what: () => Promise<unknown>) =>
+    work(async () => {
       await changing(session, settings.config, what);
       await reload(true);
       await session.refresh();
-    } catch (reason) {
-      setFailed(reason);
-      setBusy(false);
-    }
-  };
+    });
   const save = async () => {
     const done = await post(true);
     const problems = Object.values(done.problems).flat();
@@ -272,7 +265,7 @@ function SettingsForm(props: { session: Session; settings: ISettings; isSaved: b
   // What was asked before a change is answered after it, and told then that the file is another.
   const isRight = isBusy || (answer === null ? !error : Object.keys(answer.problems).length === 0);
   return (
-    <form className="df-Form" onSubmit={event => { event.preventDefault(); void work(save); }}>
+    <form className="df-Form" onSubmit={event => { event.preventDefault(); void write(save); }}>
       <fieldset className="df-Whole" disabled={isBusy}>
         {settings.stage && <Writes settings={settings} draft={draft} change={answer} onChange={update} />}
         {settings.stage && <After settings={settings} draft={draft} change={answer} onChange={update} />}
@@ -286,7 +279,7 @@ function SettingsForm(props: { session: Session; settings: ISettings; isSaved: b
             <button type="button" className="jp-mod-styled" onClick={() => void reload()}>Start over</button>
           ) : (
             settings.can_undo && (
-              <button type="button" className="jp-mod-styled" disabled={isBusy} onClick={() => void work(() => api.post('wire/undo', { path }))}>Undo</button>
+              <button type="button" className="jp-mod-styled" disabled={isBusy} onClick={() => void write(() => api.post('wire/undo', { path }))}>Undo</button>
             )
           )}
         </div>
