@@ -79,15 +79,23 @@ class Started:
             mode = 0o770 if is_shared(self.project.root) else 0o700
             home.mkdir(mode=mode, parents=True, exist_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            with os.fdopen(os.open(self.file, flags, 0o600), "w", encoding="utf-8") as file:
-                json.dump({"workflow": workflow_id, "process": process, "at": now()}, file)
+            handle = os.open(self.file, flags, 0o600)
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8") as file:
+                    json.dump({"workflow": workflow_id, "process": process, "at": now()}, file)
+            except BaseException:
+                self.file.unlink()  # what is half of it would count as a run that was started
+                raise
         except FileExistsError:
             return False
         except OSError as error:
+            state = self.project.relative(self.project.state)
             raise DataflowError(
                 f"the project's state cannot be written: {error.strerror or error}",
                 where=str(home),
-                hint=f"Make {self.project.relative(self.project.state)} writable for your user.",
+                hint=f"Make {state} writable for your user."
+                if isinstance(error, PermissionError)
+                else f"Make room for {state}.",
             ) from error
         _remove_old(self.project)
         return True

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import signal
 import stat
 import subprocess
@@ -28,7 +29,7 @@ from dataflow.base.process import (
     this_process,
     was_interrupted,
 )
-from dataflow.errors import ConfigurationError, ParameterError
+from dataflow.errors import ConfigurationError, DataflowError, ParameterError
 from dataflow.lab import execute, output, running, started
 from dataflow.lab.output import Log
 from dataflow.lab.place import Place, Places
@@ -300,6 +301,23 @@ def test_a_run_whose_process_was_killed_before_it_had_a_record_has_ended(project
     assert running.state(where, foreign.run_id, 0)["ended"]
     unknown = running.state(where, str(uuid.uuid4()), 0)
     assert unknown["error"]["message"] == "there is no such run"
+
+
+def test_a_run_that_a_full_disk_refuses_may_be_started_again(tmp_path):
+    project = make_project(tmp_path / "project", {})
+    run = Started.of(project, str(uuid.uuid4()))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))  # as if there were no room
+    try:
+        with pytest.raises(DataflowError, match="cannot be written") as error:
+            run.claim("prints", this_process())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert error.value.hint == "Make room for .dataflow."
+    assert not run.file.exists()
+    assert run.claim("prints", this_process())
+    assert run.read()["workflow"] == "prints"
 
 
 def test_text_of_gigabytes_keeps_its_beginning_and_its_end(tmp_path, monkeypatch):
