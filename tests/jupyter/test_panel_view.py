@@ -214,7 +214,7 @@ def test_a_run_of_the_form_is_for_its_stage_only(project):
 
     workflow, options = options_of(place, {"parameters": {"share": "1"}, "scope": "start"})
 
-    assert workflow == "gauges"
+    assert workflow.id == "gauges"
     assert (options.start, options.only, options.trigger) == ("levels", None, "jupyterlab")
     assert options.parameters == {"levels.share": "1"}
 

@@ -347,7 +347,7 @@ import os, subprocess, sys
 from pathlib import Path
 from dataflow.lab.output import Log, printed_to
 with printed_to(Log(Path({str(tmp_path / "run.log")!r})), lambda text: text.replace("s3cret", "${{KEY}}")):
-    print("\x1b[1;31mred\x1b[0m \x1b]8;;http://x\x07link\x1b]8;;\x07 s3cret")
+    print("\x1b[1;31mred\x1b[0m \x1b]8;;http://x\x07link\x1b]8;;\x07 s3cret", flush=True)
     sys.stderr.write("10 %\r50 %\r100 %\r\n")
     subprocess.run(["printf", "a child \\xff no end"])
 """
