@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 from browser import Visit, browser_page
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Error, Locator, Page, expect
 from projects import Cells, Workflow, add_workflow, dataflow, free_port
 
 from dataflow.project import Project
@@ -60,8 +60,21 @@ class Lab:
             where = f"/lab/tree/{path}?reset&" if path else "/lab?reset&"
             visit.page.goto(self.url.replace("/lab?", where))
             shown = ".jp-NotebookPanel .jp-Cell" if path.endswith(".ipynb") else ".jp-Launcher"
-            visit.page.wait_for_selector(shown, timeout=FIRST)
-            yield visit
+            try:
+                visit.page.wait_for_selector(shown, timeout=FIRST)
+                yield visit
+            except BaseException as error:
+                error.add_note(_what_is_shown(visit.page))
+                raise
+
+
+def _what_is_shown(page: Page) -> str:
+    """The text of a page and its frames, for whoever reads of a failure."""
+    texts = []
+    for frame in page.frames:
+        with suppress(Error):  # a frame that is just going
+            texts.append(" ".join(frame.locator("body").inner_text(timeout=5000).split())[:3000])
+    return "\n".join(["The page showed:", *texts])
 
 
 def panel(page: Page) -> Locator:
