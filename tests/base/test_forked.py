@@ -217,8 +217,8 @@ def test_a_server_refuses_where_its_modules_would_make_a_difference(tmp_path, mo
 
 
 def test_a_server_refuses_another_environment_and_modules_named_like_its_own(server, tmp_path):
+    environment = surroundings(LANG_OF_MINE="x", DATAFLOW_STAGE="s")
     with pytest.raises(Refused, match=r"the environment differs: LANG_OF_MINE$"):
-        environment = surroundings(LANG_OF_MINE="x", DATAFLOW_STAGE="s")
         ask(server, "tell", "told", folder=tmp_path, environment=environment)
     (tmp_path / "numpy").mkdir()
     ask(server, "tell", "told", folder=tmp_path).close()  # data, no package
