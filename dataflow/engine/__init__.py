@@ -46,6 +46,8 @@ class Options:
         environment: the kernel's environment; this process's by default.
         scrubber: takes secrets out of what is saved and passed on.
         on_output: called with ("stdout" | "stderr" | "display", text) while cells run.
+        kernel_server: the address of the process from which IPython's kernels are forked; empty to
+            start each.
         first_line: Python that an IPython kernel runs before the first cell.
         notebook_timeout: seconds for all cells together; 0 for no limit.
         execution_timeout: seconds for each cell.
@@ -64,6 +66,7 @@ class Options:
     environment: Mapping[str, str] | None = None
     scrubber: Scrubber = field(default_factory=Scrubber)
     on_output: Callable[[str, str], None] | None = None
+    kernel_server: str = ""
     first_line: str = ""
     notebook_timeout: float = 0.0
     execution_timeout: float | None = None

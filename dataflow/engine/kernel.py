@@ -7,10 +7,12 @@ import contextlib
 import json
 import subprocess
 import tempfile
+import time
 import traceback
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
+from queue import Empty
 from typing import Any
 
 import psutil
@@ -22,26 +24,10 @@ from papermill.clientwrap import PapermillNotebookClient
 from dataflow.base.guardian import STEP_VARIABLE
 from dataflow.base.lifetime import child_setup, end_group, in_words
 from dataflow.base.process import kill_carrying, started_by
-from dataflow.engine import KernelFailed, NoKernel, Options
+from dataflow.engine import KernelFailed, NoKernel, Options, provisioner
+from dataflow.engine.ipython import IPYTHON, LAUNCH
 
 STARTS = 3  # kernels that collide on a port die at once; another start picks other ports
-
-IPYTHON = ["-m", "ipykernel_launcher"]
-
-# What that module does, without what only a debugger needs: ipykernel imports debugpy
-# when a kernel starts, which takes a quarter of the start. A notebook that imports debugpy itself
-# still can.
-LAUNCH = """\
-import sys
-if sys.path[0] == "":
-    del sys.path[0]
-sys.argv[0] = "ipykernel_launcher"
-sys.modules["debugpy"] = None
-import ipykernel.debugger
-del sys.modules["debugpy"]
-from ipykernel import kernelapp
-kernelapp.launch_new_instance()
-"""
 
 # Run in the kernel before the first cell. ZeroMQ drops what exceeds 1,000 messages that wait
 # to be sent. The socket belongs to the thread that sends.
@@ -101,6 +87,8 @@ class KernelClient(PapermillNotebookClient):
         try:
             self.start_new_kernel(**kwargs)
             self._pid = _pid_of(self.km)
+            if why := getattr(self.km.provisioner, "why", None):
+                self.nb.metadata["dataflow"]["kernel_started"] = self.options.scrubber.text(why)
             self.start_new_kernel_client()
             return True
         except BaseException as error:
@@ -124,6 +112,7 @@ class KernelClient(PapermillNotebookClient):
         except NoSuchKernel:
             known = sorted(manager.kernel_spec_manager.find_kernel_specs())
             raise NoKernel(self.kernel_name, known) from None
+        provisioner.use(manager, self.options.kernel_server)
         return manager
 
     async def async_start_new_kernel_client(self) -> Any:
@@ -136,13 +125,38 @@ class KernelClient(PapermillNotebookClient):
         self.kc = self.km.client()
         unlimited(self.kc)
         await ensure_async(self.kc.start_channels())
-        await ensure_async(self.kc.wait_for_ready(timeout=self.startup_timeout))
+        if not _is_ipython(self.km):
+            await ensure_async(self.kc.wait_for_ready(timeout=self.startup_timeout))
         self.kc.allow_stdin = False
         if _is_ipython(self.km):
+            await self._wait_for_ipython()
             await self.async_wait_for_reply(self.kc.execute(_SEND_ALL, silent=True))
         return self.kc
 
     start_new_kernel_client = run_sync(async_start_new_kernel_client)
+
+    async def _wait_for_ipython(self) -> None:
+        """Wait until the kernel answers, and its outputs arrive.
+
+        The client's own way ends by waiting for messages that do not come.
+
+        Raises:
+            RuntimeError: the kernel died, or does not answer in time.
+        """
+        deadline = time.monotonic() + self.startup_timeout
+        while True:
+            self.kc.kernel_info()
+            with contextlib.suppress(Empty):
+                reply = await ensure_async(self.kc.get_shell_msg(timeout=1))
+                asked = reply["parent_header"].get("msg_id")
+                while True:  # outputs before the kernel knows of the client's interest are lost
+                    message = await ensure_async(self.kc.get_iopub_msg(timeout=0.2))
+                    if message["parent_header"].get("msg_id") == asked:
+                        return
+            if not await ensure_async(self.km.is_alive()):
+                raise RuntimeError("Kernel died before replying to kernel_info")
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"Kernel didn't respond in {self.startup_timeout:g} seconds")
 
     async def _async_check_alive(self) -> None:
         assert self.km is not None
@@ -205,6 +219,7 @@ def without_debugger(command: list[str]) -> list[str]:
 def unlimited(client: Any) -> None:
     """Have `client`, not connected yet, keep every message until it is read."""
     client.context.rcvhwm = 0
+    client.context.reconnect_ivl = 10  # ms: most kernels listen soon after the first try
     client.session.unpack = unpack
 
 

@@ -8,7 +8,10 @@ from pathlib import Path
 
 from projects import REPOSITORY
 
-PACKAGES = {"papermill", "nbclient", "jupyter_client", "jupyter_core", "nbformat", "psutil"}
+PACKAGES = {
+    "papermill", "nbclient", "jupyter_client", "jupyter_core", "nbformat", "psutil",
+    "ipykernel", "IPython", "traitlets",
+}  # fmt: skip
 
 
 def imported_by(path: Path) -> set[str]:
