@@ -90,6 +90,9 @@ class Held:
     """A lock that is held until the end of its `with` block, or until `release()`.
 
     That is called once, from any thread.
+
+    Attributes:
+        before_release: called at the end, while it is still held.
     """
 
     def __init__(self, lock: FileLock, folder: Path, key: tuple[int, Path]) -> None:
@@ -97,6 +100,7 @@ class Held:
         self._folder = folder
         self._key = key
         self._depth = 1
+        self.before_release: Callable[[], None] = lambda: None
 
     def __enter__(self) -> Held:
         return self
@@ -111,6 +115,7 @@ class Held:
             if self._depth:
                 return
             _registry.pop(self._key, None)
+        self.before_release()
         with contextlib.suppress(OSError):
             (self._folder / "holder.json").unlink()
         self._lock.release()

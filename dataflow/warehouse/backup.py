@@ -12,7 +12,7 @@ from pathlib import Path
 from dataflow.base.files import sync, whole_file, write_whole
 from dataflow.errors import ConfigurationError, WarehouseError
 from dataflow.project import Project
-from dataflow.warehouse import lock
+from dataflow.warehouse import history, lock
 from dataflow.warehouse.failures import translated
 from dataflow.warehouse.files import checkpoint, copy_database
 from dataflow.warehouse.inspect import read_file
@@ -91,6 +91,7 @@ def restore(project: Project, source: Path, *, timeout: float = 600) -> Backup:
             sync(draft)
             # Before the file is in place: from then on no earlier run counts as passed.
             _note_restored(layout)
+            history.begin(lock.lock_folder(working))
             # A log beside the new file would be replayed into it; the old one moves with the
             # old file, so that nothing of that is lost either.
             aside = _set_aside(working)

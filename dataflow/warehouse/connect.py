@@ -14,7 +14,7 @@ from dataflow.base.lock import DEFAULT_TIMEOUT, Held
 from dataflow.base.sql import TableName, quote, schemas_of
 from dataflow.errors import WarehouseError
 from dataflow.project import Project
-from dataflow.warehouse import cells, changes, failures, lock, provenance, versions
+from dataflow.warehouse import cells, changes, failures, history, lock, provenance, versions
 from dataflow.warehouse.columns import Readers
 from dataflow.warehouse.development import WHAT, ensure
 from dataflow.warehouse.files import give_back_after, open_file, warn_if_still_open
@@ -273,7 +273,9 @@ class Connection:
 
     def _open_under_lock(self, path: Path, what: str, prepare: Callable[[], None]) -> _Opened:
         started = time.monotonic()
-        held = lock.acquire(path, what, timeout=self._timeout)
+        held = lock.acquire(
+            path, what, timeout=self._timeout, keeps_history=self.database == "working"
+        )
         try:
             prepare()
             left = max(self._timeout - (time.monotonic() - started), 0)
@@ -313,7 +315,11 @@ def dbt_writes(
     """
     with lock.write_lock(project, holder, run_id=run_id):
         built: list[str] = []
-        yield built
+        try:
+            yield built
+        except BaseException:
+            history.begin(lock.lock_folder(project.warehouse))  # what it built is not noted
+            raise
         if built:
             names = [TableName(*model.split(".", 1)) for model in built]
             with Connection(project, "working") as conn:

@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dataflow.base.lock import FIRST_MESSAGE_AFTER, MESSAGE_EVERY
 from dataflow.base.sql import literal
@@ -20,12 +20,10 @@ from dataflow.project import Project
 from dataflow.settings import read_settings
 from dataflow.warehouse import failures, lock
 from dataflow.warehouse.failures import is_full, translated
-from dataflow.warehouse.layout import CATALOG
+from dataflow.warehouse.layout import CATALOG, FILE_HEADER_BYTES
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
-
-FILE_HEADER_BYTES = 3 * 4096
 
 logger = logging.getLogger(__name__)
 
@@ -75,15 +73,28 @@ def open_file(
 
 
 @contextlib.contextmanager
-def attached(path: Path, *, read_only: bool = False) -> Iterator[DuckDBPyConnection]:
-    """A database file of any name under the name of the catalog, which its views have in them."""
+def attached(
+    path: Path, *, read_only: bool = False, is_draft: bool = False
+) -> Iterator[DuckDBPyConnection]:
+    """A database file of any name under the name of the catalog, which its views have in them.
+
+    Args:
+        path: the file.
+        read_only: open it for reading.
+        is_draft: nobody needs it unless the block ends well: DuckDB keeps no log of what is
+            written, which costs a wait for the disk with each statement.
+    """
     import duckdb
 
-    with contextlib.closing(duckdb.connect(config={"memory_limit": memory_limit()})) as connection:
-        how = " (READ_ONLY)" if read_only else ""
-        connection.execute(f"ATTACH {literal(str(path))} AS {CATALOG}{how}")
-        connection.execute(f"USE {CATALOG}")
+    config: dict[str, Any] = {"memory_limit": memory_limit(), "temp_directory": f"{path}.tmp"}
+    with contextlib.closing(duckdb.connect(config=config)) as connection:
+        how = "READ_ONLY" if read_only else "RECOVERY_MODE no_wal_writes" if is_draft else ""
+        connection.execute(f"ATTACH {literal(str(path))} AS {CATALOG}{how and f' ({how})'}")
+        connection.execute(f"USE {CATALOG}.main")
+        connection.execute("SET TimeZone = 'UTC'")
         yield connection
+        if is_draft:
+            connection.execute("CHECKPOINT")
 
 
 def memory_limit() -> str:
@@ -111,9 +122,19 @@ def _quarter() -> str:
 
 
 def checkpoint(path: Path, timeout: float = 0) -> None:
+    """Write DuckDB's log into the file; see `checkpointed`."""
+    with checkpointed(path, timeout):
+        pass
+
+
+@contextlib.contextmanager
+def checkpointed(path: Path, timeout: float = 0) -> Iterator[DuckDBPyConnection]:
     """Write DuckDB's log into the file, so that the file has everything that is committed.
 
     Creates a missing file. The caller holds the write lock.
+
+    Yields:
+        The connection, to look at what there is.
 
     Raises:
         WarehouseLocked: a program outside DATAFLOW has the file open.
@@ -127,6 +148,7 @@ def checkpoint(path: Path, timeout: float = 0) -> None:
                 connection.execute("CHECKPOINT")
             except duckdb.TransactionException as error:
                 raise _behind(path) from error
+            yield connection
         if has_log(path):
             raise _behind(path)
 

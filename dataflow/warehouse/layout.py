@@ -18,6 +18,8 @@ FILE_NAME = f"{CATALOG}.duckdb"
 
 BLOCK_BYTES = 262_144
 """The unit in which DuckDB fills a file."""
+FILE_HEADER_BYTES = 3 * 4096
+"""What comes before the first of them."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from dataflow.base import lock
 from dataflow.base.lock import DEFAULT_TIMEOUT, Held, Holder
 from dataflow.errors import WarehouseError, WarehouseLocked
 from dataflow.project import Project
+from dataflow.warehouse import history
 
 
 def write_lock(
@@ -20,7 +21,9 @@ def write_lock(
     run_id: str | None = None,
 ) -> Held:
     """Hold the write lock of the working warehouse in a `with` block; see `acquire`."""
-    return acquire(project.warehouse, holder=holder, timeout=timeout, run_id=run_id)
+    return acquire(
+        project.warehouse, holder=holder, timeout=timeout, run_id=run_id, keeps_history=True
+    )
 
 
 def acquire(
@@ -30,6 +33,7 @@ def acquire(
     holder: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
     run_id: str | None = None,
+    keeps_history: bool = False,
 ) -> Held:
     """Take the write lock of a database file, and hold it until the result is released.
 
@@ -41,6 +45,7 @@ def acquire(
         holder: what the lock is held for, in words, shown to those who wait.
         timeout: seconds to wait at most; by default, for one that is held by hand.
         run_id: the run it is held for; the environment's when None.
+        keeps_history: whether the holder notes what it writes, in the working warehouse.
 
     Raises:
         WarehouseLocked: somebody else held it all the time.
@@ -48,7 +53,7 @@ def acquire(
     """
     folder = lock_folder(database)
     try:
-        return lock.acquire(folder, what, holder=holder, timeout=timeout, run_id=run_id)
+        held = lock.acquire(folder, what, holder=holder, timeout=timeout, run_id=run_id)
     except lock.StillHeld as error:
         end_it = f", or end it: kill {error.holder.pid}" if error.holder else ""
         raise WarehouseLocked(
@@ -62,6 +67,10 @@ def acquire(
             where=str(error.filename or folder),
             hint="Make folder and file writable for your user, or set DATAFLOW_WAREHOUSE to a file elsewhere.",
         ) from error
+    if keeps_history and not held.is_nested:
+        history.resume(database, folder)
+        held.before_release = lambda: history.keep(database, folder)
+    return held
 
 
 def lock_folder(database: Path) -> Path:

@@ -3,8 +3,9 @@
 A version is built aside, from a copy of the last one, and becomes current in one step. Killed
 at any moment, a publish leaves the last version as it was; the next one cleans up.
 
-Writing big tables as files takes long (20 times as long as copying them), and writers should
-not wait for it: then the working warehouse is copied first, and the write lock released.
+Tables that nobody has written since stay as the last version has them, so that a publish costs what
+changed. Writing big tables as files takes long (20 times as long as copying them), and writers
+should not wait for it: then the working warehouse is copied first, and the write lock released.
 """
 
 from __future__ import annotations
@@ -21,25 +22,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataflow.base.files import sync
+from dataflow.base.files import copy_file, sync
 from dataflow.base.lock import DEFAULT_TIMEOUT
 from dataflow.base.sql import TableName, literal, schemas_of
 from dataflow.errors import WarehouseError
 from dataflow.project import Project
-from dataflow.warehouse import lock, versions
+from dataflow.warehouse import history, lock, versions
 from dataflow.warehouse.failures import translated
-from dataflow.warehouse.files import checkpoint, open_file
+from dataflow.warehouse.files import attached, checkpointed, open_file
 from dataflow.warehouse.layout import FILE_NAME, Layout
 from dataflow.warehouse.provenance import by_hand, copy_provenance, provenance
 from dataflow.warehouse.snapshot import (
     BIG_TABLE_BYTES,
     SOURCE,
     Copying,
-    big_bytes,
     point_at_file,
     relations,
     stored_columns,
 )
+from dataflow.warehouse.stored import Stored, stored_tables
 from dataflow.warehouse.versions import READERS_LOCK, Metadata, Version
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Published:
         version: the new version's number.
         path: its database file.
         schemas: the schemas that were taken from the working warehouse.
-        bytes_copied: bytes written: the copy of the last version's file, and the schemas.
+        bytes_copied: bytes written: the version's file, and new files of big tables.
         seconds: how long it took, without waiting for the lock.
         seconds_locked: how long writers had to wait.
     """
@@ -151,19 +152,16 @@ def publish(
         started = time.monotonic()
         aside = layout.candidates / workflow_id / str(run_id) if for_review else None
         with _next_version(layout, keep_seconds, aside) as draft:
-            source = _source(
-                layout,
-                draft.folder,
-                wanted + [table.schema for table in single],
-                big_table_bytes,
-                timeout,
-            )
-            if source != layout.working:
+            known = history.current(layout.working, lock.lock_folder(layout.working))
+            with checkpointed(layout.working, timeout) as connection:
+                stored = stored_tables(connection, layout.working, wanted, single, known)
+            made = _Making(layout, layout.working, draft, stored, big_table_bytes)
+            made.copy_source()
+            if made.source != layout.working:
                 writing.close()
                 locked = time.monotonic() - started
-            made = _Making(layout, source, draft, big_table_bytes)
             written = made.write(wanted, single, declared or {})
-            if source == layout.working:
+            if made.source == layout.working:
                 locked = time.monotonic() - started
             draft.note_origin(workflow_id, run_id, [*wanted, *map(str, single)])
         return Published(
@@ -233,7 +231,7 @@ def publish_candidate(
         single = [TableName(*name.split(".", 1)) for name in names if "." in name]
         with _next_version(layout, keep_seconds) as draft:
             # Its big tables are files already, whatever their size.
-            made = _Making(layout, candidate, draft, sys.maxsize, kept)
+            made = _Making(layout, candidate, draft, {}, sys.maxsize, kept)
             written = made.write(schemas, single, {})
             draft.note_origin(workflow_id, run_id, names)
         return Published(
@@ -263,8 +261,12 @@ def candidate_hash(project: Project, workflow_id: str, run_id: str) -> str | Non
     if metadata is None:
         return None
     digest = hashlib.sha256()
-    own = f".{metadata.version}.parquet"
-    files = sorted(layout.data / name for name in metadata.files.values() if name.endswith(own))
+    own = {name for name, origin in metadata.schemas.items() if origin.get("run_id") == run_id}
+    files = sorted(
+        layout.data / file
+        for table, file in metadata.files.items()
+        if own.intersection((table, table.split(".")[0]))
+    )
     for path in [folder / FILE_NAME, *files]:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -309,7 +311,8 @@ def revise(
     ):
         target = draft.folder / FILE_NAME
         if draft.last is not None:
-            shutil.copyfile(draft.last.path, target)
+            copy_file(draft.last.path, target)
+        draft.metadata.marks.clear()
         with contextlib.closing(open_file(target)) as connection:
             change(connection, draft.metadata)
             _point_at_files(connection, layout, draft, draft.metadata.files)
@@ -388,41 +391,64 @@ def _metadata(layout: Layout, last: Version | None, number: int) -> Metadata:
     new = Metadata(number, now, str(layout.published))
     if last is not None and (old := last.metadata) is not None:
         new.schemas, new.files = dict(old.schemas), dict(old.files)
-        new.definitions = dict(old.definitions)
+        new.definitions, new.marks = dict(old.definitions), dict(old.marks)
     return new
-
-
-def _source(
-    layout: Layout, draft: Path, schemas: list[str], big_table_bytes: int, timeout: float
-) -> Path:
-    """The file to read from: a copy of the working warehouse if that is worth it.
-
-    It is if the file is not much larger than the big tables in it, and fits on the disk.
-    """
-    checkpoint(layout.working, timeout)
-    with contextlib.closing(open_file(layout.working, timeout=timeout)) as connection:
-        big = big_bytes(connection, schemas, big_table_bytes)
-    size = layout.working.stat().st_size
-    if size > COPY_AT_MOST * big or shutil.disk_usage(draft).free < 2 * size:
-        return layout.working
-    copy = draft / COPY / FILE_NAME
-    copy.parent.mkdir()
-    shutil.copyfile(layout.working, copy)
-    return copy
 
 
 @dataclass
 class _Making:
     """Makes the file of a new version, `draft`, whose metadata gets its files.
 
-    `version` has the metadata of `source` where that is a version itself.
+    `stored` are the tables of `source`, the working warehouse, as they are stored; `version` has the
+    metadata of `source` where that is a version itself.
     """
 
     layout: Layout
     source: Path
     draft: _Draft
+    stored: Mapping[TableName, Stored]
     big_table_bytes: int
     version: Metadata | None = None
+
+    def copy_source(self) -> None:
+        """Read from a copy of the working warehouse from here on, if that is worth it.
+
+        It is if the file is not much larger than the big tables that have to be written, and fits
+        on the disk.
+        """
+        unchanged = self._unchanged()
+        big = sum(
+            one.bytes
+            for table, one in self.stored.items()
+            if one.bytes >= self.big_table_bytes and table not in unchanged
+        )
+        size = self.source.stat().st_size
+        if size > COPY_AT_MOST * big or shutil.disk_usage(self.draft.folder).free < 2 * size:
+            return
+        copy = self.draft.folder / COPY / FILE_NAME
+        copy.parent.mkdir()
+        copy_file(self.source, copy)
+        self.source = copy
+
+    def _marks(self) -> dict[TableName, str]:
+        """The marks of the tables; that a table becomes a file from another size on changes them."""
+        return {
+            table: f"{one.mark}, {'big' if one.bytes >= self.big_table_bytes else 'small'}"
+            for table, one in self.stored.items()
+            if one.mark is not None
+        }
+
+    def _unchanged(self) -> set[TableName]:
+        """The tables that the last version has as they are."""
+        last = self.draft.metadata
+        return {
+            table
+            for table, mark in self._marks().items()
+            if last.marks.get(str(table)) == mark
+            and (
+                str(table) not in last.files or (self.layout.data / last.files[str(table)]).exists()
+            )
+        }
 
     def write(
         self,
@@ -436,36 +462,60 @@ class _Making:
         is_copy = self.source.parent.name == COPY
         written = self.source.stat().st_size if is_copy else 0
         if draft.last is not None:
-            shutil.copyfile(draft.last.path, target)
-            written += target.stat().st_size
-        with contextlib.closing(open_file(target)) as connection:
+            copy_file(draft.last.path, target)
+        with attached(target, is_draft=True) as connection:
             connection.execute(f"ATTACH {literal(str(self.source))} AS {SOURCE} (READ_ONLY)")
             self._refuse_loss(connection, declared)
             self._refuse_by_hand(connection, declared)
-            replaced = {str(table) for table in shared}
-            kept = {
-                table: file
-                for table, file in metadata.files.items()
-                if table.split(".")[0] not in schemas and table not in replaced
-            }
-            copying = Copying(connection, self.layout.data, metadata.version, self.big_table_bytes)
+            copying = Copying(
+                connection,
+                self.layout.data,
+                metadata.version,
+                self.stored,
+                self._unchanged(),
+                self.big_table_bytes,
+            )
             copying.schemas(schemas)
             copying.tables(shared)
             if self.version is not None:
                 copying.take_files(self.version.files, self.version.definitions)
             copy_provenance(connection, SOURCE, schemas, shared)
-            metadata.files = kept | copying.files
-            definitions = metadata.definitions | copying.definitions
-            metadata.definitions = {
-                table: made for table, made in definitions.items() if table in metadata.files
-            }
+            self._note(copying, schemas, shared)
             connection.execute(f"DETACH {SOURCE}")
+            kept = {t: file for t, file in metadata.files.items() if t not in copying.files}
             _point_at_files(connection, self.layout, draft, kept)
         if is_copy:
             shutil.rmtree(self.source.parent)
         sync(target)
         target.chmod(0o444)  # nobody changes a version by mistake
-        return written + copying.bytes_written
+        return written + target.stat().st_size + copying.bytes_written
+
+    def _note(self, copying: Copying, schemas: list[str], shared: list[TableName]) -> None:
+        """Note in the metadata what was copied."""
+        metadata = self.draft.metadata
+
+        def is_of_others(name: str) -> bool:
+            table = TableName(*name.split(".", 1))
+            return table.schema not in schemas and table not in shared
+
+        kept = {
+            name: file
+            for name, file in metadata.files.items()
+            if is_of_others(name) or TableName(*name.split(".", 1)) in copying.unchanged
+        }
+        metadata.files = kept | copying.files
+        definitions = metadata.definitions | copying.definitions
+        metadata.definitions = {
+            table: made for table, made in definitions.items() if table in metadata.files
+        }
+        marks = {name: mark for name, mark in metadata.marks.items() if is_of_others(name)}
+        if self.version is None:
+            new = {str(table): mark for table, mark in self._marks().items()}
+        else:
+            new = {
+                name: mark for name, mark in self.version.marks.items() if not is_of_others(name)
+            }
+        metadata.marks = marks | new
 
     def _refuse_loss(self, connection: DuckDBPyConnection, declared: Iterable[TableName]) -> None:
         there = relations(connection, SOURCE)

@@ -14,6 +14,7 @@ import glob
 import logging
 import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,8 @@ from dataflow.base.sql import TableName, filled, literal, quote
 from dataflow.errors import WarehouseError
 from dataflow.warehouse.failures import first_line
 from dataflow.warehouse.files import attached
-from dataflow.warehouse.layout import BLOCK_BYTES
+from dataflow.warehouse.layout import CATALOG
+from dataflow.warehouse.stored import Stored
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -30,8 +32,8 @@ if TYPE_CHECKING:
 # The name of the database that is copied: no workflow's schema may have it.
 SOURCE = "_dataflow_working"
 
-BIG_TABLE_BYTES = 64 * 2**20
-"""From this size on a table becomes a file of its own. Small ones are faster inside."""
+BIG_TABLE_BYTES = 8 * 2**20
+"""From this size on a table becomes a file of its own. Those inside are copied with each version."""
 
 # Their Parquet form has the right type but not every value (milliseconds, no zone).
 _LOSSY_IN_PARQUET = ("INTERVAL", "TIME WITH TIME ZONE")
@@ -46,12 +48,15 @@ class Copying:
         connection: on the file to change, with `SOURCE` attached.
         data: the folder for big tables' files.
         number: the version being made; part of the files' names.
+        stored: the tables of `SOURCE` as they are stored, where that is known; others are small.
+        unchanged: those of them that are in the file to change already, and stay as they are.
         big_table_bytes: the size on disk from which a table becomes a file.
 
     Attributes:
         files: big tables as files: `schema.table` → name.
         definitions: for those that have keys, the statement that creates the table.
-        bytes_written: to the file and beside it.
+        unchanged: the tables that stayed.
+        bytes_written: to the files of big tables.
     """
 
     def __init__(
@@ -59,12 +64,20 @@ class Copying:
         connection: DuckDBPyConnection,
         data: Path,
         number: int,
+        stored: Mapping[TableName, Stored],
+        unchanged: Iterable[TableName] = (),
         big_table_bytes: int = BIG_TABLE_BYTES,
     ) -> None:
         self._connection = connection
         self._data = data
         self._number = number
+        self._stored = stored
         self._big_table_bytes = big_table_bytes
+        self._there = relations(connection, SOURCE)
+        self._tables = _tables(connection)
+        self._definitions = _definitions(connection)
+        self._comments = _comments(connection)
+        self.unchanged = set(unchanged) & relations(connection, None)
         self.files: dict[str, str] = {}
         self.definitions: dict[str, str] = {}
         self.bytes_written = 0
@@ -81,7 +94,7 @@ class Copying:
             table = TableName(*name.split(".", 1))
             if table in there and (table.schema in self._replaced or name in self._replaced):
                 self.files[name] = file
-                _copy_comments(self._connection, table)
+                self._comments.put(self._connection, table, "VIEW")
                 if name in definitions:
                     self.definitions[name] = definitions[name]
 
@@ -93,36 +106,60 @@ class Copying:
         """
         connection = self._connection
         self._replaced.update(schemas)
-        for schema in schemas:
+        made = _own_types(connection, schemas)
+        kept = [
+            schema
+            for schema in schemas
+            if any(table.schema == schema for table in self.unchanged)
+            and made[SOURCE, schema] == made[CATALOG, schema]
+            and self._clear(schema)
+        ]
+        for schema in set(schemas).difference(kept):
+            self.unchanged -= {table for table in self.unchanged if table.schema == schema}
             connection.execute(f"DROP SCHEMA IF EXISTS {quote(schema)} CASCADE")
         present = [schema for schema in schemas if _exists(connection, schema)]
         for schema in present:
-            connection.execute(f"CREATE SCHEMA {quote(schema)}")
-        for schema in present:
-            _copy_enums(connection, schema)
-            _copy_macros(connection, schema)
-            for name in _tables(connection, schema):
-                self._table(TableName(schema, name))
+            if schema not in kept:
+                connection.execute(f"CREATE SCHEMA {quote(schema)}")
+                for statement in made[SOURCE, schema]:
+                    connection.execute(statement)
+            for table in self._tables:
+                if table.schema == schema and table not in self.unchanged:
+                    self._table(table)
         _copy_views(connection, present)
+
+    def _clear(self, schema: str) -> bool:
+        """Remove all but the unchanged tables of a schema; false if something depends on it."""
+        import duckdb
+
+        gone = [t for t in relations(self._connection, None) - self.unchanged if t.schema == schema]
+        try:
+            for table in sorted(gone):
+                drop(self._connection, table)
+        except duckdb.Error as error:
+            logger.debug("The schema %s is copied as a whole: %s", schema, error)
+            return False
+        return True
 
     def tables(self, tables: list[TableName]) -> None:
         """Replace single tables; the rest of their schemas stays."""
-        there = relations(self._connection, SOURCE)
         self._replaced.update(map(str, tables))
         for table in tables:
+            if table in self.unchanged:
+                continue
             drop(self._connection, table)
-            if table not in there:
+            if table not in self._there:
                 continue
             self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(table.schema)}")
-            if table.name in _tables(self._connection, table.schema):
+            if table in self._tables:
                 self._table(table)
             else:
                 _copy_views(self._connection, [table.schema], table.name)
 
     def _table(self, table: TableName) -> None:
         connection = self._connection
-        size = _bytes_on_disk(connection, f"{SOURCE}.{table.quoted}")
-        kinds = _columns(connection, f"{SOURCE}.{table.quoted}")
+        size = self._stored[table].bytes if table in self._stored else 0
+        definition = self._definitions.get(table)
         stored = _stored(connection, table, self._data) if size >= self._big_table_bytes else None
         if stored is not None:
             # Neither `/` nor characters of `read_parquet`'s patterns.
@@ -137,15 +174,15 @@ class Copying:
                 "(FORMAT parquet, PARQUET_VERSION v2, COMPRESSION snappy)"
             )
             sync(path)
+            kinds = _columns(connection, f"{SOURCE}.{table.quoted}")
             point_at_file(connection, table, path, kinds)
             self.files[str(table)] = path.name
-            if (definition := _definition(connection, table)) is not None:
+            if definition is not None:
                 self.definitions[str(table)] = definition
             self.bytes_written += path.stat().st_size
         else:
-            _copy_inside(connection, table, _definition(connection, table))
-            self.bytes_written += size
-        _copy_comments(connection, table)
+            _copy_inside(connection, table, definition)
+        self._comments.put(connection, table, "TABLE" if stored is None else "VIEW")
 
 
 def make_real(
@@ -159,7 +196,6 @@ def make_real(
     """
     with attached(target) as connection:
         connection.execute(f"ATTACH {literal(str(source))} AS {SOURCE} (READ_ONLY)")
-        connection.execute("SET TimeZone = 'UTC'")
         views = connection.execute(
             filled(
                 "SELECT schema_name || '.' || view_name FROM duckdb_views() WHERE database_name = ? "
@@ -167,11 +203,12 @@ def make_real(
                 SOURCE,
             ),
         ).fetchall()
+        comments = _comments(connection)
         for name in sorted({name for (name,) in views} & set(files)):
             table = TableName(*name.split(".", 1))
             drop(connection, table)
             _copy_inside(connection, table, definitions.get(name))
-            _copy_comments(connection, table)
+            comments.put(connection, table, "TABLE")
 
 
 def relations(connection: DuckDBPyConnection, catalog: str | None) -> set[TableName]:
@@ -221,19 +258,6 @@ def _replaced(casts: dict[str, str]) -> str:
     return f"* REPLACE ({', '.join(changed)})"
 
 
-def big_bytes(connection: DuckDBPyConnection, schemas: list[str], big_table_bytes: int) -> int:
-    """The bytes of all big tables in `schemas` of the opened database itself."""
-    tables = connection.execute(
-        filled(
-            "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = "
-            "current_catalog() AND list_contains(?, schema_name)",
-            schemas,
-        ),
-    ).fetchall()
-    sizes = [_bytes_on_disk(connection, TableName(*table).quoted) for table in tables]
-    return sum(size for size in sizes if size >= big_table_bytes)
-
-
 def _exists(connection: DuckDBPyConnection, schema: str) -> bool:
     found = connection.execute(
         filled(
@@ -245,26 +269,16 @@ def _exists(connection: DuckDBPyConnection, schema: str) -> bool:
     return found.fetchone() is not None
 
 
-def _tables(connection: DuckDBPyConnection, schema: str) -> list[str]:
+def _tables(connection: DuckDBPyConnection) -> dict[TableName, None]:
+    """The tables of `SOURCE`, in the order in which they were made."""
     rows = connection.execute(
         filled(
-            "SELECT table_name FROM duckdb_tables() "
-            "WHERE database_name = ? AND schema_name = ? AND NOT internal ORDER BY table_oid",
+            "SELECT schema_name, table_name FROM duckdb_tables() "
+            "WHERE database_name = ? AND NOT internal ORDER BY table_oid",
             SOURCE,
-            schema,
         ),
     ).fetchall()
-    return [name for (name,) in rows]
-
-
-def _bytes_on_disk(connection: DuckDBPyConnection, table: str) -> int:
-    """The blocks a table's columns take in the file."""
-    row = connection.execute(
-        filled(
-            "SELECT count(DISTINCT block_id) FROM pragma_storage_info(?) WHERE persistent", table
-        )
-    ).fetchone()
-    return (row[0] if row else 0) * BLOCK_BYTES
+    return {TableName(*row): None for row in rows}
 
 
 def _stored(connection: DuckDBPyConnection, table: TableName, data: Path) -> str | None:
@@ -351,19 +365,18 @@ def drop(connection: DuckDBPyConnection, table: TableName) -> None:
         connection.execute(f"DROP {'VIEW' if row[0] == 'VIEW' else 'TABLE'} {table.quoted}")
 
 
-def _definition(connection: DuckDBPyConnection, table: TableName) -> str | None:
-    """The statement that created a table, if it has keys."""
-    row = connection.execute(
+def _definitions(connection: DuckDBPyConnection) -> dict[TableName, str]:
+    """The statements that created the tables of `SOURCE`, of those that have keys."""
+    rows = connection.execute(
         filled(
-            "SELECT t.sql, bool_or(c.constraint_type <> 'NOT NULL') FROM duckdb_tables() t "
-            "LEFT JOIN duckdb_constraints() c USING (table_oid, schema_name, database_name) "
-            "WHERE t.database_name = ? AND t.schema_name = ? AND t.table_name = ? GROUP BY ALL",
+            "SELECT schema_name, table_name, sql FROM duckdb_tables() WHERE database_name = ? "
+            "AND table_oid IN (SELECT table_oid FROM duckdb_constraints() "
+            "WHERE database_name = ? AND constraint_type <> 'NOT NULL')",
             SOURCE,
-            table.schema,
-            table.name,
+            SOURCE,
         ),
-    ).fetchone()
-    return row[0] if row is not None and row[1] else None
+    ).fetchall()
+    return {TableName(schema, table): sql for schema, table, sql in rows}
 
 
 def _copy_inside(connection: DuckDBPyConnection, table: TableName, definition: str | None) -> None:
@@ -382,69 +395,90 @@ def _copy_inside(connection: DuckDBPyConnection, table: TableName, definition: s
     connection.execute(f"CREATE TABLE {table.quoted} AS FROM {SOURCE}.{table.quoted}")
 
 
-def _copy_comments(connection: DuckDBPyConnection, table: TableName) -> None:
-    where = [SOURCE, table.schema, table.name]
-    of_table = connection.execute(
-        filled(
-            "FROM (SELECT database_name, schema_name, table_name AS name, comment FROM duckdb_tables() "
-            "UNION ALL SELECT database_name, schema_name, view_name, comment FROM duckdb_views()) "
-            "SELECT comment WHERE database_name = ? AND schema_name = ? AND name = ? "
-            "AND comment IS NOT NULL",
-            *where,
-        )
-    ).fetchone()
-    kind = connection.execute(
-        filled(
-            "SELECT table_type FROM information_schema.tables WHERE table_schema = ? "
-            "AND table_name = ? AND table_catalog = current_catalog()",
-            *where[1:],
-        )
-    ).fetchone()
-    if of_table is not None:
-        word = "VIEW" if kind is not None and kind[0] == "VIEW" else "TABLE"
-        connection.execute(f"COMMENT ON {word} {table.quoted} IS {literal(of_table[0])}")
-    for column, comment in connection.execute(
-        filled(
-            "SELECT column_name, comment FROM duckdb_columns() WHERE database_name = ? "
-            "AND schema_name = ? AND table_name = ? AND comment IS NOT NULL",
-            *where,
-        )
-    ).fetchall():
-        connection.execute(
-            f"COMMENT ON COLUMN {table.quoted}.{quote(column)} IS {literal(comment)}"
-        )
+@dataclass(frozen=True)
+class _Comments:
+    """What is said about tables, and about their columns."""
+
+    tables: Mapping[TableName, str]
+    columns: Mapping[TableName, list[tuple[str, str]]]
+
+    def put(self, connection: DuckDBPyConnection, table: TableName, word: str) -> None:
+        """Say it about the copy of a table, which is a `word`: TABLE or VIEW."""
+        if table in self.tables:
+            said = literal(self.tables[table])
+            connection.execute(f"COMMENT ON {word} {table.quoted} IS {said}")
+        for column, comment in self.columns.get(table, ()):
+            connection.execute(
+                f"COMMENT ON COLUMN {table.quoted}.{quote(column)} IS {literal(comment)}"
+            )
 
 
-def _copy_enums(connection: DuckDBPyConnection, schema: str) -> None:
-    for name, labels in connection.execute(
+def _comments(connection: DuckDBPyConnection) -> _Comments:
+    """The comments of `SOURCE`."""
+    where = "WHERE database_name = ? AND comment IS NOT NULL"
+    tables = connection.execute(
         filled(
-            "SELECT type_name, labels FROM duckdb_types() WHERE database_name = ? AND schema_name = ? "
-            "AND logical_type = 'ENUM' AND NOT internal",
+            f"SELECT schema_name, table_name, comment FROM duckdb_tables() {where} UNION ALL "
+            f"SELECT schema_name, view_name, comment FROM duckdb_views() {where}",
             SOURCE,
-            schema,
+            SOURCE,
+        )
+    ).fetchall()
+    columns = connection.execute(
+        filled(
+            f"SELECT schema_name, table_name, column_name, comment FROM duckdb_columns() {where}",
+            SOURCE,
+        )
+    ).fetchall()
+    found: dict[TableName, list[tuple[str, str]]] = {}
+    for schema, table, column, comment in columns:
+        found.setdefault(TableName(schema, table), []).append((column, comment))
+    return _Comments({TableName(*row[:2]): row[2] for row in tables}, found)
+
+
+def _own_types(
+    connection: DuckDBPyConnection, schemas: list[str]
+) -> dict[tuple[str, str], list[str]]:
+    """The statements that make the enums and macros of schemas, by database and schema.
+
+    A macro with several signatures is created with all of them at once.
+    """
+    made: dict[tuple[str, str], list[str]] = {
+        (database, schema): [] for database in (SOURCE, CATALOG) for schema in schemas
+    }
+    where = (
+        "WHERE list_contains(?, database_name) AND list_contains(?, schema_name) AND NOT internal"
+    )
+    enums = connection.execute(
+        filled(
+            f"SELECT database_name, schema_name, type_name, labels FROM duckdb_types() {where} "
+            "AND logical_type = 'ENUM' ORDER BY ALL",
+            [SOURCE, CATALOG],
+            schemas,
         ),
-    ).fetchall():
+    ).fetchall()
+    for database, schema, name, labels in enums:
         listed = ", ".join(map(literal, labels))
-        connection.execute(f"CREATE TYPE {quote(schema)}.{quote(name)} AS ENUM ({listed})")
-
-
-def _copy_macros(connection: DuckDBPyConnection, schema: str) -> None:
-    """Create the macros; one with several signatures is created with all of them at once."""
-    for name, kind, signatures in connection.execute(
+        made[database, schema].append(
+            f"CREATE TYPE {quote(schema)}.{quote(name)} AS ENUM ({listed})"
+        )
+    macros = connection.execute(
         filled(
-            "SELECT function_name, function_type, list((parameters, macro_definition)) "
-            "FROM duckdb_functions() WHERE database_name = ? AND schema_name = ? AND NOT internal "
-            "AND function_type IN ('macro', 'table_macro') GROUP BY ALL",
-            SOURCE,
-            schema,
+            "SELECT database_name, schema_name, function_name, function_type, "
+            f"list((parameters, macro_definition)) FROM duckdb_functions() {where} "
+            "AND function_type IN ('macro', 'table_macro') GROUP BY ALL ORDER BY ALL",
+            [SOURCE, CATALOG],
+            schemas,
         ),
-    ).fetchall():
+    ).fetchall()
+    for database, schema, name, kind, signatures in macros:
         table = "TABLE " if kind == "table_macro" else ""
-        made = ", ".join(
+        bodies = ", ".join(
             f"({', '.join(map(quote, parameters))}) AS {table}{body}"
             for parameters, body in signatures
         )
-        connection.execute(f"CREATE MACRO {quote(schema)}.{quote(name)}{made}")
+        made[database, schema].append(f"CREATE MACRO {quote(schema)}.{quote(name)}{bodies}")
+    return made
 
 
 def _copy_views(
@@ -468,12 +502,12 @@ def _copy_views(
         for view in waiting:
             try:
                 # Names without a schema in a view are of its own schema.
-                connection.execute(f"USE {quote(view[0])}")
+                connection.execute(f"USE {CATALOG}.{quote(view[0])}")
                 connection.execute(view[2])
             except duckdb.Error as failure:
                 failed.append((view, failure))
             finally:
-                connection.execute("USE main")
+                connection.execute(f"USE {CATALOG}.main")
         if len(failed) == len(waiting):
             (schema, name, _), error = failed[0]
             raise WarehouseError(

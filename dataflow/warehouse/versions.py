@@ -50,6 +50,7 @@ class Metadata:
         schemas: for each schema the workflow, run, version and time it comes from.
         files: big tables, as `schema.table` → file name in `data/`.
         definitions: for those with keys, the statement that creates the table.
+        marks: by which tables that nobody has written since are recognised (`stored.py`).
     """
 
     version: int
@@ -58,6 +59,7 @@ class Metadata:
     schemas: dict[str, dict[str, Any]] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     definitions: dict[str, str] = field(default_factory=dict)
+    marks: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> Metadata | None:

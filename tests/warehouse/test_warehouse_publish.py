@@ -19,6 +19,7 @@ from dataflow.errors import WarehouseError
 from dataflow.project import Project
 from dataflow.shared.db import get_duckdb_connection
 from dataflow.warehouse import lock, versions
+from dataflow.warehouse.backup import back_up, restore
 from dataflow.warehouse.connect import Connection
 from dataflow.warehouse.inspect import check, tables
 from dataflow.warehouse.layout import FILE_NAME, Layout
@@ -453,3 +454,120 @@ def test_who_waits_for_another_publish_keeps_no_writer_waiting(project, sql):
     assert not waiting.is_alive()
     assert took < 5
     assert version_numbers(project)[-1] == 2
+
+
+CHANGES = [
+    "INSERT INTO quakes.t VALUES (1000, 0.5, 'new')",
+    "UPDATE quakes.t SET b = -b WHERE i = 7",
+    "UPDATE quakes.t SET b = 991.5 - b WHERE i IN (8, 983)",  # the same values in other places
+    "DELETE FROM quakes.t WHERE i = 3",
+    "ALTER TABLE quakes.t ADD COLUMN d INTEGER DEFAULT 4",
+    "ALTER TABLE quakes.t DROP COLUMN d",
+    "COMMENT ON TABLE quakes.t IS 'said of it'",
+    "COMMENT ON COLUMN quakes.t.b IS 'said of b'",
+    "CREATE OR REPLACE TABLE quakes.t AS SELECT i, b, c FROM quakes.t ORDER BY b",
+    "DROP TABLE quakes.t; CREATE VIEW quakes.t AS SELECT 1 AS i, 2.0 AS b, 'x' AS c",
+    "DROP VIEW quakes.t; CREATE TABLE quakes.t AS SELECT 1 AS i, 2.0 AS b, 'y' AS c",
+]
+ALL_OF_T = (
+    "FROM quakes.t ORDER BY ALL",
+    "SELECT column_name, data_type, comment FROM duckdb_columns() WHERE table_name = 't' "
+    "AND database_name = current_catalog() AND schema_name = 'quakes' ORDER BY ALL",
+    "SELECT comment FROM duckdb_tables() WHERE table_name = 't' AND comment IS NOT NULL "
+    "UNION ALL SELECT comment FROM duckdb_views() WHERE view_name = 't' AND comment IS NOT NULL",
+)
+
+
+@pytest.mark.parametrize("big_table_bytes", [1, 2**40], ids=["as files", "inside"])
+@pytest.mark.parametrize("knows_nothing", [False, True], ids=["with DATAFLOW", "without"])
+def test_readers_get_whatever_was_written_by_whomever(
+    project, sql, rows, big_table_bytes, knows_nothing
+):
+    sql(
+        "CREATE SCHEMA IF NOT EXISTS quakes; CREATE TABLE quakes.t AS "
+        "SELECT i, i + 0.25::DOUBLE AS b, 'v' || i AS c FROM range(1000) t(i)",
+        "CREATE TABLE quakes.other AS FROM quakes.t",
+    )
+    publish_now(project, big_table_bytes=big_table_bytes)
+    other = rows("FROM quakes.other")
+    for statement in CHANGES:
+        if knows_nothing:
+            # Twice, so that what is written comes to where the rows were that were published.
+            with contextlib.closing(duckdb.connect(str(project.warehouse))) as raw:
+                raw.execute("CREATE OR REPLACE TABLE quakes.more AS FROM range(1000); CHECKPOINT")
+                raw.execute(statement)
+        else:
+            sql(statement)
+        publish_now(project, big_table_bytes=big_table_bytes)
+        for query in ALL_OF_T:
+            assert rows(query, "published") == rows(query), statement
+        assert rows("FROM quakes.other", "published") == other
+
+
+def test_values_that_changed_places_are_published_though_their_blocks_look_the_same(
+    project, sql, rows
+):
+    """A block's checksum does not depend on the order of what is in it."""
+    sql("CREATE SCHEMA IF NOT EXISTS quakes; CREATE TABLE quakes.t (i BIGINT, b DOUBLE)")
+    fill = (
+        "DELETE FROM quakes.t; CHECKPOINT; INSERT INTO quakes.t SELECT i, CASE i WHEN {} THEN pi() "
+        "WHEN {} THEN exp(1) ELSE sin(i) END FROM range(3000) t(i); CHECKPOINT"
+    )
+    for first, second in [(1, 2), (2, 1)] * 2:
+        with contextlib.closing(duckdb.connect(str(project.warehouse))) as raw:
+            raw.execute(fill.format(first, second))
+        publish_now(project)
+        query = "SELECT b FROM quakes.t WHERE i IN (1, 2) ORDER BY i"
+        assert rows(query, "published") == rows(query)
+
+
+def test_a_table_that_nobody_wrote_keeps_its_file(project, sql, rows):
+    make_big(sql)
+    sql(
+        "CREATE TABLE quakes.keyed (i INTEGER PRIMARY KEY); INSERT INTO quakes.keyed VALUES (1)",
+        "CREATE TYPE quakes.mood AS ENUM ('glad', 'sad'); CREATE MACRO quakes.twice(a) AS 2 * a",
+        "CREATE TABLE quakes.small AS SELECT 1 AS a, 'sad'::quakes.mood AS mood",
+        "CREATE VIEW quakes.seen AS SELECT quakes.twice(a) AS a FROM quakes.small",
+        "COMMENT ON TABLE quakes.big IS 'big'",
+    )
+    publish_now(project, big_table_bytes=1)
+    files = data_files(project)
+    sql("UPDATE quakes.small SET a = 2; CREATE VIEW quakes.more AS FROM quakes.seen")
+    publish_now(project, big_table_bytes=1)
+
+    assert data_files(project) == [name.replace("small.1", "small.2") for name in files]
+    assert rows("SELECT count(*), sum(id) FROM quakes.big", "published") == [(1000, 499500)]
+    assert rows("SELECT m.a, s.mood FROM quakes.more m, quakes.small s", "published") == [
+        (4, "sad")
+    ]
+    assert rows("SELECT comment FROM duckdb_views() WHERE view_name = 'big'", "published") == [("big",)]  # fmt: skip
+
+    (Layout.of(project).data / "quakes.big.1.parquet").unlink()
+    sql("CREATE OR REPLACE MACRO quakes.twice(a) AS 20 * a; DROP VIEW quakes.more")
+    publish_now(project, big_table_bytes=1)
+    assert rows("SELECT count(*) FROM quakes.big", "published") == [(1000,)]
+    assert rows("FROM quakes.seen", "published") == [(40,)]
+
+
+def test_a_copy_of_a_version_whose_tables_kept_their_files_has_real_tables(project, sql, rows):
+    make_big(sql)
+    publish_now(project, big_table_bytes=1)
+    sql("CREATE TABLE quakes.small AS SELECT 1 AS a")
+    publish_now(project, big_table_bytes=1)
+    with get_duckdb_connection(project=project, database="development") as conn:
+        conn.execute("DELETE FROM quakes.big WHERE id >= 10")
+        assert conn.execute("SELECT count(*) FROM quakes.big, quakes.small").fetchone() == (10,)
+    assert rows("SELECT count(*) FROM quakes.big", "published") == [(1000,)]
+
+
+def test_a_restored_warehouse_is_published_as_it_was_when_it_was_backed_up(project, sql, rows):
+    make_big(sql)
+    sql("CREATE TABLE quakes.small AS SELECT 1 AS a")
+    back_up(project, project.root / "backup.duckdb")
+    sql("UPDATE quakes.big SET value = 'other'; UPDATE quakes.small SET a = 2")
+    publish_now(project, big_table_bytes=1)
+    restore(project, project.root / "backup.duckdb")
+    publish_now(project, big_table_bytes=1)
+    assert rows("SELECT DISTINCT value, a FROM quakes.big, quakes.small", "published") == [
+        ("v1000", 1)
+    ]
