@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/.browser/bin:$(PATH)
 BUNDLE := dataflow/lab/labextensions/dataflow-jupyterlab
 SHARED := $(VENV)/share/jupyter/labextensions/$(notdir $(BUNDLE))
 
-.PHONY: demo lab built-lab shared-lab types wheel release docs no-docs no-lab lock
+.PHONY: demo lab built-lab shared-lab types wheel release docs bench no-docs no-lab lock
 
 demo: ## Set up, run the workflow `earthquakes`, and say where to look
 	@printf '\n[1/4] The Python environment\n'
@@ -69,6 +69,9 @@ release: $(INSTALLED) ## Build and check what would be published
 docs: $(INSTALLED) ## Build the documentation as a site: docs/_build/html
 	@$(BIN)/python -m sphinx -M html . docs/_build -c docs -W -q
 	@echo "Open docs/_build/html/index.html"
+
+bench: setup ## Measure against the plain tools; make bench ARGS="--only CASE --pairs 3"
+	@$(BIN)/python benchmarks/bench.py $(ARGS)
 
 clean: no-docs no-lab
 

@@ -28,10 +28,9 @@ from typing import Any
 
 import nbformat
 import psutil
+import report
 import ways
 
-PAGE = Path(__file__).parents[1] / "docs" / "stages.md"
-BEGIN, END = "<!-- compare:begin -->", "<!-- compare:end -->"
 LONGEST = 120  # seconds for one command
 PATIENCE = 30  # seconds for a command to end after it was interrupted
 GRACE = 5  # seconds after a command's end until what still runs counts as left behind
@@ -259,7 +258,7 @@ def main() -> None:
     table = make_table([CASES[name] for name in options.only or CASES])
     print(table)
     if options.write:
-        write_table(table)
+        report.put(report.DOCS / "stages.md", "compare", table)
 
 
 def make_table(cases: Sequence[Case]) -> str:
@@ -275,14 +274,6 @@ def make_table(cases: Sequence[Case]) -> str:
     used = ", ".join(f"{name} {version(name)}" for name in ("papermill", "dagstermill", "dagster"))
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     return f"{table}\n\nFound with {used}, Python {sys.version.split()[0]}."
-
-
-def write_table(table: str) -> None:
-    """Put the table into the page, in place of the one that is there."""
-    text = PAGE.read_text("utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", "utf-8")
 
 
 def observe(case: Case, way: ways.Way) -> list[str]:

@@ -16,6 +16,8 @@ import yaml
 REPOSITORY = Path(__file__).parents[1]
 _FOREIGN = ("DATAFLOW_", "DAGSTER_", "DBT_")  # of a run that surrounds this one
 
+PYPROJECT = '[tool.dataflow]\n\n[tool.dagster]\nmodule_name = "dataflow.definitions"\n'
+
 DEFINITIONS = """\
 import os
 
@@ -134,9 +136,7 @@ def with_dagstermill(folder: Path, cells: Sequence[Any], values: Mapping[str, An
 
 def with_dataflow(folder: Path, cells: Sequence[Any], values: Mapping[str, Any]) -> Prepared:
     """`dataflow workflow run`: a secret is named in config.yaml, other values are given."""
-    (folder / "pyproject.toml").write_text(
-        '[tool.dataflow]\n\n[tool.dagster]\nmodule_name = "dataflow.definitions"\n', "utf-8"
-    )
+    (folder / "pyproject.toml").write_text(PYPROJECT, "utf-8")
     home = folder / "notebooks" / "compare"
     write_notebook(home / "notebook.ipynb", cells)
     secrets = {n: f"${{{v.variable}}}" for n, v in values.items() if isinstance(v, FromEnvironment)}

@@ -35,7 +35,12 @@ ORDER = {
         "docs/reference/api",
         "docs/reference/errors",
     ],
-    "Project": ["docs/architecture", "CHANGELOG", "notebooks/earthquakes/data/README"],
+    "Project": [
+        "docs/architecture",
+        "docs/benchmarks",
+        "CHANGELOG",
+        "notebooks/earthquakes/data/README",
+    ],
 }
 
 project = "DATAFLOW"
