@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dataflow.base.garbage import collected_seldom
 from dataflow.cli import (
     config,
     db,
@@ -79,7 +80,9 @@ def root(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 ok, 1 it failed, 2 the command or the project is wrong."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    with collected_seldom():
+        code = run(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:

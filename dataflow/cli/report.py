@@ -13,7 +13,6 @@ from dataflow.project import Project
 from dataflow.review.written import tables_table, written_tables
 from dataflow.runs.record import AWAITING, SHORT, Run
 from dataflow.runs.summary import steps_table
-from dataflow.services.decision import decide_url, preview_url
 from dataflow.workflows.ids import slug_of
 
 
@@ -37,6 +36,8 @@ def print_run(project: Project, run: Run) -> None:
 
 def _print_review(project: Project, run: Run, review: dict[str, Any]) -> None:
     """Print why the run is reviewed, and what was decided or who can."""
+    from dataflow.services.decision import preview_url
+
     out = console()
     short = run.run_id[:SHORT]
     if newer := review.get("superseded_by"):
@@ -57,5 +58,7 @@ def _print_review(project: Project, run: Run, review: dict[str, Any]) -> None:
 
 def print_decide(project: Project, run: Run) -> None:
     """Print on a terminal where its user can decide in a browser about a run that awaits review."""
+    from dataflow.services.decision import decide_url
+
     if run.status == AWAITING and sys.stdout.isatty():  # the address is a secret: not for logs
         console().print(f"Decide here         {decide_url(project, run)}")

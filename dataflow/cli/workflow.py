@@ -100,20 +100,26 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run a workflow now: its notebooks, its dbt models, publish, dashboard."""
-    from dataflow.api import Project, Run
-    from dataflow.cli import report
     from dataflow.orchestration.options import RunOptions
+    from dataflow.orchestration.preload import want
     from dataflow.orchestration.run import run_workflow
+    from dataflow.project import Project as Paths
+    from dataflow.workflows.registry import find_workflow_folder
 
-    workflow = Project.find().workflow(name)
-    paths = workflow.project.paths
+    paths = Paths.find()
+    workflow_id = find_workflow_folder(paths, name).name
     values = _parameters(parameter or [], file)
     live = not quiet and not as_json
+    want("dataflow.api", "dataflow.cli.report")
     # In this process, which does nothing else; `Workflow.run` starts one for it.
-    done = run_workflow(paths, workflow.id, RunOptions(values, only, start, changed, live))
+    done = run_workflow(paths, workflow_id, RunOptions(values, only, start, changed, live))
     if done is None:
         return
-    finished = Run.of(done, workflow.project)
+    # Imported already, while the first notebook ran.
+    from dataflow.api import Project, Run
+    from dataflow.cli import report
+
+    finished = Run.of(done, Project(paths))
     if as_json:
         print_json({**finished.data, "status": finished.status})
     else:

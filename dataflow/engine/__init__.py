@@ -48,6 +48,7 @@ class Options:
         on_output: called with ("stdout" | "stderr" | "display", text) while cells run.
         kernel_server: the address of the process from which IPython's kernels are forked; empty to
             start each.
+        on_ready: called when the kernel has started and is about to run the first cell.
         first_line: Python that an IPython kernel runs before the first cell.
         notebook_timeout: seconds for all cells together; 0 for no limit.
         execution_timeout: seconds for each cell.
@@ -67,6 +68,7 @@ class Options:
     scrubber: Scrubber = field(default_factory=Scrubber)
     on_output: Callable[[str, str], None] | None = None
     kernel_server: str = ""
+    on_ready: Callable[[], None] | None = None
     first_line: str = ""
     notebook_timeout: float = 0.0
     execution_timeout: float | None = None
@@ -89,9 +91,7 @@ def execute(nb: Any, kernel_name: str, options: Options) -> Any:
         KeyboardInterrupt: (or whatever a signal's handler raises) it was cancelled;
             the notebook is complete on disk nevertheless.
     """
-    # Importing papermill imports every registered engine, this module too.
-    from dataflow.engine.client import StageClient
-    from dataflow.engine.saving import StageManager
+    from dataflow.engine.client import StageClient, StageManager
 
     manager = StageManager(nb, options)
     manager.notebook_start()

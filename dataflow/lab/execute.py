@@ -6,7 +6,6 @@ that says what to run. No file of a project is read before. It goes on when Jupy
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import select
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from dataflow.api import Project as ApiProject
 from dataflow.api import Run as ApiRun
+from dataflow.base.garbage import collected_seldom
 from dataflow.base.process import signals_as_interrupt
 from dataflow.engine.secrets import Scrubber
 from dataflow.errors import EXIT_FAILED, EXIT_OK, DataflowError
@@ -25,24 +25,17 @@ from dataflow.lab.output import Log, printed_to
 from dataflow.lab.started import Started
 from dataflow.orchestration.apart import run_here
 from dataflow.orchestration.options import RunOptions
+from dataflow.orchestration.preload import preload
 from dataflow.project import ROOT_VARIABLE, Project
 from dataflow.runs.record import RunRecord, now, read_run
 from dataflow.variables import secrets_of
 
 WAIT_SECONDS = 10 * 60.0
-# Slow to import, and needed by every run.
-NEEDED = (
-    "dataflow.orchestration.run", "dataflow.orchestration.build", "dataflow.orchestration.executor",
-    "dataflow.orchestration.lost", "dataflow.runs.html", "dataflow.warehouse.store",
-    "dagster._core.execution.api", "dagster._core.storage.event_log.sqlite",
-    "dagster._core.storage.runs.sqlite", "dagster_dbt", "nbconvert", "papermill",
-)  # fmt: skip
 
 
 def main() -> int:
     """Run what standard input says; returns the exit code."""
-    for name in NEEDED:
-        importlib.import_module(name)
+    preload("dagster_dbt")
     line = _line()
     if not line:
         return EXIT_OK  # the form was closed, or JupyterLab ended, or nobody came
@@ -97,4 +90,6 @@ def _line() -> bytes:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with collected_seldom():
+        code = main()
+    sys.exit(code)

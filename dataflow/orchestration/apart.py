@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TextIO
 
+from dataflow.base.garbage import collected_seldom
 from dataflow.base.lifetime import die_with_parent, end_group, in_words
 from dataflow.base.process import signals_as_interrupt
 from dataflow.errors import EXIT_FAILED, EXIT_OK, DataflowError, RunFailed
@@ -144,4 +145,6 @@ def main(parent: int, answer: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), Path(sys.argv[2])))
+    with collected_seldom():
+        code = main(int(sys.argv[1]), Path(sys.argv[2]))
+    sys.exit(code)

@@ -35,7 +35,7 @@ from dataflow.workflows.model import Workflow
 
 # Steps that run beside each other need processes of their own. They are forked from one that
 # has everything imported: a fresh process would take longer to start than most stages to run.
-_IMPORTED = ["dataflow.definitions", "dataflow.orchestration.preload"]
+_IMPORTED = ["dataflow.definitions", "dataflow.orchestration.preloaded"]
 START_METHOD = {"forkserver": {"preload_modules": _IMPORTED}}
 
 PARENT_TAG = "dagster/parent_run_id"

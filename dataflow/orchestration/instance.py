@@ -11,6 +11,8 @@ from typing import Any
 
 from dataflow.base.files import write_whole
 from dataflow.base.sharing import is_shared, share_databases
+from dataflow.errors import ConfigurationError
+from dataflow.orchestration.databases import make_databases_cheap
 from dataflow.project import Project
 
 HOME_VARIABLE = "DAGSTER_HOME"
@@ -73,23 +75,34 @@ def open_instance(project: Project) -> Any:
 
     It leaves this process's standard output and error alone, which Dagster's usual one redirects
     into files of its own while steps run.
+
+    Raises:
+        ConfigurationError: the environment names a folder that does not exist.
     """
     from dagster import DagsterInstance
+    from dagster._core.instance import InstanceRef
     from dagster._serdes import ConfigurableClassData
 
+    make_databases_cheap()
     ensure_home(project)
-    instance = DagsterInstance.get()
-    share_instance(project)  # files from before, and those this process has just created
-    atexit.register(share_instance, project)
-    reference = instance.get_ref()
-    instance.dispose()
-    return DagsterInstance.from_ref(
+    home = Path(os.environ[HOME_VARIABLE]).expanduser()
+    if not (home.is_absolute() and home.is_dir()):
+        raise ConfigurationError(
+            f"{HOME_VARIABLE} is {os.environ[HOME_VARIABLE]}, which is not an existing folder",
+            hint="Create it, name it by its whole path, or unset the variable: the project has its "
+            f"own in {project.dagster_home.name}/.",
+        )
+    reference = InstanceRef.from_dir(str(home))
+    instance = DagsterInstance.from_ref(
         reference._replace(
             compute_logs_data=ConfigurableClassData(
                 "dagster._core.storage.noop_compute_log_manager", "NoOpComputeLogManager", "{}\n"
             )
         )
     )
+    share_instance(project)  # files from before, and those this process has just created
+    atexit.register(share_instance, project)
+    return instance
 
 
 def share_instance(project: Project) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dataflow.engine.saving import write_notebook
 from dataflow.project import Project
 from dataflow.runs.record import SHORT, Run, newest_first
 from dataflow.services import control
@@ -79,8 +80,6 @@ def try_again(
         WarehouseLocked: somebody had one of the two databases open all the time.
         WarehouseError: there is no warehouse yet, or it cannot be copied.
     """
-    from dataflow.engine.saving import write_notebook
-
     path = project.notebooks / run.workflow_id / f"{stage}.ipynb"
     source = read_notebook(path)
     declaration = read_declaration(path, source.cells)

@@ -15,7 +15,7 @@ from dataflow.engine.secrets import Scrubber
 from dataflow.errors import ConfigurationError, StageFailed
 from dataflow.project import ROOT_VARIABLE, Project
 from dataflow.stages.context import KERNEL_LINE, VARIABLE
-from dataflow.stages.notebook import Stage, prepare_notebook, read_notebook
+from dataflow.stages.notebook import Stage, kernel_name, prepare_notebook, read_notebook
 from dataflow.stages.parameters import INJECTED_TAG, author_numbers, read_declaration
 from dataflow.stages.result import StageReport, read_report
 from dataflow.stages.values import check_values
@@ -91,6 +91,7 @@ def execute_stage(
     scrubber: Scrubber | None = None,
     environment: Mapping[str, str] | None = None,
     on_output: Callable[[str, str], None] | None = None,
+    on_ready: Callable[[], None] | None = None,
 ) -> StageOutcome:
     """Execute `stage` with `values` and keep the executed notebook at `output`.
 
@@ -103,6 +104,7 @@ def execute_stage(
         scrubber: takes secrets out of the executed notebook and of live output.
         environment: further environment variables of the kernel.
         on_output: called with ("stdout" | "stderr" | "display", text) while cells run.
+        on_ready: called when the kernel has started.
 
     Raises:
         ParameterError: the values do not fit the notebook; no kernel was started.
@@ -110,8 +112,6 @@ def execute_stage(
         KeyboardInterrupt: (or what a signal's handler raises) it was cancelled; the
             executed notebook says so.
     """
-    from papermill.utils import nb_kernel_name
-
     source = read_notebook(stage.notebook)
     declaration = read_declaration(stage.notebook, source.cells)
     values = check_values(declaration, values, stage=stage.name)
@@ -129,12 +129,13 @@ def execute_stage(
         environment=kernel_environment(project, stage, run_id, environment),
         scrubber=(scrubber or Scrubber()).with_paths(machine_paths(project)),
         on_output=on_output,
+        on_ready=on_ready,
         first_line=KERNEL_LINE if VARIABLE in (environment or {}) else "",
         notebook_timeout=stage.timeout or 0.0,
         progress_bar=False,
     )
     try:
-        executed = execute(prepared, nb_kernel_name(prepared), options)
+        executed = execute(prepared, kernel_name(prepared), options)
     except NoKernel as error:
         raise ConfigurationError(
             str(error),

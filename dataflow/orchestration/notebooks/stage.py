@@ -20,6 +20,7 @@ from dataflow.orchestration.notebooks.results import (
     report_yielded,
     stage_facts,
 )
+from dataflow.orchestration.preload import import_meanwhile
 from dataflow.orchestration.step import check_border, note_writes, recorded_step
 from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.project import Project
@@ -157,6 +158,7 @@ def _execute(
                 scrubber=Scrubber(step.secrets),
                 environment=environment,
                 on_output=live.write,
+                on_ready=import_meanwhile,
             )
     finally:
         live.close()
