@@ -173,7 +173,8 @@ def with_ploomber(place: Place) -> Measure:
         "dashboard": ["sh", "-c", f"cd ../../evidence && {shlex.join(sources(project))}"],
     }
     for name, words in scripts.items():
-        text = f"set -e\n{shlex.join(words)}\ntouch {{{{product}}}}\n"
+        # Ploomber insists on a script that names what comes before it.
+        text = f"# after {{{{upstream}}}}\nset -e\n{shlex.join(words)}\ntouch {{{{product}}}}\n"
         (notebooks / f"{name}.sh").write_text(text, "utf-8")
     sources_of = {**{stage: f"{stage}.ipynb" for stage in STAGES}, **dict.fromkeys(scripts)}
     tasks, before = [], None
