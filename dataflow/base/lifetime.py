@@ -10,10 +10,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+GENTLY = 10  # nice(1)
+FIRST_TO_GO = 500  # proc(5)'s oom_score_adj, up to 1000
+LOOK_EVERY = 1.0  # seconds
 STEP_PROCESSES = "dagster._core.executor.child_process_executor"
 
 # Loaded before any fork: loading a library between fork and exec can deadlock.
@@ -37,10 +41,26 @@ def die_with_parent(parent: int | None = None) -> None:
         os._exit(1)
 
 
-def child_setup() -> Callable[[], None]:
-    """A `preexec_fn` for subprocesses that must not outlive this process."""
+def child_setup(*, gently: bool = False) -> Callable[[], None]:
+    """A `preexec_fn` for subprocesses that must not outlive this process.
+
+    Args:
+        gently: have it run behind all others, and be the first to go when memory runs out.
+    """
     parent = os.getpid()
-    return lambda: die_with_parent(parent)
+
+    def set_up() -> None:
+        die_with_parent(parent)
+        if gently:
+            os.nice(GENTLY)
+            # Linux weighs sessions against each other, and priorities only within one.
+            for file, value in (("autogroup", GENTLY), ("oom_score_adj", FIRST_TO_GO)):
+                with contextlib.suppress(OSError):
+                    handle = os.open(f"/proc/self/{file}", os.O_WRONLY)
+                    os.write(handle, b"%d" % value)
+                    os.close(handle)
+
+    return set_up
 
 
 def end_with_run() -> None:
@@ -97,26 +117,48 @@ def in_words(returncode: int | None) -> str:
 
 @dataclass
 class Limit:
-    """A time limit that is in force; `passed` when the program was ended because of it."""
+    """A limit that is in force.
+
+    Args:
+        seconds: how long a program may take.
+        passed: whether it was ended because it took longer.
+        stopped: whether it was ended because nobody wanted it any more.
+    """
 
     seconds: float
     passed: bool = False
+    stopped: bool = False
 
 
 @contextlib.contextmanager
-def limited(process: subprocess.Popen[str], seconds: float) -> Iterator[Limit]:
-    """End `process` if it is still there after `seconds`; with its group, if it leads one."""
+def limited(
+    process: subprocess.Popen[str], seconds: float, until: Callable[[], bool] | None = None
+) -> Iterator[Limit]:
+    """End `process` if it is still there after `seconds`; with its group, if it leads one.
+
+    Args:
+        process: the process.
+        seconds: how long it may take.
+        until: asked once a second whether it is to be ended before.
+    """
     limit = Limit(seconds)
+    ended = threading.Event()
 
-    def end() -> None:
-        if process.poll() is None:
-            limit.passed = True
-            end_group(process.pid)
+    def watch() -> None:
+        deadline = time.monotonic() + seconds
+        left = seconds
+        while not ended.wait(min(left, LOOK_EVERY) if until else left):
+            left = max(0.0, deadline - time.monotonic())
+            over = until is not None and until()
+            if (over or not left) and process.poll() is None:
+                limit.stopped, limit.passed = over, not over
+                end_group(process.pid)
+                return
 
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
+    watching = threading.Thread(target=watch, name="limit", daemon=True)
+    watching.start()
     try:
         yield limit
     finally:
-        timer.cancel()
+        ended.set()
+        watching.join()

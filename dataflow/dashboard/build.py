@@ -5,6 +5,7 @@ The pages are built without data (a single-page build): they read it when they a
 
 from __future__ import annotations
 
+import filecmp
 import gzip
 import hashlib
 import json
@@ -16,11 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from dataflow.base.files import write_whole
+from dataflow.base.process import is_alive, this_process
 from dataflow.dashboard.build_errors import PAGE_ERROR, build_error
 from dataflow.dashboard.install import ensure_node, install, installed_hash, packages_hash
-from dataflow.dashboard.node import run_limited
+from dataflow.dashboard.kept import forget_builds, keep_build, stamp_of, take_build
+from dataflow.dashboard.node import Stopped, run_limited
 from dataflow.dashboard.patches import FIRST_PAGE, TEMPLATE
 from dataflow.dashboard.paths import (
     BUILD_STAMP,
@@ -101,8 +105,12 @@ def staged_pages(
     force: bool = False,
     on_line: Callable[[str], None] = lambda line: None,
     on_progress: Callable[[str], None] = lambda text: None,
+    until: Callable[[], bool] | None = None,
 ) -> Iterator[StagedPages]:
     """Build the pages aside, unless they are built already; `shown()` has them served.
+
+    A build that is not shown is kept for the next call that wants it, and so is the one that was
+    served before.
 
     Arguments and errors are those of `build_pages`, and:
 
@@ -110,6 +118,12 @@ def staged_pages(
         on_progress: told in words what is done, and every few seconds that it goes on.
         workflow_id: build for this workflow: the pages of others are included as they were
             last built, so that an author's mistake affects their own workflow only.
+        until: build in the background, behind everything else the machine has to do, and only
+            until this says so.
+
+    Raises:
+        Stopped: `until` said so, or the files changed meanwhile, which only ends a build in the
+            background.
     """
     start = time.monotonic()
     target = build_folder(project)
@@ -120,7 +134,7 @@ def staged_pages(
     if not force and not is_stale(project, workflow_id):
         yield kept()
         return
-    with FileLock(lock_file(project, "build")):
+    with _build_lock(project, on_progress, until):
         _recover(target)
         files = _chosen(project, workflow_id)
         wanted = _hash(project, files)
@@ -129,38 +143,97 @@ def staged_pages(
             return
         # Then the error is not in this workflow's files.
         own_are_built = workflow_id is not None and _is_built(project, workflow_id)
-        refused = work_folder(project).with_name("refused.json")
-        if own_are_built and (message := _refusal(refused, wanted)):
-            yield kept(message)
+        if force:
+            forget_builds(project)
+        elif error := _refusal(project, wanted, lasting=own_are_built):
+            if not own_are_built:
+                raise error
+            yield kept(_stay(error))
             return
+        built = work_folder(project) / "taken"
         try:
-            try:
-                if installed_hash(project) != packages_hash(project):
-                    with progress("installing the dashboard's packages", None, on_progress) as part:
-                        install(project, on_line=on_line, on_part=part)
-                with progress("building the dashboard's pages", last_seconds(project), on_progress):
-                    left_out = _build(project, workflow_id, files, on_line)
-            except DashboardError as error:
-                if not own_are_built:
-                    raise
-                message = f"the pages stay as they were built last: {error}"
-                if PAGE_ERROR in error.message:
-                    refused.write_text(json.dumps({"hash": wanted, "message": message}), "utf-8")
-                yield kept(message)
-                return
-            built = _site(project) / "build"
-            _keep_sources(files, built)
-            _compress(built)
-            stamp = {
-                "hash": _hash(project, files),
-                "seconds": round(time.monotonic() - start, 1),
-                "left_out": {slug: _hash_of(_pages_of(project, slug)) for slug in left_out},
-            }
-            (built / BUILD_STAMP).write_text(json.dumps(stamp), "utf-8")
-            seconds = time.monotonic() - start
-            yield StagedPages(target, seconds, built, list(left_out.values()))
+            if take_build(project, wanted, built) is None:
+                before = _signature(files)
+
+                def is_over() -> bool:
+                    try:
+                        changed = before != _signature(_chosen(project, workflow_id))
+                    except OSError:
+                        changed = True
+                    return changed or bool(until and until())
+
+                try:
+                    built = _made(
+                        project, workflow_id, files, on_line, on_progress, until and is_over
+                    )
+                except DashboardError as error:
+                    if PAGE_ERROR in error.message and (own_are_built or until is not None):
+                        _refuse(project, wanted, error, lasting=own_are_built)
+                    if not own_are_built:
+                        raise
+                    yield kept(_stay(error))
+                    return
+            warnings = stamp_of(built).get("warnings", [])
+            yield StagedPages(target, time.monotonic() - start, built, warnings)
         finally:
+            for left in (built, *_beside(target)):
+                keep_build(project, left)
             shutil.rmtree(work_folder(project), ignore_errors=True)
+
+
+@contextmanager
+def _build_lock(
+    project: Project, on_progress: Callable[[str], None], until: Callable[[], bool] | None
+) -> Iterator[None]:
+    """The one build that goes on, in whatever process."""
+    lock = FileLock(lock_file(project, "build"))
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        if until is not None:
+            try:
+                lock.acquire(poll_interval=0.2, cancel_check=until)
+            except Timeout:
+                raise Stopped from None
+        else:
+            what = "waiting for the dashboard's pages, which are being built"
+            with progress(what, last_seconds(project), on_progress):
+                lock.acquire(poll_interval=0.2)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _made(
+    project: Project,
+    workflow_id: str | None,
+    files: dict[Path, Path],
+    on_line: Callable[[str], None],
+    on_progress: Callable[[str], None],
+    until: Callable[[], bool] | None,
+) -> Path:
+    """Build from `files`; returns the folder of a complete build."""
+    start = time.monotonic()
+    if installed_hash(project) != packages_hash(project):
+        with progress("installing the dashboard's packages", None, on_progress) as part:
+            install(project, on_line=on_line, on_part=part)
+    with progress("building the dashboard's pages", last_seconds(project), on_progress):
+        made_from, left_out = _build(project, workflow_id, files, on_line, until)
+    built = _site(project) / "build"
+    # Of what was laid out: the files themselves may have changed meanwhile.
+    laid_out = _laid_out(project, files)
+    _keep_sources(laid_out, built)
+    _compress(built, build_folder(project))
+    stamp = {
+        "hash": _hash(project, laid_out),
+        "made_from": made_from,
+        "seconds": round(time.monotonic() - start, 1),
+        "left_out": {slug: _hash_of(_pages_of(project, slug)) for slug in left_out},
+        "warnings": list(left_out.values()),
+    }
+    (built / BUILD_STAMP).write_text(json.dumps(stamp), "utf-8")
+    return built
 
 
 def is_stale(project: Project, workflow_id: str | None = None) -> bool:
@@ -202,10 +275,13 @@ def built_hash(project: Project) -> str | None:
 
 
 def _stamp(project: Project) -> dict[str, Any]:
-    try:
-        return dict(json.loads((build_folder(project) / BUILD_STAMP).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
+    return stamp_of(build_folder(project))
+
+
+def _signature(files: Mapping[Path, Path]) -> list[tuple[Path, int, int]]:
+    """What differs when files changed."""
+    found = [(path, path.stat()) for path in files.values()]
+    return [(path, about.st_mtime_ns, about.st_size) for path, about in found]
 
 
 def _chosen(project: Project, workflow_id: str | None) -> dict[Path, Path]:
@@ -282,20 +358,52 @@ def _keep_sources(files: Mapping[Path, Path], built: Path) -> None:
             shutil.copyfile(path, target)
 
 
-def _compress(built: Path) -> None:
-    """Put a compressed copy beside each file that benefits, so that serving costs nothing."""
+def _compress(built: Path, served: Path) -> None:
+    """Put a compressed copy beside each file that benefits, so that serving costs nothing.
+
+    Args:
+        built: the build.
+        served: another one; what is the same there has a copy already, as 40 MB of DuckDB.
+    """
     for path in [path for path in built.rglob("*") if path.suffix in _COMPRESSED]:
         if path.is_file() and path.stat().st_size >= _SMALL and _BUILT_FROM not in path.parts:
-            Path(f"{path}.gz").write_bytes(gzip.compress(path.read_bytes(), 6))
+            copy, there = Path(f"{path}.gz"), served / path.relative_to(built)
+            if Path(f"{there}.gz").is_file() and filecmp.cmp(path, there, shallow=False):
+                shutil.copyfile(f"{there}.gz", copy)
+            else:
+                copy.write_bytes(gzip.compress(path.read_bytes(), 6))
 
 
-def _refusal(refused: Path, wanted: str) -> str | None:
-    """Why exactly these files did not compile last time; None when that is not known."""
+def _refusals(project: Project) -> Path:
+    return work_folder(project).with_name("refused.json")
+
+
+def _refuse(project: Project, wanted: str, error: DashboardError, *, lasting: bool) -> None:
+    """Note that files do not compile; if not `lasting`, for as long as this process goes on."""
+    known = {
+        "hash": wanted,
+        "error": {"message": error.message, "where": error.where, "hint": error.hint},
+        "process": None if lasting else this_process(),
+    }
+    write_whole(_refusals(project), json.dumps(known))
+
+
+def _refusal(project: Project, wanted: str, *, lasting: bool) -> DashboardError | None:
+    """Why exactly these files did not compile last time; None when that is not known.
+
+    Args:
+        lasting: whether what was noted for good counts, too.
+    """
     try:
-        known = json.loads(refused.read_text(encoding="utf-8"))
-        return str(known["message"]) if known["hash"] == wanted else None
+        known = json.loads(_refusals(project).read_text(encoding="utf-8"))
+        counts = is_alive(known["process"]) if known["process"] else lasting
+        return DashboardError(**known["error"]) if counts and known["hash"] == wanted else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _stay(error: DashboardError) -> str:
+    return f"the pages stay as they were built last: {error}"
 
 
 def _build(
@@ -303,18 +411,22 @@ def _build(
     workflow_id: str | None,
     files: dict[Path, Path],
     on_line: Callable[[str], None],
-) -> dict[str, str]:
+    until: Callable[[], bool] | None,
+) -> tuple[str, dict[str, str]]:
     """Build from `files`, without the new pages of other workflows that do not compile.
 
     Returns:
-        What was left out, and why; it is taken out of `files` too.
+        The hash of what was to be built, and what was left out of it, and why; that is taken out
+        of `files` too.
     """
     left_out: dict[str, str] = {}
+    made_from = ""
     while True:
         _lay_out(project, files)
+        made_from = made_from or _hash(project, _laid_out(project, files))
         try:
-            _run_vite(project, on_line)
-            return left_out
+            _run_vite(project, on_line, until)
+            return made_from, left_out
         except DashboardError as error:
             parts = Path((error.where or "").split(":")[0]).parts[1:]
             slug = Path(parts[1]).stem if len(parts) > 1 and parts[0] == "pages" else None
@@ -326,6 +438,11 @@ def _build(
             left_out[slug] = f"the pages of {slug} are left out: {error}"
             for relative in pages:
                 files.pop(relative, None)
+
+
+def _laid_out(project: Project, files: Iterable[Path]) -> dict[Path, Path]:
+    """The copies of files that a build is made from."""
+    return {relative: work_folder(project) / relative for relative in files}
 
 
 def _site(project: Project) -> Path:
@@ -368,7 +485,9 @@ def _route(page: Path) -> Path:
     return folder / "+page.md"
 
 
-def _run_vite(project: Project, on_line: Callable[[str], None]) -> None:
+def _run_vite(
+    project: Project, on_line: Callable[[str], None], until: Callable[[], bool] | None
+) -> None:
     node, site = ensure_node(project, on_line), _site(project)
     environment = node.environment(
         VITE_EVIDENCE_SPA="true",
@@ -387,16 +506,18 @@ def _run_vite(project: Project, on_line: Callable[[str], None]) -> None:
 
         what = "the build of the dashboard's pages"
         seconds = project.settings.node_timeout
-        code, lines = run_limited(
-            [node.path, vite, "build"], what, site, environment, take, seconds
-        )
+        command: list[str | Path] = [node.path, vite, "build"]
+        code, lines = run_limited(command, what, site, environment, take, seconds, until)
     if code != 0 or not (site / "build" / "index.html").is_file():
         raise build_error(project, lines, code)
 
 
 @contextmanager
 def _swapped(new: Path, target: Path) -> Iterator[None]:
-    """Put `new` in the place of `target`, by renames that are undone when the body fails."""
+    """Put `new` in the place of `target`, by renames that are undone when the body fails.
+
+    What was there before stays beside it, and so does `new` when the body fails.
+    """
     ready, old = _beside(target)
     ready.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(old, ignore_errors=True)
@@ -414,14 +535,15 @@ def _swapped(new: Path, target: Path) -> Iterator[None]:
         if old.exists():
             old.rename(target)
         raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _recover(target: Path) -> None:
-    """Bring the old build back when a swap was killed between its two renames."""
-    _, old = _beside(target)
+    """Bring the old build back when a swap was killed between its two renames; clear the rest."""
+    ready, old = _beside(target)
     if old.is_dir() and not target.exists():
         old.rename(target)
+    for left in (ready, old):  # which may lack files
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _beside(target: Path) -> tuple[Path, Path]:

@@ -57,6 +57,10 @@ class Node:
         return {name: value for name, value in wanted.items() if value is not None}
 
 
+class Stopped(Exception):
+    """A program that ran in the background was ended, since nobody wants it any more."""
+
+
 def find_node(project: Project) -> Node:
     """Find Node 18 or newer, with npm.
 
@@ -91,6 +95,7 @@ def run_limited(
     environment: Mapping[str, str] | None,
     on_line: Callable[[str], None],
     seconds: float,
+    until: Callable[[], bool] | None = None,
 ) -> tuple[int, list[str]]:
     """Run a Node program to its end; returns its exit code and the lines it printed.
 
@@ -102,9 +107,12 @@ def run_limited(
         environment: its environment variables; this process's by default.
         on_line: called with each line it prints.
         seconds: how long it may take: the setting `node_timeout`.
+        until: asked once a second; the program runs behind all others, and is ended when this
+            says so.
 
     Raises:
         DashboardError: it took longer.
+        Stopped: `until` said so.
     """
     lines: list[str] = []
     with subprocess.Popen(
@@ -118,10 +126,10 @@ def run_limited(
         encoding="utf-8",
         errors="replace",
         start_new_session=True,
-        preexec_fn=child_setup(),
+        preexec_fn=child_setup(gently=until is not None),
     ) as process:
         try:
-            with limited(process, seconds) as limit:
+            with limited(process, seconds, until) as limit:
                 for line in process.stdout or ():
                     lines.append(line.rstrip())
                     on_line(lines[-1])
@@ -129,6 +137,8 @@ def run_limited(
         except BaseException:
             end_group(process.pid)
             raise
+    if limit.stopped:
+        raise Stopped
     if limit.passed:
         raise DashboardError(
             f"{what} took longer than {limit.seconds:g} seconds and was ended",

@@ -11,6 +11,7 @@ from dataflow.dashboard.build import built_slugs, staged_pages
 from dataflow.dashboard.catalog import workflows_for_pages
 from dataflow.dashboard.check import check_pages, warnings_of
 from dataflow.dashboard.export import StagedExport, read_manifest, staged_export
+from dataflow.dashboard.kept import forget_builds
 from dataflow.dashboard.paths import preview_folder
 from dataflow.errors import DashboardError
 from dataflow.project import Project
@@ -143,4 +144,5 @@ def withdraw_dashboard(
     if slug_of(workflow_id) not in built_slugs(project):
         return
     with staged_pages(project, workflow_id, on_progress=on_progress) as pages, pages.shown():
-        return
+        pass
+    forget_builds(project)  # which have its pages

