@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import dagster as dg
-from dagster_dbt import DbtCliResource
 from packaging.version import Version
 
 from dataflow.base.lifetime import limited
@@ -24,6 +23,7 @@ from dataflow.base.process import environment
 from dataflow.dbt.command import DBT, dbt_environment, lay_out_macros
 from dataflow.dbt.project import readable_folder
 from dataflow.dbt.results import Results, read_results, writing
+from dataflow.dbt.without_dbt import dagster_dbt
 from dataflow.engine.secrets import Scrubber
 from dataflow.project import Project
 from dataflow.runs.record import Step
@@ -40,7 +40,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-class ProjectDbt(DbtCliResource):
+class ProjectDbt(dagster_dbt.DbtCliResource):
     """`DbtCliResource` that starts `dbt` at once.
 
     dagster-dbt asks `dbt --version` first, which also asks PyPI for news, and makes an adapter

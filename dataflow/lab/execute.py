@@ -35,7 +35,7 @@ WAIT_SECONDS = 10 * 60.0
 
 def main() -> int:
     """Run what standard input says; returns the exit code."""
-    preload("dagster_dbt")
+    preload("dataflow.dbt.without_dbt")
     line = _line()
     if not line:
         return EXIT_OK  # the form was closed, or JupyterLab ended, or nobody came

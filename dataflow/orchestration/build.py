@@ -168,7 +168,7 @@ def workflow_assets(steps: WorkflowSteps) -> list[Any]:
     """The assets of one workflow, from its notebooks to its dashboard."""
     assets = steps.own_assets()
     if steps.has_dbt:
-        # Importing dagster-dbt takes seconds: only where there is something to build.
+        # Importing dagster-dbt takes a while: only where there is something to build.
         from dataflow.orchestration.dbt import dbt_assets_of
 
         assets.append(dbt_assets_of(steps))

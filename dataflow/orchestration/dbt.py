@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, dbt_assets
 
 from dataflow.dbt.build import building
 from dataflow.dbt.project import read_manifest, selection_of, workflow_of
+from dataflow.dbt.without_dbt import dagster_dbt, selecting_in_manifest
 from dataflow.orchestration import dagster_names as names
 from dataflow.orchestration.step import recorded_step
 from dataflow.orchestration.steps import WorkflowSteps
@@ -20,7 +20,7 @@ def dbt_assets_of(steps: WorkflowSteps) -> Any:
     last = steps.last_keys()
     own = {name for name, node in manifest["nodes"].items() if workflow_of(node) == workflow.id}
 
-    class Translator(DagsterDbtTranslator):
+    class Translator(dagster_dbt.DagsterDbtTranslator):
         """Keys as tables are queried; a model without upstream models waits for all stages."""
 
         def get_asset_key(self, dbt_resource_props: Any) -> dg.AssetKey:
@@ -41,18 +41,22 @@ def dbt_assets_of(steps: WorkflowSteps) -> Any:
                 spec = spec.replace_attributes(deps=[*spec.deps, *more])
             return spec
 
-    @dbt_assets(
-        manifest=manifest,
-        select=selection_of(project, workflow.id),
-        name=names.op_name(workflow.id, names.DBT),
-        dagster_dbt_translator=Translator(DagsterDbtTranslatorSettings(enable_asset_checks=True)),
-    )
-    def build_models(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        with recorded_step(context, steps, names.DBT) as step:
-            step.facts["log"] = "dbt.log"
-            with building(project, workflow.id, step, context=context) as build:
-                yield from build.invocation.stream()
-            step.facts.update(models=build.results.models, checks=build.results.checks)
-            build.require_success()
+    settings = dagster_dbt.DagsterDbtTranslatorSettings(enable_asset_checks=True)
+    with selecting_in_manifest():
+        assets = dagster_dbt.dbt_assets(
+            manifest=manifest,
+            select=selection_of(project, workflow.id),
+            name=names.op_name(workflow.id, names.DBT),
+            dagster_dbt_translator=Translator(settings),
+        )
+
+        @assets
+        def build_models(context: dg.AssetExecutionContext) -> Iterator[Any]:
+            with recorded_step(context, steps, names.DBT) as step:
+                step.facts["log"] = "dbt.log"
+                with building(project, workflow.id, step, context=context) as build:
+                    yield from build.invocation.stream()
+                step.facts.update(models=build.results.models, checks=build.results.checks)
+                build.require_success()
 
     return build_models

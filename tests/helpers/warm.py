@@ -29,7 +29,8 @@ _IMPORTED = (
     "dataflow.workflows.registry", "dataflow.orchestration.run", "dataflow.orchestration.build",
     "dataflow.orchestration.executor", "dataflow.orchestration.lost", "dataflow.runs.html",
     "dagster._core.storage.event_log.sqlite", "dagster._core.storage.runs.sqlite",
-    "dagster._core.execution.api", "dagster_dbt", "nbconvert", "papermill", "IPython", "sqlglot",
+    "dagster._core.execution.api", "dataflow.dbt.without_dbt", "nbconvert", "papermill", "IPython",
+    "sqlglot",
 )  # fmt: skip
 
 

@@ -323,6 +323,54 @@ def test_a_cancel_waits_for_dbt_as_long_as_it_is_told():
     assert "self.process.wait(timeout=self.termination_timeout_seconds)" in source
 
 
+NODES = {
+    "model.p.a": ("model", ["p", "quakes", "a"]),
+    "model.p.b": ("model", ["p", "quakes", "below", "b.v"]),
+    "seed.p.s": ("seed", ["p", "quakes", "s"]),
+    "snapshot.p.h": ("snapshot", ["p", "quakes", "h", "h"]),
+    "model.p.other": ("model", ["p", "quakes_2", "a"]),
+    "model.p.whole": ("model", ["p", "p", "quakes", "x"]),
+    "model.p.dotted": ("model", ["p", "z", "p.quakes"]),
+    "model.other.a": ("model", ["other", "quakes", "a"]),
+    "model.p.quakes": ("model", ["p", "quakes"]),
+    "test.p.own": ("test", ["p", "quakes", "own"]),
+    "test.p.elsewhere": ("test", ["p", "z", "elsewhere"]),
+    "test.p.not_ours": ("test", ["p", "z", "not_ours"]),
+}
+
+
+def test_dagster_dbt_works_without_dbt_and_selects_what_dbt_would():
+    children = {name: [] for name in NODES} | {"model.p.a": ["test.p.elsewhere", "model.p.other"]}
+    nodes = {
+        name: {"resource_type": kind, "fqn": fqn, "config": {"enabled": True}, "tags": []}
+        for name, (kind, fqn) in NODES.items()
+    }
+    manifest = {"nodes": nodes, "child_map": children}
+    manifest |= {name: {} for name in ("sources", "metrics", "exposures")}
+    code = (
+        "import sys\n"
+        "from dataflow.dbt.without_dbt import ASK, asset_utils, selected, selecting_in_manifest\n"
+        "assert not [name for name in sys.modules if name.partition('.')[0] == 'dbt']\n"
+        f"manifest = {manifest!r}\n"
+        "asked = ('fqn:p.quakes', '', '', None, manifest)\n"
+        "with selecting_in_manifest():\n"
+        "    ours = asset_utils.select_unique_ids(*asked)\n"
+        "assert 'dbt.graph' not in sys.modules\n"
+        "assert len(ours) == 9, ours\n"
+        "with selecting_in_manifest():\n"
+        "    dbts = asset_utils.select_unique_ids('fqn:p.q*_2*', '', '', None, manifest)\n"
+        "assert dbts == {'model.p.other'}, dbts\n"
+        "import dbt.version\n"
+        "versions = {vars(sys.modules[name])['DBT_PYTHON_VERSION'] for name in ASK}\n"
+        "assert [str(one) for one in versions] == [dbt.version.__version__]\n"
+        "assert ours == asset_utils.select_unique_ids(*asked), asset_utils.select_unique_ids(*asked)\n"
+        "from dagster_shared.libraries import DagsterLibraryRegistry\n"
+        "assert DagsterLibraryRegistry.get()['dbt-core'] == dbt.version.__version__\n"
+        "assert 'dbt-fusion' not in DagsterLibraryRegistry.get()\n"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+
+
 def test_jsonschema_does_without_the_grammar_that_is_left_out():
     code = (
         "import sys; sys.modules['rfc3987_syntax'] = None; import jsonschema, nbformat\n"
