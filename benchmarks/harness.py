@@ -30,7 +30,7 @@ from typing import Any
 import psutil
 
 LONGEST = 900  # seconds for one command
-LINGER = 3  # seconds for what a command left running to end, so that its CPU time counts
+LINGER = 30  # seconds for what a command left running to end, so that its CPU time counts
 SAMPLED = 0.05  # seconds from one look at the memory to the next
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
@@ -89,6 +89,7 @@ class Case:
         ratios: what of it is shown.
         prepare: yields its ways, and cleans up.
         pairs: how often each way is measured.
+        warm: whether each way is done once before, which does not count.
     """
 
     name: str
@@ -97,19 +98,20 @@ class Case:
     ratios: Sequence[Ratio]
     prepare: Prepare
     pairs: int
+    warm: bool = True
 
 
 CASES: dict[str, Case] = {}
 
 
 def case(
-    chapter: str, title: str, *ratios: Ratio, pairs: int = 5, name: str = ""
+    chapter: str, title: str, *ratios: Ratio, pairs: int = 5, warm: bool = True, name: str = ""
 ) -> Callable[[Prepare], Prepare]:
     """Make a case of a function; arguments are those of `Case`, the name is the function's."""
 
     def register(prepare: Prepare) -> Prepare:
         known = name or prepare.__name__.replace("_", "-")
-        CASES[known] = Case(known, chapter, title, ratios, prepare, pairs)
+        CASES[known] = Case(known, chapter, title, ratios, prepare, pairs, warm)
         return prepare
 
     return register
@@ -144,7 +146,7 @@ def measure(
             with contextlib.contextmanager(chosen.prepare)(place) as ways:
                 samples = {way: [] for way in ways}
                 order = list(ways)
-                for turn in range(1 + pairs):
+                for turn in range(0 if chosen.warm else 1, 1 + pairs):
                     for way in order:
                         if way not in errors:
                             _measure_once(way, ways[way], turn, samples[way], errors, say)

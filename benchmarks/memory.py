@@ -26,6 +26,7 @@ START = 120  # seconds for a service to answer
     Ratio("run", "DATAFLOW", runs.BY_HAND, of="memory"),
     Ratio("run and the service it is in", "service", runs.BY_HAND, of="memory"),
     pairs=2,
+    warm=False,
 )
 def peak_memory(place: Place) -> Iterator[Ways]:
     """Sampled; the service's own processes count with the run in it."""
@@ -46,6 +47,7 @@ def peak_memory(place: Place) -> Iterator[Ways]:
     "What the service for Dagster's pages and schedules takes at rest",
     Ratio("service at rest", "DATAFLOW", "`dagster dev` of plain definitions", of="memory"),
     pairs=2,
+    warm=False,
 )
 def service_memory(place: Place) -> Iterator[Ways]:
     """Some seconds after its pages answer."""

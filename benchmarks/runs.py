@@ -118,7 +118,7 @@ def _ploomber(folder: Path) -> Measure:
     Ratio("its dbt step", "DATAFLOW", BY_HAND, 0.2, of="dbt"),
     Ratio("its dashboard step", "DATAFLOW", BY_HAND, of="dashboard"),
     Ratio("run with `--changed`, nothing changed", "nothing changed", "DATAFLOW", 0.02),
-    pairs=4,
+    pairs=3,
 )
 def whole_run(place: Place) -> Iterator[Ways]:
     """Each way in a project of its own, as commands."""
@@ -215,6 +215,7 @@ with get_duckdb_connection() as connection:
     "Ten workflows of one stage that writes a table",
     Ratio("ten workflows at once", "at once", "one after the other"),
     pairs=2,
+    warm=False,
 )
 def ten_at_once(place: Place) -> Iterator[Ways]:
     """Ten commands of one project, with one warehouse."""

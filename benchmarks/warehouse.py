@@ -46,7 +46,7 @@ for _source, _words in SOURCES.items():
                 "DuckDB's `CREATE TABLE AS`",
                 1.05 if (_source, _number) == ("arrow", 10) else None,
             ),
-            pairs=3 if _number == 50 else 7,
+            pairs=2 if _number == 50 else 7,
             name=f"write-{_source}-{_number}m",
         )(partial(write_table, _source, _number))
 
