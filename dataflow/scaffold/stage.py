@@ -42,7 +42,6 @@ def plan_stage(
     *,
     after: Sequence[str] | None = None,
     table: str | None = None,
-    seen: str | None = None,
 ) -> NewStage:
     """Check that a stage can be added; nothing is written.
 
@@ -52,7 +51,6 @@ def plan_stage(
         name: the stage's name, its notebook's without the ending.
         after: the stages that it waits for; None is the last one in config.yaml.
         table: the table that it writes; by default one with the stage's name.
-        seen: the hash of the config.yaml that the author saw; None for any.
 
     Raises:
         WorkflowNotFound: there is no such workflow.
@@ -85,7 +83,7 @@ def plan_stage(
             f"`{table}` is a keyword in SQL; a table of that name has to be quoted by all who read it",
             hint="Choose another name for the table.",
         )
-    editor = ConfigEditor(project, folder, seen)
+    editor = ConfigEditor(project, folder)
     editor.add_stage(notebook.name, [table], after)
     change = editor.change([notebook.name])
     text = _notebook(name, table, change.workflow)

@@ -154,22 +154,6 @@ class ConfigEditor:
         else:
             self._remove(location)
 
-    def set_parameter(self, stage: str, name: str, value: Any) -> None:
-        """The value that a stage's parameter has in runs that are given none."""
-        location = (*self._stage(stage), "parameters")
-        if isinstance(_at(self._yaml.data, location), Mapping):
-            self._set((*location, name), value, None)
-        else:
-            self._set(location, {name: value}, StageSection)
-
-    def remove_parameter(self, stage: str, name: str) -> None:
-        """Leave a parameter to the notebook's default."""
-        if not self._has_stages:
-            return
-        location = (*self._stage(stage), "parameters")
-        only = [*(_at(self._yaml.data, location) or {})] == [name]
-        self._remove(location if only else (*location, name))
-
     def add_stage(
         self, notebook: str, writes: Sequence[str] = (), after: Sequence[str] | None = None
     ) -> None:

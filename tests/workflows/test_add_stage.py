@@ -98,7 +98,6 @@ def test_without_a_table_to_read_the_notebook_makes_its_rows(project: Project):
         ("report", {"table": "orders"}, "is written by `ingest` and `report`"),
         ("report", {"table": 'x"; drop'}, "is not a table's name"),
         ("report", {"after": ["ingets"]}, "Did you mean `ingest`?"),
-        ("report", {"seen": "other"}, "somebody has changed it"),
     ],
 )
 def test_a_stage_that_cannot_be_leaves_nothing(project: Project, name, options, words):

@@ -79,7 +79,6 @@ def test_a_change_touches_only_its_own_lines(project: Project, config: Path):
 
     lines = changed(project, folder, lambda e: e.set_schedule("30 7 * * 1-5", "Europe/Berlin"))
     lines += changed(project, folder, lambda e: e.set_after("ingest", []))
-    lines += changed(project, folder, lambda e: e.set_parameter("ingest", "days", 3))
 
     assert [line for line in lines if line[0] == "-"] == (
         ['-  schedule: "0 6 * * *"'] if '\n  schedule: "0 6 * * *"\n' in before else []
@@ -88,7 +87,6 @@ def test_a_change_touches_only_its_own_lines(project: Project, config: Path):
         '+  schedule: "30 7 * * 1-5"',
         '+  timezone: "Europe/Berlin"',
         "+    after: []",
-        "+    parameters: {days: 3}",
     ]
 
 
@@ -164,16 +162,11 @@ def test_every_layout_of_yaml_says_what_was_meant_afterwards(project: Project, c
     expected = yaml.safe_load(config)
     expected["workflow"].update(schedule="5 5 * * *", timezone="Europe/Berlin")
     expected["stages"][0] = {**expected["stages"][0], "writes": ["b", "c_d"]}
-    expected["stages"][0]["parameters"] = {"text": "a, b: #c", "unit": "ü"}
     expected["stages"].append({"notebook": "report.ipynb", "after": []})
 
     def edit(editor: ConfigEditor) -> None:
         editor.set_schedule("5 5 * * *", "Europe/Berlin")
         editor.set_writes("ingest", ["b", "c_d"])
-        editor.set_parameter("ingest", "text", "a, b: #c")
-        editor.set_parameter("ingest", "unit", "ü")
-        editor.set_parameter("ingest", "gone", 1)
-        editor.remove_parameter("ingest", "gone")
         editor.add_stage("report.ipynb", after=[])
 
     changed(project, folder, edit)
