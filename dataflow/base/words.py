@@ -58,9 +58,14 @@ def counted(number: int, thing: str, things: str | None = None) -> str:
 
 def cells_text(numbers: Sequence[int]) -> str:
     """Cells by their numbers: `cell 4`, `cells 4 and 6`; empty without any."""
-    if len(numbers) < 2:
-        return "".join(f"cell {number}" for number in numbers)
-    return f"cells {', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
+    if not numbers:
+        return ""
+    return f"cell{'s' * (len(numbers) > 1)} {listed([str(number) for number in numbers])}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """What belongs together, in words: `a`, `a and b`, `a, b and c`; empty without any."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
 def seconds_text(seconds: float | None) -> str:
@@ -108,6 +113,11 @@ def printable(text: str) -> str:
         c if c in "\n\t" or unicodedata.category(c)[0] != "C" else "\N{REPLACEMENT CHARACTER}"
         for c in text
     )
+
+
+def first_line(text: object) -> str:
+    """The first line of a text, or of what an error says; empty where it says nothing."""
+    return next(iter(str(text).strip().splitlines()), "")
 
 
 def shortened(text: str, most: int) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.text import Text
 
 from dataflow.base.table import Row, Table
-from dataflow.base.words import seconds_text
+from dataflow.base.words import seconds_text, shortened
 from dataflow.cli.output import console, print_table
 from dataflow.review.comparison import (
     OTHER_FILES,
@@ -233,8 +233,7 @@ def _table(table: TableDiff) -> Iterator[Text]:
 
 
 def _short(text: str | None) -> str:
-    text = "" if text is None else text
-    return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"
+    return shortened(text or "", WIDTH)
 
 
 def _print_times(comparison: RunComparison) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from dataflow.base.sql import TableName
+from dataflow.base.words import shortened
 from dataflow.documentation.model import Documentation, PageDoc, StageDoc, TableDoc, WorkflowDoc
 
 WIDTH, HEIGHT = 190, 44  # of a node
@@ -191,7 +192,7 @@ def draw(lineage: Lineage, address: Callable[[Node], str], title: str) -> Markup
 
 
 def _box(node: Node, x: float, y: float, address: str) -> Markup:
-    short = node.label if len(node.label) <= LETTERS else f"{node.label[: LETTERS - 1]}…"
+    short = shortened(node.label, LETTERS)
     owner = f" of {node.workflow_id}" if node.workflow_id and node.kind != "workflow" else ""
     return Markup(
         '<a href="{href}" class="node {kind}"><title>{kind} {label}{owner}</title>'

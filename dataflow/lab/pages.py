@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from dataflow.base.words import size_text
+from dataflow.base.words import first_line, size_text
 from dataflow.errors import ConfigurationError
 from dataflow.lab.handler import Handler, allowed, place_of
 from dataflow.lab.notebook import did, recent_runs, stage_of, workflow_of
@@ -216,7 +216,7 @@ def _invalid(content: Any) -> str | None:
     try:
         nbformat.validate(content)
     except Exception as error:  # nbformat raises half a dozen kinds
-        return str(error).strip().split("\n")[0][:200]
+        return first_line(error)[:200]
     return None
 
 

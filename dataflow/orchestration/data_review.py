@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dataflow.base.sql import TableName
-from dataflow.base.words import counted
+from dataflow.base.words import counted, first_line
 from dataflow.dbt.keys import unique_keys
 from dataflow.dbt.project import has_models, read_manifest
 from dataflow.engine.secrets import Scrubber
@@ -69,7 +69,7 @@ def note_data_review(
     try:
         found = review_data(steps, step.record, old, new)
     except Exception as error:
-        text = error.message if isinstance(error, DataflowError) else str(error).split("\n")[0]
+        text = error.message if isinstance(error, DataflowError) else first_line(error)
         warning = f"the data was not compared with what was published before: {text}"
         step.facts["warnings"] = [warning]
         log.warning(warning)

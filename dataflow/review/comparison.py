@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dataflow.base.words import counted
+from dataflow.base.words import counted, listed
 from dataflow.errors import ConfigurationError
 from dataflow.project import Project
 from dataflow.review.commits import CommitsBetween, commits_between
@@ -285,12 +285,12 @@ class RunComparison:
                 "" if self.is_complete else " as far as it could be compared"
             )
         alone = len(found) == 1 and found[0].startswith("1 ")
-        return f"{_listed(found)} {'differs' if alone else 'differ'}"
+        return f"{listed(found)} {'differs' if alone else 'differ'}"
 
     @property
     def noise(self) -> str:
         """What was left out, in words; "" when nothing was."""
-        return _listed([f"{name} ({number:,})" for name, number in sorted(self.left_out.items())])
+        return listed([f"{name} ({number:,})" for name, number in sorted(self.left_out.items())])
 
     def of(self, step: str) -> RunComparison:
         """What of it concerns a step; without times and commits, which belong to the runs."""
@@ -330,12 +330,6 @@ def _without_images(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if "sha256" in found:
         del found["data"]
     return found
-
-
-def _listed(words: list[str]) -> str:
-    if len(words) < 2:
-        return "".join(words)
-    return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def last_good_before(project: Project, run: Run) -> Run | None:

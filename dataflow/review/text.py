@@ -6,9 +6,10 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 
+from dataflow.base.words import shortened
 from dataflow.review.noise import ANSI, Noise
 
 TOLERANCE = 1e-9  # relative, between two numbers that count as the same
@@ -245,12 +246,8 @@ def _shown(lines: list[Line]) -> TextDiff:
         first = next(at for at, line in enumerate(lines) if line.mark == "+")
         half = SHOWN_LINES // 2
         shown = lines[:half] + lines[first : first + half]
-    cut = (Line(line.mark, _cut(line.text), line.before, line.after) for line in shown)
+    cut = (replace(line, text=shortened(line.text, LINE_WIDTH)) for line in shown)
     return TextDiff(tuple(cut), removed, added, len(lines) - len(shown))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= LINE_WIDTH else text[: LINE_WIDTH - 1] + "…"
 
 
 def lines_of(text: str) -> list[str]:

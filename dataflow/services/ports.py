@@ -9,6 +9,7 @@ import socket
 import psutil
 
 from dataflow.addresses import HOST
+from dataflow.base.words import shortened
 from dataflow.services.state import MARK_VARIABLE
 
 # A browser that is told `localhost` may try either of them first.
@@ -65,10 +66,9 @@ def holder(port: int) -> str:
         command = " ".join(process.cmdline()) or process.name()
     except psutil.Error:
         return f"process {pid}"
-    shown = command if len(command) <= 100 else command[:99] + "…"
     whose = ""
     with contextlib.suppress(psutil.Error, OSError):
         environment = process.environ()
         if MARK_VARIABLE in environment:
             whose = f" of the project in {environment.get('DATAFLOW_PROJECT')}"
-    return f"process {pid}{whose}: {shown}"
+    return f"process {pid}{whose}: {shortened(command, 100)}"

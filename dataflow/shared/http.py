@@ -30,6 +30,7 @@ from typing import Any
 
 import httpx
 
+from dataflow.base.words import shortened
 from dataflow.errors import DataflowError
 from dataflow.shared.http_settings import HttpSettings
 from dataflow.shared.http_wire import HOME, OWNERS, Owners, Wire, same_host
@@ -261,8 +262,7 @@ class Client(httpx.Client):
 
     def _place(self, request: httpx.Request) -> str:
         url = request.url.copy_with(username=None, password=None)
-        text = f"{request.method} {url}"
-        return self.settings.scrub(text if len(text) <= 200 else f"{text[:199]}…")
+        return self.settings.scrub(shortened(f"{request.method} {url}", 200))
 
 
 def retry_after(headers: httpx.Headers) -> float | None:
@@ -283,7 +283,7 @@ def retry_after(headers: httpx.Headers) -> float | None:
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
-def _excerpt(text: str, limit: int = 300) -> str:
+def _excerpt(text: str) -> str:
     """The start of an answer, in one line and without HTML tags."""
     words = " ".join(re.sub(r"<(script|style).*?</\1>|<[^>]+>", " ", text, flags=re.S).split())
-    return words if len(words) <= limit else f"{words[: limit - 1]}…"
+    return shortened(words, 300)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dataflow.base.words import first_line
 from dataflow.engine import KernelFailed, NoKernel, Options, execute
 from dataflow.engine.secrets import Scrubber
 from dataflow.errors import ConfigurationError, StageFailed
@@ -52,7 +53,7 @@ class CellError:
     @property
     def headline(self) -> str:
         """The error in one line."""
-        first = self.evalue.strip().splitlines()[0] if self.evalue.strip() else ""
+        first = first_line(self.evalue)
         return f"cell {self.cell}: {self.ename}{': ' + first if first else ''}"
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataflow.base.sql import TableName
+from dataflow.base.words import first_line
 from dataflow.errors import ConfigurationError
 from dataflow.stages.parameters import INJECTED_TAG, Declaration, Parameter, read_declaration
 from dataflow.variables import variables_in, without_escapes
@@ -88,7 +89,7 @@ def parse_notebook(text: str, path: Path) -> NotebookNode:
                 where=str(path),
                 hint="Resolve the merge; `nbdime mergetool` shows both sides.",
             ) from None
-        reason = str(error).strip().splitlines()[0][:200]
+        reason = first_line(error)[:200]
         raise ConfigurationError(
             f"not a valid notebook: {reason}",
             where=str(path),

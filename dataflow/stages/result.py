@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from dataflow.base.words import shortened
 from dataflow.engine.output import LISTENS_VARIABLE, RESULT, RESULT_MESSAGE
 from dataflow.errors import ConfigurationError
 from dataflow.stages.parameters import author_numbers
@@ -57,7 +58,7 @@ class Result:
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         data = self.to_json()
         figures = data["metadata"]
-        shown = ", ".join(f"{key} {_short(value)}" for key, value in figures.items())
+        shown = ", ".join(f"{key} {figure_text(value)}" for key, value in figures.items())
         return {
             RESULT: data,
             "text/plain": f"{self.headline}: {shown}" if shown else self.headline,
@@ -72,7 +73,7 @@ class Result:
             )
         cells = "".join(
             f'<span style="margin-left:1.2em;color:#6b7280">{html.escape(str(key))}</span> '
-            f"<b>{html.escape(_short(value))}</b>"
+            f"<b>{html.escape(figure_text(value))}</b>"
             for key, value in figures.items()
         )
         return (
@@ -140,10 +141,11 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def _short(value: Any) -> str:
+def figure_text(value: Any, most: int = 80) -> str:
+    """A figure as people read it, in at most this many characters."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        return text if len(text) <= 80 else text[:79] + "…"
+        return shortened(text, most)
     return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataflow.base.process import environment
+from dataflow.base.words import first_line
 from dataflow.errors import ConfigurationError, Problem
 from dataflow.project import ROOT_VARIABLE, Project
 from dataflow.workflows.ids import STEPS_THAT_FOLLOW
@@ -136,7 +137,7 @@ def _import(project: Project, workflow: Workflow, folder: Path) -> Registration:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # also an exit, or pytest's exception to skip
-        reason = str(error).strip().split("\n")[0]
+        reason = first_line(error)
         raise ConfigurationError(
             f"{type(error).__name__}: {reason}" if reason else type(error).__name__,
             where=_place(project, folder, error),

@@ -17,6 +17,7 @@ import psutil
 
 from dataflow.base.guardian import RUN_VARIABLE, STEP_VARIABLE
 from dataflow.base.process import environment, kill_carrying, started_by
+from dataflow.base.words import first_line
 from dataflow.engine.secrets import Scrubber
 from dataflow.orchestration.dagster_names import step_of
 from dataflow.orchestration.python.op_output import OpOutput, logged
@@ -88,7 +89,7 @@ def _noting_errors(step: Step, log: OpOutput, workflow: Workflow) -> Iterator[St
 
 def in_words(error: BaseException, folder: Path) -> str:
     """An error in one line, with the innermost line of the workflow's own code."""
-    first = str(error).strip().split("\n")[0][:500]
+    first = first_line(error)[:500]
     if isinstance(error, dg.Failure):
         text = (error.description or first).strip()
     else:

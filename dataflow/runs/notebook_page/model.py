@@ -15,12 +15,12 @@ from markupsafe import Markup
 
 from dataflow.base.words import counted
 from dataflow.runs.notebook_page.markdown import Heading, headings, to_html
-from dataflow.runs.notebook_page.outputs import NOTHING, Output, figure_text, pack, result_of, shown
+from dataflow.runs.notebook_page.outputs import NOTHING, Output, pack, result_of, shown
 from dataflow.runs.notebook_page.plots import library
 from dataflow.runs.record import RUN_FILE, mapping
 from dataflow.stages.execute import cell_numbers
 from dataflow.stages.parameters import INJECTED_TAG, TAG, author_numbers
-from dataflow.stages.result import results_in
+from dataflow.stages.result import figure_text, results_in
 
 MOST_HEADINGS = 200
 MOST_CODE = 100_000  # characters of a cell's code that are coloured
@@ -178,7 +178,7 @@ def _parameters(path: Path, marks: Mapping[str, Any], run: Mapping[str, Any]) ->
     """The values that were set for the stage; those of the notebook itself are in its cell."""
     step = mapping(mapping(run.get("steps")).get(path.name.split(".")[0]))
     values = mapping(step.get("values")) or mapping(marks.get("parameters"))
-    return {str(name): figure_text(value) for name, value in values.items()}
+    return {str(name): figure_text(value, 200) for name, value in values.items()}
 
 
 def _cells(nb: Any) -> Iterator[Cell]:

@@ -19,7 +19,7 @@ from dataflow.runs.notebook_page import sanitize
 from dataflow.runs.notebook_page.markdown import to_html
 from dataflow.runs.notebook_page.plots import library, only_loads, plot_of
 from dataflow.stages.execute import ANSI, AUTHORS, numbered
-from dataflow.stages.result import Result
+from dataflow.stages.result import Result, figure_text
 
 LONG = 200_000  # characters from which on an output is read only when it is opened
 TALL = 60  # lines from which on a text scrolls in a box of its own
@@ -290,16 +290,8 @@ def result_of(data: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "kind": kind, "state": state, "name": result.name, "table": result.table,
         "headline": result.headline,
-        "figures": {str(key): figure_text(value) for key, value in figures.items()},
+        "figures": {str(key): figure_text(value, 200) for key, value in figures.items()},
     }  # fmt: skip
-
-
-def figure_text(value: Any) -> str:
-    """A figure as people read it."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        return text if len(text) <= 200 else text[:199] + "…"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
 
 
 def _joined(value: Any) -> Any:
