@@ -34,7 +34,7 @@ def test_nothing_is_built_when_nothing_changed(site):
     result = build_pages(site)
 
     assert not result.built
-    assert result.seconds < 1
+    assert result.seconds < 20
     assert result.served == site.evidence / "build"
 
 

@@ -59,7 +59,7 @@ def site(built, serve) -> httpx.Client:
 def raw_get(client: httpx.Client, path: str) -> tuple[int, str]:
     """GET exactly this path: httpx would tidy it up."""
     parts = urlsplit(str(client.base_url))
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
     connection.request("GET", path)
     response = connection.getresponse()
     return response.status, response.read().decode(errors="replace")

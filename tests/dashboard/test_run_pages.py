@@ -81,7 +81,7 @@ def failed(hours: float, message: str = "cell 3: KeyError: 'mag'") -> dict[str, 
 
 @pytest.fixture
 def site(project: Project, serve) -> httpx.Client:
-    return httpx.Client(base_url=serve(project), timeout=30)
+    return httpx.Client(base_url=serve(project), timeout=120)
 
 
 def shown(text: str) -> list[str]:

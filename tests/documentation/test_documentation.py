@@ -269,7 +269,7 @@ def test_a_drawing_is_quick_has_every_node_and_stands_a_circle():
     edges = tuple((f"n{number // 3}", f"n{number}") for number in range(1, 1000))
     start = time.monotonic()
     drawing = str(draw(Lineage(nodes, edges), lambda node: f"#{node.anchor}", "all"))
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 60
     assert drawing.count("<rect") == 1000
     assert "&lt;n7&gt;" in drawing
 

@@ -30,7 +30,7 @@ def servers() -> Iterator[Callable[[Project], str]]:
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         running.append((server, thread))
-        wait_until(lambda: server.started, 20, every=0.02)
+        wait_until(lambda: server.started, every=0.02)
         return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
     try:

@@ -14,7 +14,7 @@ from typing import Any
 
 import nbformat
 import psutil
-from projects import REPOSITORY, Cells, wait_until, write_notebook
+from projects import PATIENCE, REPOSITORY, Cells, wait_until, write_notebook
 
 from dataflow.engine import DataflowEngine
 
@@ -87,12 +87,12 @@ class Execution:
 
     def wait_for_cell(self) -> psutil.Process:
         """Wait until the cell that calls `began()` runs; returns its kernel."""
-        text = wait_until(lambda: self.began.exists() and self.began.read_text("utf-8"), 30)
+        text = wait_until(lambda: self.began.exists() and self.began.read_text("utf-8"))
         return psutil.Process(int(text))
 
-    def end(self, seconds: float = 15) -> int:
+    def end(self) -> int:
         try:
-            return self.process.wait(seconds)
+            return self.process.wait(PATIENCE)
         finally:
             if self.process.poll() is None:
                 self.process.kill()
@@ -128,16 +128,3 @@ def start_cells(folder: Path, cells: Cells, *, before: str = "", **options: Any)
         start_new_session=True,
     )
     return Execution(process, output, began)
-
-
-def is_gone(process: psutil.Process, within: float) -> bool:
-    """Whether `process` ends within so many seconds; a zombie has ended."""
-    end = time.monotonic() + within
-    while time.monotonic() < end:
-        try:
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return True
-        except psutil.Error:
-            return True
-        time.sleep(0.05)
-    return False

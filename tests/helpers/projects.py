@@ -30,6 +30,7 @@ _FOREIGN = ("DATAFLOW_", "DAGSTER_", "DBT_", "EVIDENCE_", "PYTEST_CURRENT_TEST")
 Cells = Sequence[Any]
 # How many times as many kills, full disks and sequences of actions are tried as usual.
 CAMPAIGN = int(os.environ.get("DATAFLOW_TEST_CAMPAIGN", "1"))
+PATIENCE = 180  # seconds for what takes a moment on a quiet machine
 DATAFLOW = [sys.executable, "-m", "dataflow"]
 
 
@@ -145,7 +146,7 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def dataflow(
-    project: Project, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = 120
+    project: Project, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = 300
 ) -> subprocess.CompletedProcess[str]:
     """Run the command `dataflow` in `project` to its end."""
     return run_warm(arguments, project.root, environment(env), timeout)
@@ -169,31 +170,51 @@ def start_dataflow(
 
 def processes_of(project: Project) -> list[psutil.Process]:
     """Every process that works for `project`, apart from this one: told by its environment."""
-    found = []
-    for process in psutil.process_iter():
-        if process.pid == os.getpid():
-            continue
-        try:
-            if process.status() == psutil.STATUS_ZOMBIE:
-                continue
-            named = process.environ().get("DATAFLOW_PROJECT")
-        except psutil.Error:
-            continue
-        if named == str(project.root):
-            found.append(process)
-    return found
+    return [
+        process
+        for process in psutil.process_iter()
+        if process.pid != os.getpid()
+        if variables_of(process).get("DATAFLOW_PROJECT") == str(project.root)
+    ]
 
 
-def kernels_of(project: Project) -> list[psutil.Process]:
-    """The kernels that run stages of `project`, and what those kernels started."""
-    found = []
-    for process in processes_of(project):
-        try:
-            if process.environ().get("DATAFLOW_RUN_ID"):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
+def kernels_of(project: Project, **variables: str) -> list[psutil.Process]:
+    """The kernels that run stages of `project`, and what those kernels started.
+
+    Args:
+        project: the project.
+        variables: only those that have these in their environment, as `DATAFLOW_STAGE`.
+    """
+    return [
+        process
+        for process in processes_of(project)
+        if (found := variables_of(process)).get("DATAFLOW_RUN_ID")
+        if variables.items() <= found.items()
+    ]
+
+
+def variables_of(process: psutil.Process) -> dict[str, str]:
+    """A process's environment; none for one that has ended."""
+    try:
+        return {} if process.status() == psutil.STATUS_ZOMBIE else process.environ()
+    except psutil.Error:
+        return {}
+
+
+def command_of(process: psutil.Process) -> str:
+    """What a process was started as; nothing for one that has ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Whether a process has ended; one that nobody has asked for its exit code has, too."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def free_port() -> int:
@@ -203,11 +224,11 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def wait_until(what: Any, seconds: float, *, every: float = 0.1) -> Any:
-    """Wait until `what()` is truthy, return that; fails after `seconds`."""
-    end = time.monotonic() + seconds
+def wait_until(what: Any, *, every: float = 0.1) -> Any:
+    """Wait until `what()` is truthy, return that; fails after what is long on any machine."""
+    end = time.monotonic() + PATIENCE
     while not (found := what()):
-        assert time.monotonic() < end, f"waited {seconds:g} s in vain"
+        assert time.monotonic() < end, f"waited {PATIENCE} s in vain"
         time.sleep(every)
     return found
 

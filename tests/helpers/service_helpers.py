@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-import psutil
+from projects import command_of
 
 from dataflow.project import Project
 from dataflow.services.model import Command, Plan, Service
@@ -44,18 +43,14 @@ def state_of(project: Project, service: str) -> ServiceState:
 
 def running(state: ServiceState) -> list[str]:
     """The command lines of a service's processes."""
-    found = []
-    for process in state.processes():
-        with contextlib.suppress(psutil.Error):  # it has just ended
-            found.append(" ".join(process.cmdline()))
-    return found
+    return [command for process in state.processes() if (command := command_of(process))]
 
 
 def fetch(url: str, **options: object) -> tuple[int, str]:
     """The status and the text of an answer."""
     request = Request(url, **options)  # type: ignore[arg-type]
     try:
-        with urlopen(request, timeout=20) as answer:
+        with urlopen(request, timeout=60) as answer:
             return answer.status, answer.read().decode()
     except HTTPError as error:
         return error.code, error.read().decode()

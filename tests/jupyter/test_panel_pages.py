@@ -215,12 +215,12 @@ def test_a_look_waits_for_nobody_and_shows_what_is_published(shop, monkeypatch):
     def hold() -> None:
         with acquire(shop.warehouse, holder="run 1a2b3c4d"):
             taken.set()
-            done.wait(30)
+            done.wait(120)
 
     holder = threading.Thread(target=hold)
     holder.start()
     try:
-        assert taken.wait(10)
+        assert taken.wait(60)
         shown = words(tables(shop))
     finally:
         done.set()

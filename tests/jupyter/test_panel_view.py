@@ -160,7 +160,7 @@ def test_nobody_who_looks_waits_for_somebody_who_writes(project):
 
     assert view["steps"][0]["status"] == "succeeded"
     assert stale == {"stale": None}
-    assert waited < 10
+    assert waited < 60, "the writer goes on until it is told"
 
 
 def test_a_run_that_goes_on_is_named(project):
@@ -269,5 +269,5 @@ def test_two_projects_never_share_their_variables(project, tmp_path):
         waiting.start()
         waiting.join(0.2)
         assert (waiting.is_alive(), os.environ["PANEL_KEY"]) == (True, "one")
-    waiting.join(10)
+    waiting.join(60)
     assert seen == ["two"]

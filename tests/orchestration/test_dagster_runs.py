@@ -37,18 +37,14 @@ class Server:
         """Have Dagster start a run; answers when its notebook is in the long cell."""
         run_id = str(self.client.submit_job_execution(workflow))
         run = RunRecord(self.project, workflow, run_id)
-        wait_until((lambda: (run.folder / "work.ipynb").exists()), 90)
-        wait_until(lambda: "asleep" in (run.folder / "work.ipynb").read_text(), 90)
+        wait_until((run.folder / "work.ipynb").exists)
+        wait_until(lambda: "asleep" in (run.folder / "work.ipynb").read_text())
         assert self.kernels(run_id)
         return run_id
 
     def kernels(self, run_id: str) -> list[Any]:
         """The kernels of this run; Dagster may start another in place of a killed one."""
-        return [
-            process
-            for process in kernels_of(self.project)
-            if process.environ().get("DATAFLOW_RUN_ID") == run_id
-        ]
+        return kernels_of(self.project, DATAFLOW_RUN_ID=run_id)
 
     def run(self, workflow: str, run_id: str) -> dict[str, Any]:
         return RunRecord(self.project, workflow, run_id).read()
@@ -92,8 +88,8 @@ def test_a_cancel_ends_a_run_in_the_middle_of_a_cell(server, workflow, by):
         ended = dataflow(server.project, "runs", "cancel", run_id[:8])
         assert (ended.returncode, ended.stderr.split()[-1]) == (0, "cancelled."), ended.stderr
 
-    wait_until(lambda: not server.kernels(run_id), 15)
-    wait_until(lambda: server.client.get_run_status(run_id).value == "CANCELED", 30)
+    wait_until(lambda: not server.kernels(run_id))
+    wait_until(lambda: server.client.get_run_status(run_id).value == "CANCELED")
     run = server.run(workflow, run_id)
     assert run["status"] == "cancelled"
     assert [step["status"] for step in run["steps"].values()] == ["cancelled", "not run"]
@@ -107,7 +103,7 @@ def test_a_killed_run_worker_takes_its_kernel_along(server):
 
     os.kill(worker, signal.SIGKILL)
 
-    wait_until(lambda: not server.kernels(run_id), 5)
+    wait_until(lambda: not server.kernels(run_id))
     listed = json.loads(dataflow(server.project, "runs", "list", "--json").stdout)
     assert {run["run_id"]: run["status"] for run in listed}[run_id] == "killed"
     assert statuses(server.notebook("sleeps", run_id)) == ["completed", "running", "pending"]

@@ -100,8 +100,8 @@ def test_each_run_tells_what_came_of_its_tables_and_a_failure_of_that_fails_no_r
     process = start_dataflow(
         project, "workflow", "run", "flow", env={**ENV, "DATAFLOW_DATA_REVIEW_SECONDS": "600"}
     )
-    wait_until(lambda: list(scratch.glob("*-*")), 60)
-    wait_until(lambda: published(project) == [(5,)], 60)
+    wait_until(lambda: list(scratch.glob("*-*")))
+    wait_until(lambda: published(project) == [(5,)])
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (run_folder(project, "flow") / "data.json").exists()

@@ -11,7 +11,7 @@ from pathlib import Path
 import dagster as dg
 import psutil
 import pytest
-from projects import REPOSITORY, copy_dbt, make_project, wait_until
+from projects import REPOSITORY, copy_dbt, has_ended, make_project, wait_until
 
 from dataflow.dbt.build import ProjectDbt, dbt_resource, time_limit
 from dataflow.dbt.command import dbt_environment
@@ -90,12 +90,12 @@ def test_dbt_ends_with_its_run_even_by_kill_9(tmp_path: Path) -> None:
     )
     assert run.stdout
     dbt = psutil.Process(int(run.stdout.readline()))
-    wait_until(lambda: dbt.name() == "sleep", 30)
+    wait_until(lambda: dbt.name() == "sleep")
 
     run.kill()
     run.wait()
 
-    wait_until(lambda: not dbt.is_running() or dbt.status() == psutil.STATUS_ZOMBIE, 10)
+    wait_until(lambda: has_ended(dbt))
 
 
 def test_a_test_that_dbt_skipped_is_no_check_that_passed(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ class Gate(RuleBasedStateMachine):
         (self.project.root / "plan.json").write_text(json.dumps({**self.plan, stage: "sleep"}))
         process = start_dataflow(self.project, "workflow", "run", "flow", "-q")
         asleep = self.project.root / f"asleep-{self.plan['value']}-{stage}"
-        wait_until(asleep.exists, 90)
+        wait_until(asleep.exists)
         os.killpg(process.pid, getattr(signal, f"SIG{number}"))
         process.communicate(timeout=60)
         assert process.returncode != 0

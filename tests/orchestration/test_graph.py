@@ -11,7 +11,16 @@ from dataflow.runs.record import newest_first
 
 pytestmark = pytest.mark.slow
 
-SLEEP = "import time; time.sleep(1.5)"
+# Ends only beside the other: each waits until that has begun.
+BESIDE = """
+import time
+from pathlib import Path
+Path("../../began_{own}").touch()
+end = time.monotonic() + 100
+while not Path("../../began_{other}").exists():
+    assert time.monotonic() < end, "{other} does not begin"
+    time.sleep(0.02)
+"""
 COUNT = """
 from pathlib import Path
 tries = Path("tries.txt")
@@ -30,8 +39,8 @@ def project(tmp_path_factory):
             "graph": Workflow(
                 notebooks={
                     "a": [parameters("n: int = 1"), "print('n is', n)"],
-                    "b": [SLEEP],
-                    "c": [SLEEP],
+                    "b": [BESIDE.format(own="b", other="c")],
+                    "c": [BESIDE.format(own="c", other="b")],
                     "d": ["print('last')"],
                 },
                 stages=[

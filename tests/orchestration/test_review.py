@@ -18,6 +18,7 @@ import pytest
 from dashboard_helpers import servers
 from projects import (
     Workflow,
+    command_of,
     dataflow,
     environment,
     make_project,
@@ -73,14 +74,6 @@ def table(project: Project, select: str) -> None:
     with get_duckdb_connection(database="working", project=project) as conn:
         conn.execute("CREATE SCHEMA IF NOT EXISTS rivers")
         conn.execute(f"CREATE OR REPLACE TABLE rivers.levels AS {select}")
-
-
-def command_of(process: psutil.Process) -> list[str]:
-    """What a process was started as; nothing for one that has just ended."""
-    try:
-        return process.cmdline()
-    except (psutil.NoSuchProcess, psutil.ZombieProcess):
-        return []
 
 
 def passed(project: Project, run_id: str, select: str = "FROM range(100) t(n)") -> Run:
@@ -313,7 +306,7 @@ class Reviewer:
 
     def __init__(self, base: str, run: Run) -> None:
         self.base = base
-        self.client = httpx.Client(base_url=base, timeout=30)
+        self.client = httpx.Client(base_url=base, timeout=120)
         self.page = f"/runs/rivers/{run.folder.name}/decide"
 
     def form(self) -> dict[str, str]:
@@ -345,7 +338,7 @@ def test_only_who_has_the_token_decides_in_the_browser(project, serve):
     assert browser.send(decision="approve", code=form["code"], seen="0" * 64) == 409
     assert (again(run).status, shown(project)) == (AWAITING, None)
     assert browser.send(decision="approve", comment="<b>fine</b>", by="ana", **form) == 303
-    wait_until(lambda: again(run).status == "succeeded", 60)
+    wait_until(lambda: again(run).status == "succeeded")
     assert shown(project) == 100
     page = browser.client.get(f"/runs/rivers/{run.folder.name}/").text
     assert "&lt;b&gt;fine&lt;/b&gt;" in page
@@ -365,10 +358,10 @@ def test_a_decision_is_carried_out_when_the_page_has_long_been_answered(
     reviews = project.state / "reviews" / "rivers"
     with acquire(reviews, "the review", holder="a test"):
         assert browser.send(decision="approve", by="ana\x1b[2J", **form) == 303
-        wait_until(lambda: any((reviews / "queue").iterdir()), 60)
+        wait_until(lambda: any((reviews / "queue").iterdir()))
         (child,) = (p for p in psutil.Process().children() if run.run_id in command_of(p))
         said = str(Path(f"/proc/{child.pid}/fd/2").readlink())
-    wait_until(lambda: again(run).status == "succeeded", 60)
+    wait_until(lambda: again(run).status == "succeeded")
     assert not said.startswith("pipe:")
     assert again(run).data["review"]["by"] == "ana\N{REPLACEMENT CHARACTER}[2J"
 

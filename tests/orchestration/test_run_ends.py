@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -110,13 +109,13 @@ def begin(project: Project, workflow: str, state: str) -> subprocess.Popen[str]:
         texts = [path.read_text("utf-8", "replace") for run in new for path in run.glob("[!.]*.*")]
         return any(state in text for text in texts)
 
-    wait_until(reached, 90)
+    wait_until(reached)
     return process
 
 
 def cancel(process: subprocess.Popen[str]) -> str:
     os.killpg(process.pid, signal.SIGINT)
-    return process.communicate(timeout=30)[1]
+    return process.communicate(timeout=120)[1]
 
 
 def working_in(project: Project) -> list[psutil.Process]:
@@ -163,14 +162,13 @@ def test_a_step_that_waits_for_its_next_try_says_so_and_can_be_cancelled(project
     assert run["steps"]["work"]["retry"] == "tried again in 5 s (1 of 5)"
     assert "ZeroDivisionError" in run["steps"]["work"]["error"]["message"]
     assert run["status"] is None
-    begun = time.monotonic()
 
     said = cancel(process)
 
-    assert time.monotonic() - begun < 4  # the wait for the next try takes longer
     assert "tried again in 5 s" in said
     run = run_data(project, "fails")
     assert (run["status"], run["steps"]["work"]["status"]) == ("cancelled", "cancelled")
+    assert run["steps"]["work"]["attempt"] == 1, "the wait for the next try was cut short"
 
 
 def test_a_second_run_of_a_workflow_waits_for_the_first_and_says_for_whom(project):
@@ -187,12 +185,12 @@ def test_a_second_run_of_a_workflow_waits_for_the_first_and_says_for_whom(projec
     assert {step["status"] for step in waiting["steps"].values()} == {"pending"}
 
     third = start_dataflow(project, "workflow", "run", "sleeps")
-    wait_until(lambda: len(waiting_runs(project)) == 2, 60)
+    wait_until(lambda: len(waiting_runs(project)) == 2)
     waits = {json.loads(path.read_text())["run_id"] for path in waiting_runs(project)}
     (third_run,) = waits - {waiting["run_id"]}
     ended = dataflow(project, "runs", "cancel", third_run)  # one that waits can be cancelled
     assert f"Run {third_run[:8]} of sleeps has ended: cancelled." in ended.stderr
-    assert "Waiting for workflow sleeps, held by" in third.communicate(timeout=30)[1]
+    assert "Waiting for workflow sleeps, held by" in third.communicate(timeout=120)[1]
     assert third.returncode == 1
     assert "asked to end by" in dataflow(project, "runs", "show", third_run).stdout
     again = dataflow(project, "runs", "cancel", third_run)
@@ -201,7 +199,7 @@ def test_a_second_run_of_a_workflow_waits_for_the_first_and_says_for_whom(projec
 
     cancel(first)
     its_own = RunRecord(project, "sleeps", waiting["run_id"]).folder
-    wait_until(lambda: (its_own / "work.ipynb").exists(), 60)
+    wait_until(lambda: (its_own / "work.ipynb").exists())
     first_run = json.loads((its_folder / "run.json").read_text())
     second_run = json.loads((its_own / "run.json").read_text())
     assert second_run["steps"]["work"]["started_at"] > first_run["ended_at"]
@@ -226,7 +224,7 @@ def test_a_killed_run_is_shown_as_killed_and_leaves_neither_its_turn_nor_a_proce
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
-    wait_until(lambda: not working_in(project), 10)
+    wait_until(lambda: not working_in(project))
     shown = dataflow(project, "runs", "show", killed).stdout
     assert "killed" in shown
     assert "running" not in shown

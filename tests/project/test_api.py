@@ -139,7 +139,7 @@ def test_an_interrupt_of_a_script_cancels_its_run(project):
         [sys.executable, "-c", script], cwd=project.paths.root, env=environment(),
         stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
-        wait_until(lambda: kernels_of(project.paths), 60)
+        wait_until(lambda: kernels_of(project.paths))
         process.send_signal(signal.SIGINT)
         _, shown = process.communicate(timeout=60)
 

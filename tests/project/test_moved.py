@@ -58,7 +58,7 @@ def test_make_sets_the_environment_of_a_moved_project_right(tmp_path: Path, name
     assert first.returncode == 0, first.stderr
     assert "was moved" in first.stdout
     assert "installing" not in first.stdout
-    assert took < 60
+    assert took < 300
     shown = subprocess.run([command, "--version"], capture_output=True, text=True, check=False)
     assert shown.returncode == 0, shown.stderr
     where = "import dataflow, sys; print(dataflow.__file__, sys.prefix)"

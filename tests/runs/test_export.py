@@ -166,8 +166,8 @@ def test_a_killed_export_leaves_no_half_file_and_the_next_one_none_of_its_own(
     arguments = ("runs", "export", run.run_id[:8], str(target))
 
     process = start_dataflow(project, *arguments)
-    (draft,) = wait_until(lambda: list(target.parent.glob(".run.zip.*")), 60, every=0.01)
-    wait_until(lambda: draft.stat().st_size > 1_000_000, 60, every=0.01)
+    (draft,) = wait_until(lambda: list(target.parent.glob(".run.zip.*")), every=0.01)
+    wait_until(lambda: draft.stat().st_size > 1_000_000, every=0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not target.exists()

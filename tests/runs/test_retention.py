@@ -119,7 +119,7 @@ def test_a_killed_prune_is_finished_by_the_next_and_two_at_once_do_no_harm(tmp_p
     assert archived(project) == before
 
     first = start_dataflow(project, "runs", "prune", "--remove")
-    wait_until(lambda: len(archived(project)) < 58, 60, every=0.01)
+    wait_until(lambda: len(archived(project)) < 58, every=0.01)
     first.send_signal(signal.SIGKILL)
     first.communicate()
     assert len(archived(project)) > 2

@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
-from projects import free_port, wait_until
+from projects import command_of, free_port, wait_until
 from service_helpers import WEB, fetch, running, small_service, state_of, status_json
 
 from dataflow.cli.main import run
@@ -197,9 +197,10 @@ def test_all_programs_end_when_one_of_them_does(project: Project, port: int) -> 
     service = small_service(WEB, "import time; time.sleep(600)")
     start = control.launch(project, service, port=port)
     control.wait_until_healthy(start)
-    (second,) = [p for p in psutil.Process(start.state.pid).children() if "600" in p.cmdline()[-1]]
+    programs = psutil.Process(start.state.pid).children()
+    (second,) = wait_until(lambda: [p for p in programs if "sleep(600)" in command_of(p)])
     second.send_signal(signal.SIGKILL)
-    wait_until(lambda: control.status(project, service).status == "failed", 20)
+    wait_until(lambda: control.status(project, service).status == "failed")
     assert running(start.state) == []
     assert "program 2 was killed by signal 9" in str(state_of(project, "evidence").ended)
 
@@ -226,7 +227,7 @@ def test_a_killed_service_is_found_out_cleaned_up_and_started_again(
     start.process.kill()
     start.process.wait()
     # Its program dies with it; the far child is nobody's child now.
-    wait_until(lambda: len(running(start.state)) == 1, 20)
+    wait_until(lambda: len(running(start.state)) == 1)
 
     status = dataflow("service", "status")
     assert status.returncode == 0
@@ -250,7 +251,7 @@ def test_a_service_goes_on_when_its_log_is_removed(project: Project, port: int) 
     def is_logged() -> bool:
         return control.is_ready(start) and log.exists() and "GET /" in log.read_text()
 
-    wait_until(is_logged, 20)
+    wait_until(is_logged)
 
 
 @pytest.mark.slow

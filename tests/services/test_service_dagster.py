@@ -104,7 +104,7 @@ def test_schedules_of_one_minute_run_workflows_of_notebooks_and_of_python(
     assert status == 200
     assert "SCHEDULER" in answer
 
-    wait_until(lambda: finished_runs(ticking, "tick") and finished_runs(ticking, "tock"), 120)
+    wait_until(lambda: finished_runs(ticking, "tick") and finished_runs(ticking, "tock"))
     run = finished_runs(ticking, "tick")[0]
     assert run["trigger"] == "schedule"
     assert {name: step["status"] for name, step in run["steps"].items()} == {
@@ -190,8 +190,8 @@ def test_stopped_runs_are_cancelled_for_good_until_somebody_executes_them_again(
     )
     assert dataflow("service", "start", "dagster", "-d", "--port", str(port)).returncode == 0
     in_dbt, in_op = (launched(port, LAUNCH % (name, name)) for name in ("tick", "tock"))
-    wait_until(lambda: "asleep" in text_in(ticking, "tock/*/count.log"), 120)
-    wait_until(lambda: "START sql" in text_in(ticking, "tick/*/dbt.log"), 120)
+    wait_until(lambda: "asleep" in text_in(ticking, "tock/*/count.log"))
+    wait_until(lambda: "START sql" in text_in(ticking, "tick/*/dbt.log"))
 
     assert dataflow("service", "stop", "all").returncode == 0
 
@@ -210,14 +210,14 @@ def test_stopped_runs_are_cancelled_for_good_until_somebody_executes_them_again(
 
     model.write_text(FROM_TICKS)
     assert dataflow("service", "start", "dagster", "-d", "--port", str(port)).returncode == 0
-    wait_until(lambda: len(list(newest_first(ticking))) > 2, 90)
+    wait_until(lambda: len(list(newest_first(ticking))) > 2)
     again, *_ = newest_first(ticking)
     assert (again.workflow_id, again.data["trigger"]) == ("tock", "retry")
     assert [run.run_id for run in newest_first(ticking) if run.workflow_id == "tick"] == [in_dbt]
 
     by_hand = launched(port, AGAIN % in_dbt)
 
-    wait_until(lambda: ended(ticking, by_hand), 120)
+    wait_until(lambda: ended(ticking, by_hand))
     (run,) = ended(ticking, by_hand)
     assert (run.data["trigger"], run.data["parent"]) == ("re-execution", in_dbt)
     assert run.status == "succeeded"

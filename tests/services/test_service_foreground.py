@@ -28,7 +28,7 @@ def foreground(project: Project, port: int) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        wait_until(lambda: is_healthy(port, "/_dataflow/health"), 20)
+        wait_until(lambda: is_healthy(port, "/_dataflow/health"))
         yield process
         if process.poll() is None:
             process.kill()
@@ -43,7 +43,7 @@ def test_a_signal_stops_the_service_and_the_command_ends_well(
     state = state_of(project, "evidence")
     assert len(running(state)) == 2
     foreground.send_signal(number)
-    _, errors = foreground.communicate(timeout=40)
+    _, errors = foreground.communicate(timeout=120)
     assert foreground.returncode == 0, errors
     assert "Stopped." in errors
     assert running(state) == []
@@ -56,7 +56,7 @@ def test_nothing_is_left_when_the_command_is_killed(
     state = state_of(project, "evidence")
     foreground.kill()
     foreground.wait()
-    wait_until(lambda: running(state) == [], 20)
+    wait_until(lambda: running(state) == [])
     assert control.status(project, SERVICES["evidence"]).status == "stopped"
 
 
@@ -65,7 +65,7 @@ def test_stop_from_another_terminal_ends_the_command_well(
 ) -> None:
     assert fetch(f"http://127.0.0.1:{port}/_dataflow/health")[0] == 200
     assert control.stop(project, SERVICES["evidence"])
-    _, errors = foreground.communicate(timeout=40)
+    _, errors = foreground.communicate(timeout=120)
     assert foreground.returncode == 0, errors
     assert "Stopped." in errors
 
@@ -76,7 +76,7 @@ def test_a_service_that_dies_ends_the_command_with_an_error(
     watching = psutil.Process(state_of(project, "evidence").pid)
     (program,) = watching.children()
     program.kill()
-    _, errors = foreground.communicate(timeout=40)
+    _, errors = foreground.communicate(timeout=120)
     assert foreground.returncode == 1
     assert "the web server was killed by signal 9" in errors
     assert "dataflow service logs evidence" in errors

@@ -77,12 +77,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         env={**environment(), "DAGSTER_HOME": str(home), "DATAFLOW_PROJECT": str(home)},
     )  # fmt: skip
     try:
-        wait_until(lambda: process.poll() is not None or is_healthy(port, "/server_info"), 120)
+        wait_until(lambda: process.poll() is not None or is_healthy(port, "/server_info"))
         assert process.poll() is None
         yield Server(port, home)
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def open_socket(server: Server, origin: str | None) -> None:
         f"ws://127.0.0.1:{server.port}/graphql", origin=origin, subprotocols=["graphql-ws"]
     ) as client:
         client.send('{"type": "connection_init"}')
-        assert json.loads(client.recv(timeout=20)) == {"type": "connection_ack"}
+        assert json.loads(client.recv(timeout=60)) == {"type": "connection_ack"}
 
 
 def test_its_pages_work_and_other_sites_get_no_websocket(server: Server) -> None:

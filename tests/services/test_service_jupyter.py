@@ -73,7 +73,7 @@ def test_jupyterlab_opens_the_notebooks_with_this_environments_kernel(
 
     status, _ = fetch(f"{base}/api/kernels", data=b"{}", method="POST", **with_token)
     assert status == 201
-    wait_until(lambda: [c for c in running(state) if "ipykernel_launcher" in c], 20)
+    wait_until(lambda: [c for c in running(state) if "ipykernel_launcher" in c])
     (kernel,) = [c for c in running(state) if "ipykernel_launcher" in c]
     assert kernel.startswith(sys.executable)
 

@@ -58,11 +58,11 @@ def test_a_stop_during_the_start_stops_it(project: Project, port: int) -> None:
         target=control.launch, args=(project, service), kwargs={"port": port}
     )
     starting.start()
-    assert preparing.wait(10)
+    assert preparing.wait(60)
 
     assert control.stop(project, service)
 
-    starting.join(20)
+    starting.join(60)
     assert control.status(project, service).status == "stopped"
 
 

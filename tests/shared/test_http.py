@@ -8,7 +8,7 @@ import logging
 import socket
 import time
 import traceback
-from email.utils import formatdate
+from email.utils import formatdate, parsedate_to_datetime
 
 import httpx
 import pytest
@@ -79,7 +79,7 @@ def test_retry_after_in_seconds_is_waited_for(httpserver: HTTPServer):
     begun = time.monotonic()
     with fast(httpserver) as api:
         assert api.get_json() == []
-    assert 1.0 <= time.monotonic() - begun < 3.0
+    assert 1.0 <= time.monotonic() - begun < 30
 
 
 def test_retry_after_as_a_date_is_waited_for(httpserver: HTTPServer):
@@ -87,10 +87,9 @@ def test_retry_after_as_a_date_is_waited_for(httpserver: HTTPServer):
     answers(
         httpserver, "/data", Response(status=503, headers={"Retry-After": moment}), Response("[]")
     )
-    begun = time.monotonic()
     with fast(httpserver) as api:
         assert api.get_json() == []
-    assert 0.9 <= time.monotonic() - begun < 4.0
+    assert 0 <= time.time() - parsedate_to_datetime(moment).timestamp() < 30
 
 
 def test_a_server_that_asks_for_an_hour_is_not_waited_for(httpserver: HTTPServer):

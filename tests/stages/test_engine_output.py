@@ -158,7 +158,7 @@ def test_what_subprocesses_print_is_in_the_notebook_and_nowhere_else(tmp_path: P
         "time.sleep(0.5)"
     )
     execution = start_cells(tmp_path, [cell])
-    assert execution.process.communicate(timeout=30) == ("", "")
+    assert execution.process.communicate(timeout=120) == ("", "")
     nb = nbformat.read(execution.output, as_version=4)
     assert text_of(nb.cells[1]) == "to out\npast IPython\n"
     assert text_of(nb.cells[1], "stderr") == "to err\n"
@@ -185,7 +185,7 @@ def test_saves_are_by_the_clock_not_by_the_cell(
 def test_a_whole_file_is_on_disk_at_all_times(tmp_path: Path) -> None:
     cells = ["print('x' * 200_000)\nimport time; time.sleep(0.4)"] * 8
     execution = start_cells(tmp_path, cells)
-    wait_until(execution.output.exists, 20, every=0.01)
+    wait_until(execution.output.exists, every=0.01)
     reads, sizes = 0, set()
     while execution.process.poll() is None:
         nb = nbformat.read(execution.output, as_version=4)  # raises on half a file
@@ -200,7 +200,7 @@ def test_a_whole_file_is_on_disk_at_all_times(tmp_path: Path) -> None:
 
 def test_a_long_cells_output_is_on_disk_while_it_runs(tmp_path: Path) -> None:
     execution = start_cells(
-        tmp_path, ["print('early', flush=True)\nbegan()\nimport time; time.sleep(6)"]
+        tmp_path, ["print('early', flush=True)\nbegan()\nimport time; time.sleep(600)"]
     )
     execution.wait_for_cell()
 
@@ -208,7 +208,7 @@ def test_a_long_cells_output_is_on_disk_while_it_runs(tmp_path: Path) -> None:
         nb = nbformat.read(execution.output, as_version=4)
         return text_of(nb.cells[1]) == "early\n"
 
-    wait_until(early, 4)
+    wait_until(early)
     assert execution.process.poll() is None
     execution.process.kill()
 
@@ -216,7 +216,7 @@ def test_a_long_cells_output_is_on_disk_while_it_runs(tmp_path: Path) -> None:
 def test_time_and_memory_of_each_cell_are_in_its_metadata(tmp_path: Path) -> None:
     ended = run_cells(tmp_path, ["import time; time.sleep(0.5)", "x = b'x' * 300_000_000", "del x"])
     times = [cell.metadata.papermill.duration for cell in ended.code]
-    assert 0.5 <= times[0] < 2
+    assert 0.5 <= times[0] < 30
     peaks = [cell.metadata.dataflow.peak_memory_bytes for cell in ended.code]
     assert peaks[1] - peaks[0] > 250_000_000
     assert peaks[2] >= peaks[1]

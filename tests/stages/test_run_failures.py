@@ -87,13 +87,13 @@ def numbers(project: Project) -> int:
         return conn.sql("select count(*) from demo_raw.numbers").fetchone()[0]
 
 
-def assert_nothing_is_left(project: Project, seconds: float = 5) -> None:
-    wait_until(lambda: not processes_of(project), seconds)
+def assert_nothing_is_left(project: Project) -> None:
+    wait_until(lambda: not processes_of(project))
     assert numbers(project) == 1000
 
 
 def began(project: Project, workflow: str = "demo") -> Any:
-    wait_until((project.notebooks / workflow / "began").exists, 90)
+    wait_until((project.notebooks / workflow / "began").exists)
 
 
 def the_run(project: Project) -> Any:
@@ -109,7 +109,7 @@ def test_independent_stages_fail_each_in_its_own_way(tmp_path: Path) -> None:
         "killed": ["a = 1", "import os; os.kill(os.getpid(), 9)", "b = 2"],
         "slow": ["a = 1", "import time; time.sleep(300)", "b = 2"],
     }
-    more = {"slow": {"timeout": 3}, "refused": {"parameters": {"table": "main.numbers"}}}
+    more = {"slow": {"timeout": 6}, "refused": {"parameters": {"table": "main.numbers"}}}
     project = make_project(
         tmp_path / "project",
         {
@@ -121,7 +121,7 @@ def test_independent_stages_fail_each_in_its_own_way(tmp_path: Path) -> None:
                         {
                             "notebook": f"{name}.ipynb",
                             "after": [],
-                            "timeout": 20,
+                            "timeout": 200,
                             **more.get(name, {}),
                         }
                         for name in failing
@@ -138,7 +138,7 @@ def test_independent_stages_fail_each_in_its_own_way(tmp_path: Path) -> None:
         "raises": "KeyError: 'mag'",
         "exits": "KernelDied: the kernel ended itself with exit code 5",
         "killed": "KernelDied: the kernel was killed by signal 9 (SIGKILL)",
-        "slow": "Timeout: the notebook's time limit of 3 s ran out in this cell",
+        "slow": "Timeout: the notebook's time limit of 6 s ran out in this cell",
     }
     data = run_data(project, "demo")
     for stage, reason in reasons.items():
@@ -177,28 +177,28 @@ def test_a_cancelled_run_stops_at_once_and_says_so(tmp_path: Path, cell: str, nu
     assert kernels_of(project)
     start = time.monotonic()
     command.send_signal(number)
-    _, err = command.communicate(timeout=30)
+    _, err = command.communicate(timeout=120)
     took = time.monotonic() - start
     assert command.returncode in (1, 130), err
     assert "cancelled" in err
     assert "Traceback" not in err
-    assert took < 5
+    assert took < 60, "the cell takes minutes"
     nb = executed(project, "demo", "fail")
     assert statuses(nb) == ["completed", "cancelled", "pending"]
     assert error_of(nb).ename == "Cancelled"
     assert the_run(project).status == "cancelled"
     assert the_run(project).steps["never"]["status"] == "not run"
-    assert_nothing_is_left(project, 1)
+    assert_nothing_is_left(project)
 
 
 def test_a_killed_command_takes_its_kernel_along(tmp_path: Path) -> None:
     project = demo(tmp_path, ["print('first')", SLEEP])
     command = start_dataflow(project, "workflow", "run", "demo")
     began(project)
-    time.sleep(2)
+    wait_until(lambda: statuses(executed(project, "demo", "fail")) == ["completed", "running"])
     command.kill()
     command.wait()
-    assert_nothing_is_left(project, 5)
+    assert_nothing_is_left(project)
     assert statuses(executed(project, "demo", "fail")) == ["completed", "running"]
     listed = dataflow(project, "runs", "list")
     assert "killed" in listed.stdout, listed
@@ -211,12 +211,12 @@ def test_a_kernel_killed_from_outside_fails_the_run(tmp_path: Path) -> None:
     began(project)
     for kernel in kernels_of(project):
         kernel.kill()
-    _, err = command.communicate(timeout=60)
+    _, err = command.communicate(timeout=120)
     assert command.returncode == 1
     assert "stage fail failed in cell 1: KernelDied" in err
     assert error_of(executed(project, "demo", "fail")).ename == "KernelDied"
     assert the_run(project).status == "failed"
-    assert_nothing_is_left(project, 1)
+    assert_nothing_is_left(project)
 
 
 # -- stages beside each other: each in a process of its own ------------------------------
@@ -246,7 +246,7 @@ def beside(tmp_path: Path) -> Project:
 def start_beside(project: Project) -> Any:
     command = start_dataflow(project, "workflow", "run", "demo")
     for side in ("left", "right"):
-        wait_until((project.notebooks / "demo" / f"began_{side}").exists, 120)
+        wait_until((project.notebooks / "demo" / f"began_{side}").exists)
     assert len(kernels_of(project)) == 2
     return command
 
@@ -255,8 +255,8 @@ def test_cancelling_stops_stages_that_run_beside_each_other(tmp_path: Path) -> N
     project = beside(tmp_path)
     command = start_beside(project)
     command.send_signal(signal.SIGINT)
-    wait_until(lambda: not kernels_of(project), 5)
-    _, err = command.communicate(timeout=30)
+    wait_until(lambda: not kernels_of(project))
+    _, err = command.communicate(timeout=120)
     assert command.returncode in (1, 130), err
     assert "Traceback" not in err
     for side in ("left", "right"):
@@ -270,7 +270,7 @@ def test_a_killed_command_takes_all_its_stages_along(tmp_path: Path) -> None:
     command = start_beside(project)
     command.kill()
     command.wait()
-    assert_nothing_is_left(project, 5)
+    assert_nothing_is_left(project)
     assert the_run(project).status == "killed"
 
 
@@ -278,12 +278,12 @@ def test_a_killed_step_takes_its_kernel_along_and_the_run_goes_on(tmp_path: Path
     project = beside(tmp_path)
     command = start_beside(project)
     left = run_data(project, "demo")["steps"]["left"]["process"]["pid"]
-    kernels = {k.environ()["DATAFLOW_STAGE"]: k for k in kernels_of(project)}
+    kernels = {stage: kernels_of(project, DATAFLOW_STAGE=stage)[0] for stage in ("left", "right")}
     psutil.Process(left).kill()
-    wait_until(lambda: not kernels["left"].is_running(), 5)
+    wait_until(lambda: not kernels["left"].is_running())
     assert kernels["right"].is_running()
     kernels["right"].kill()
-    _, err = command.communicate(timeout=60)
+    _, err = command.communicate(timeout=120)
     assert command.returncode == 1
     assert "left" in err
     assert statuses(executed(project, "demo", "right")) == ["failed"]

@@ -52,11 +52,11 @@ def test_the_holder_can_be_read(project, monkeypatch):
 def test_a_second_process_gives_up_after_its_time_limit_and_names_the_holder(
     project, python, caplog
 ):
-    holder = python.start_and_wait_for("held", HOLD, 60)
+    holder = python.start_and_wait_for("held", HOLD, 600)
     started = time.monotonic()
     with pytest.raises(WarehouseLocked) as caught, write_lock(project, timeout=1.3):
         pytest.fail("two processes held the lock")
-    assert 1.2 < time.monotonic() - started < 5
+    assert 1.2 < time.monotonic() - started < 50
     assert f"dbt build of quakes (pid {holder.pid}, since " in str(caught.value)
     assert f"kill {holder.pid}" in caught.value.hint
     assert len(caplog.messages) == 1
@@ -68,32 +68,31 @@ def test_a_run_is_waited_for_longer_than_somebody_who_holds_it_by_hand(
     project, python, monkeypatch
 ):
     monkeypatch.setattr(lock, "DEFAULT_TIMEOUT", 0.5)
-    python.start_and_wait_for("held", HOLD, 2, "20240101T000000-abcd")
-    started = time.monotonic()
+    run = python.start_and_wait_for("held", HOLD, 600, "20240101T000000-abcd")
+    threading.Timer(1.5, run.kill).start()
     with write_lock(project, timeout=0.5):
-        assert time.monotonic() - started > 1
+        assert run.wait() == -signal.SIGKILL
 
-    python.start_and_wait_for("held", HOLD, 60)
+    python.start_and_wait_for("held", HOLD, 600)
     with pytest.raises(WarehouseLocked), write_lock(project, timeout=0.5):
         pytest.fail("two processes held the lock")
 
 
 def test_a_lock_of_a_killed_process_is_free_at_once(project, python):
-    holder = python.start_and_wait_for("held", HOLD, 60)
+    holder = python.start_and_wait_for("held", HOLD, 600)
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    started = time.monotonic()
-    with write_lock(project, timeout=5):
-        assert time.monotonic() - started < 1
+    with write_lock(project, timeout=0):
+        pass
 
 
 def test_waiters_are_served_in_the_order_they_came(project, python, tmp_path):
-    holder = python.start_and_wait_for("held", HOLD, 60)
+    holder = python.start_and_wait_for("held", HOLD, 600)
     order = tmp_path / "order"
     waiters = []
     for number in range(5):
         waiters.append(python.start(QUEUE, number, order))
-        wait_until(lambda n=number: queue_length(project) == n + 1, 20)
+        wait_until(lambda n=number: queue_length(project) == n + 1)
     holder.kill()
     for waiter in waiters:
         python.finish(waiter)
@@ -104,15 +103,15 @@ def test_a_waiter_that_was_killed_or_suspended_holds_nobody_up(
     project, python, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("dataflow.base.lock.STALE_AFTER", 1.0)
-    holder = python.start_and_wait_for("held", HOLD, 60)
+    holder = python.start_and_wait_for("held", HOLD, 600)
     killed = python.start(QUEUE, 0, tmp_path / "order")
-    wait_until(lambda: queue_length(project) == 1, 20)
+    wait_until(lambda: queue_length(project) == 1)
     suspended = python.start(QUEUE, 1, tmp_path / "order")
-    wait_until(lambda: queue_length(project) == 2, 20)
+    wait_until(lambda: queue_length(project) == 2)
     killed.kill()
     suspended.send_signal(signal.SIGSTOP)
     holder.kill()
-    with write_lock(project, timeout=20):
+    with write_lock(project, timeout=60):
         pass
     suspended.send_signal(signal.SIGCONT)
     python.finish(suspended)
@@ -130,15 +129,15 @@ def test_another_thread_of_the_process_has_to_wait(project):
     seen: list[str] = []
 
     def wait() -> None:
-        with write_lock(project, timeout=20):
+        with write_lock(project, timeout=60):
             seen.append("other thread")
 
     with write_lock(project):
         thread = threading.Thread(target=wait)
         thread.start()
-        wait_until(lambda: queue_length(project) == 1, 20)
+        wait_until(lambda: queue_length(project) == 1)
         seen.append("first thread")
-    thread.join(20)
+    thread.join(60)
     assert seen == ["first thread", "other thread"]
 
 
@@ -160,7 +159,7 @@ def test_a_forked_child_neither_holds_nor_keeps_the_lock(project, python):
     parent.kill()
     parent.wait()
     try:
-        with write_lock(project, timeout=5):
+        with write_lock(project, timeout=60):
             pass
     finally:
         for child in children:
@@ -168,7 +167,7 @@ def test_a_forked_child_neither_holds_nor_keeps_the_lock(project, python):
 
 
 def test_a_dead_holders_name_is_not_reported(project, python):
-    holder = python.start_and_wait_for("held", HOLD, 60)
+    holder = python.start_and_wait_for("held", HOLD, 600)
     assert read_holder(project.warehouse).pid == holder.pid
     holder.kill()
     holder.wait()

@@ -6,7 +6,6 @@ import os
 import shutil
 import stat
 import tempfile
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -123,19 +122,24 @@ def test_two_users_of_a_group_work_in_one_project(shared):
     assert copies == [str(JANE), str(JOE)]
     assert ends_well(as_user(JOE, shared, lambda project: reset_development(project)))
 
+    from projects import wait_until  # what subprocesses import of this file goes without
+
     # They wait for each other, and a ticket that cannot be read keeps its place.
     def hold(project: Project) -> None:
         with write_lock(project, "jane's work"):
             (shared / "held").touch()
-            time.sleep(1.5)
+            wait_until((shared / "waits").exists, every=0.01)
 
     holder = as_user(JANE, shared, hold)
-    while not (shared / "held").exists():
-        time.sleep(0.01)
+    wait_until((shared / "held").exists, every=0.01)
     seen: list[str] = []
 
+    def waits(text: str) -> None:
+        seen.append(text)
+        (shared / "waits").touch()
+
     def wait(project: Project) -> None:
-        with acquire(lock_folder(project.warehouse), "the warehouse", on_wait=seen.append):
+        with acquire(lock_folder(project.warehouse), "the warehouse", on_wait=waits):
             assert "jane's work" in seen[0]
 
     assert ends_well(as_user(JOE, shared, wait))
