@@ -11,13 +11,14 @@ from dataflow.runs.record import newest_first
 
 pytestmark = pytest.mark.slow
 
-# Ends only beside the other: each waits until that has begun.
+# Ends only beside the other: each waits until that has begun. A file that its code names in one
+# piece would be a part of that code.
 BESIDE = """
 import time
 from pathlib import Path
-Path("../../began_{own}").touch()
+Path("../../began_" + "{own}").touch()
 end = time.monotonic() + 100
-while not Path("../../began_{other}").exists():
+while not Path("../../began_" + "{other}").exists():
     assert time.monotonic() < end, "{other} does not begin"
     time.sleep(0.02)
 """
