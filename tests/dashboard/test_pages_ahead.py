@@ -51,7 +51,7 @@ def test_pages_built_ahead_are_seen_when_the_step_shows_them_and_not_built_again
     write(page_of(several, "quakes"), "# quakes, second\n")
     said: list[str] = []
     with pages_built_ahead(several, "quakes", said.append):
-        wait_until(lambda: kept_builds(several), 30)
+        wait_until(lambda: kept_builds(several))
         no_more_builds(several)
         assert served(several, "quakes") == "# quakes, first\n"
         with staged_pages(several, "quakes") as pages, pages.shown():
@@ -67,7 +67,7 @@ def test_the_step_waits_for_pages_that_are_being_built_and_says_so(several):
     write(page_of(several, "quakes"), "# PATIENCE\n")
     said: list[str] = []
     with pages_built_ahead(several, "quakes", said.append):
-        wait_until(lambda: builders(several), 30)
+        wait_until(lambda: builders(several))
         with staged_pages(several, "quakes", on_progress=said.append) as pages, pages.shown():
             pass
 
@@ -80,7 +80,7 @@ def test_the_step_waits_for_pages_that_are_being_built_and_says_so(several):
 def test_a_run_that_ends_early_ends_the_build_and_leaves_nothing(several):
     write(page_of(several, "quakes"), "# SLOW\n")
     with pages_built_ahead(several, "quakes", print):
-        (builder, *_) = wait_until(lambda: builders(several), 30)
+        (builder, *_) = wait_until(lambda: builders(several))
         assert builder.nice() == min(psutil.Process().nice() + 10, 19)
 
     assert not builder.is_running()
@@ -99,11 +99,11 @@ def test_a_killed_run_takes_its_build_along_and_the_next_one_builds(several):
         "with ahead.pages_built_ahead(Project(Path(sys.argv[1])), 'quakes', print): time.sleep(99)\n"
     )
     run = subprocess.Popen([sys.executable, "-c", code, str(several.root)])
-    wait_until(lambda: builders(several), 30)
+    wait_until(lambda: builders(several))
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
 
-    wait_until(lambda: not builders(several), 10)
+    wait_until(lambda: not builders(several))
     write(page_of(several, "quakes"), "# quakes, second\n")
     build_for(several, "quakes")
     assert served(several, "quakes") == "# quakes, second\n"
@@ -113,7 +113,7 @@ def test_a_killed_run_takes_its_build_along_and_the_next_one_builds(several):
 def test_a_page_that_changes_meanwhile_ends_the_build_ahead(several):
     write(page_of(several, "quakes"), "# SLOW\n")
     with pages_built_ahead(several, "quakes", print):
-        wait_until(lambda: builders(several), 30)
+        wait_until(lambda: builders(several))
         write(page_of(several, "quakes"), "# quakes, second\n")
         build_for(several, "quakes")
 
@@ -139,7 +139,7 @@ def test_a_page_that_does_not_compile_is_told_early_and_fails_the_step_at_once(s
     write(page_of(several, "quakes"), "# BROKEN\n")
     said: list[str] = []
     with pages_built_ahead(several, "quakes", said.append):
-        wait_until(lambda: said, 30)
+        wait_until(lambda: said)
         no_more_builds(several)
         with pytest.raises(DashboardError, match="'y' is not defined") as caught:
             build_for(several, "quakes")
