@@ -224,11 +224,11 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def wait_until(what: Any, *, every: float = 0.1) -> Any:
-    """Wait until `what()` is truthy, return that; fails after what is long on any machine."""
-    end = time.monotonic() + PATIENCE
+def wait_until(what: Any, seconds: float = PATIENCE, *, every: float = 0.1) -> Any:
+    """Wait until `what()` is truthy, return that; fails after `seconds`, long on any machine."""
+    end = time.monotonic() + seconds
     while not (found := what()):
-        assert time.monotonic() < end, f"waited {PATIENCE} s in vain"
+        assert time.monotonic() < end, f"waited {seconds:g} s in vain"
         time.sleep(every)
     return found
 
