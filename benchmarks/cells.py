@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import plain
-import runs
 import ways
 from harness import Measure, Place, Ratio, Ways, case, command, inside, timed
+
+import runs
 
 CHAPTER = "Notebooks"
 COUNTS = (10, 100, 400)

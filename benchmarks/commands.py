@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 from urllib.request import urlopen
 
 import plain
-import runs
 import ways
 from harness import Measure, Place, Ratio, Ways, case, command, run, timed
 
+import runs
 from dataflow.project import Project
 
 CHAPTER = "Commands"

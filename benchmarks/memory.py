@@ -11,9 +11,10 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import plain
-import runs
 from harness import Cost, Failed, Measure, Place, Ratio, Ways, case, command, descendants, memory_of
 from harness import peak_memory as peak
+
+import runs
 
 CHAPTER = "Memory"
 SETTLED = 10  # seconds after which a service is at rest

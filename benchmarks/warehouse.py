@@ -9,10 +9,10 @@ from typing import Any
 
 import duckdb
 import plain
-import runs
 import ways
 from harness import Place, Ratio, Ways, case, command, inside, run, timed
 
+import runs
 from dataflow.project import Project
 
 CHAPTER = "Warehouse"

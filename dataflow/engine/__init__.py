@@ -91,7 +91,9 @@ def execute(nb: Any, kernel_name: str, options: Options) -> Any:
         KeyboardInterrupt: (or whatever a signal's handler raises) it was cancelled;
             the notebook is complete on disk nevertheless.
     """
-    from dataflow.engine.client import StageClient, StageManager
+    # Importing papermill imports every registered engine, this module too.
+    from dataflow.engine.client import StageClient
+    from dataflow.engine.saving import StageManager
 
     manager = StageManager(nb, options)
     manager.notebook_start()

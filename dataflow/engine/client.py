@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from papermill.log import logger
 
 from dataflow.base.interrupts import Interrupts
 from dataflow.engine import Options
@@ -26,8 +27,7 @@ from dataflow.engine.output import (
     limit_error,
     to_file,
 )
-from dataflow.engine.saving import StageManager as StageManager
-from dataflow.engine.saving import logger
+from dataflow.engine.saving import StageManager
 
 LEAST_TEXT = 1_000  # characters kept of what follows a display, however much came before
 EXITED = "KernelExit"
@@ -39,16 +39,18 @@ class StageClient(KernelClient):
 
     clear_before_next_output: bool
 
-    def __init__(self, manager: StageManager, kernel_name: str, options: Options) -> None:
+    def __init__(self, nb_man: StageManager, kernel_name: str, options: Options) -> None:
         super().__init__(
-            manager.nb,
+            nb_man,
             options,
             **{
                 "kernel_name": kernel_name,
                 "timeout": options.execution_timeout,
                 "startup_timeout": options.start_timeout,
                 "log": logger,
-                "raise_on_iopub_timeout": True,
+                "log_output": options.log_output,
+                "stdout_file": options.stdout_file,
+                "stderr_file": options.stderr_file,
                 "resources": {"metadata": {"path": options.cwd}} if options.cwd else {},
                 # Streams are joined here, as they arrive; nbclient's way of doing it at the
                 # end of a cell takes time that grows with the square of the longest line.
@@ -58,7 +60,7 @@ class StageClient(KernelClient):
                 **options.more,
             },
         )
-        self.timeout_func = self._time_left  # type: ignore[assignment]  # parts of a second, too
+        self.timeout_func = self._time_left
         self.on_cell_executed = self._refuse_exit
         self._deadline: float | None = None
         self._streams: dict[int, dict[str, tuple[Stream, Any]]] = {}
@@ -67,18 +69,16 @@ class StageClient(KernelClient):
         self._live = LiveText(self.options.scrubber, list(self._listeners()))
         self._interrupts = Interrupts()
         self._peak = 0
-        self._manager = manager
-        manager.before_save = self._settle_streams
+        nb_man.before_save = self._settle_streams
 
     def _listeners(self) -> Iterator[Listener]:
         if self.options.on_output:
             yield self.options.on_output
-        options = self.options
-        for stream, file in (("stdout", options.stdout_file), ("stderr", options.stderr_file)):
+        for stream, file in (("stdout", self.stdout_file), ("stderr", self.stderr_file)):
             if file is not None:
                 yield to_file(stream, file)
-        if options.log_output:
-            yield lambda name, text: logger.info(text)
+        if self.log_output:
+            yield lambda name, text: self.log.info(text)
 
     # -- the run -------------------------------------------------------------------------
 
@@ -113,7 +113,7 @@ class StageClient(KernelClient):
 
     def _run_cells(self) -> bool:
         """Run the cells in order; whether the kernel is still there to talk to."""
-        manager = self._manager
+        manager: StageManager = self.nb_man
         for index, cell in enumerate(self.nb.cells):
             manager.cell_start(cell, index)
             try:
@@ -124,7 +124,7 @@ class StageClient(KernelClient):
                     manager.cell_skipped(cell)
                 else:
                     self._keep_error(cell, error)
-                    manager.cell_exception(cell)
+                    manager.cell_exception(cell, index, exception=error)
                 return error.ename != EXITED
             except DeadKernelError:
                 if self._interrupts.error is not None:
@@ -194,7 +194,7 @@ class StageClient(KernelClient):
         while True:
             await asyncio.sleep(1)
             self._note_memory()
-            self._manager.save_if_due()
+            self.nb_man.save_if_due()
             try:
                 if self._interrupts.error is not None:  # raised where exceptions are ignored
                     raise DeadKernelError("Cancelled")
@@ -223,9 +223,7 @@ class StageClient(KernelClient):
             result = {**msg["content"], "cell_index": cell_index}
             self.nb.metadata["dataflow"]["results"].append(result)
             return None
-        output = super().process_message(msg, cell, cell_index)
-        self._manager.save()
-        return output
+        return super().process_message(msg, cell, cell_index)
 
     def output(self, outs: list, msg: dict, display_id: str | None, cell_index: int) -> Any:
         """Take one output into the cell, within the limits, and pass it on."""

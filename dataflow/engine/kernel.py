@@ -18,8 +18,8 @@ from typing import Any
 import psutil
 from jupyter_client.kernelspec import NoSuchKernel
 from jupyter_core.utils import ensure_async, run_sync
-from nbclient.client import NotebookClient
 from nbclient.exceptions import DeadKernelError
+from papermill.clientwrap import PapermillNotebookClient
 
 from dataflow.base.guardian import STEP_VARIABLE
 from dataflow.base.lifetime import child_setup, end_group, in_words
@@ -37,14 +37,14 @@ _SEND_ALL = (
 )
 
 
-class KernelClient(NotebookClient):
-    """nbclient's client with a kernel that starts and ends reliably, and loses no output."""
+class KernelClient(PapermillNotebookClient):
+    """papermill's client with a kernel that starts and ends reliably, and loses no output."""
 
     kc: Any
     km: Any
 
-    def __init__(self, nb: Any, options: Options, **kwargs: Any) -> None:
-        super().__init__(nb, **kwargs)
+    def __init__(self, nb_man: Any, options: Options, **kwargs: Any) -> None:
+        super().__init__(nb_man, **kwargs)
         self.options = options
         self._pid = 0
         self._mark = uuid.uuid4().hex
@@ -106,7 +106,7 @@ class KernelClient(NotebookClient):
             return False
 
     def _kernel_manager(self) -> Any:
-        manager: Any = self.create_kernel_manager()
+        manager = self.create_kernel_manager()
         try:
             manager.kernel_spec.argv = without_debugger(manager.kernel_spec.argv)
         except NoSuchKernel:

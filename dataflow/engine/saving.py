@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import logging
-import re
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from papermill.engines import NotebookExecutionManager
 
 from dataflow.base.files import write_whole
 from dataflow.engine import Options
@@ -22,81 +21,52 @@ def write_notebook(nb: Any, path: Path) -> None:
     write_whole(path, nbformat.writes(nb) + "\n")
 
 
-# Importing papermill takes longer than starting a kernel, so nothing here does; its log is used.
-logger = logging.getLogger("papermill")
-# What a cell's comment may have the progress bar say.
-_DESCRIPTION = re.compile(r"papermill_description=(\S+)")
-
-
-class StageManager:
-    """papermill's bookkeeping in a notebook's metadata, with honest states and whole, timely files.
+class StageManager(NotebookExecutionManager):
+    """papermill's bookkeeping with honest states and whole, clean, timely files.
 
     Args:
         nb: the notebook.
         options: how it is executed.
     """
 
-    PENDING = "pending"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
     SKIPPED = "skipped"
     CANCELLED = "cancelled"
 
     def __init__(self, nb: Any, options: Options) -> None:
-        self.nb = nb
-        self.output_path = options.output_path
+        super().__init__(
+            nb,
+            output_path=options.output_path,
+            log_output=options.log_output,
+            progress_bar=options.progress_bar,
+        )
         self.scrubber = options.scrubber
         self.before_save: Callable[[], None] = lambda: None
-        self._log_output = options.log_output
-        self._bar = _progress_bar(options.progress_bar, len(nb.cells))
         # papermill's own default of 30 s is for saves within a cell; it saves at every cell's
         # start and end besides.
         self._every = min(options.autosave_cell_every or 1.0, 1.0)
         self._next_save = 0.0
         self._changed = True
         self._end = self.COMPLETED
-        self._begun = datetime.now(UTC)
 
-    def notebook_start(self) -> None:
+    def notebook_start(self, **kwargs: Any) -> None:
         """Clear the notebook's marks and put the first file on disk."""
-        self._begun = datetime.now(UTC)
-        marks = self.nb.metadata.setdefault("papermill", {})
-        marks.update(
-            start_time=self._begun.isoformat(), end_time=None, duration=None, exception=None
-        )
-        for cell in self.nb.cells:
-            if cell.cell_type == "code":
-                cell.update(execution_count=None, outputs=[])
-            cell.metadata["papermill"] = {
-                "exception": None,
-                "start_time": None,
-                "end_time": None,
-                "duration": None,
-                "status": self.PENDING,
-            }
+        self.nb.metadata.setdefault("papermill", {})
+        super().notebook_start(**kwargs)
         self.save(now=True)
 
-    def cell_start(self, cell: Any, cell_index: int) -> None:
-        """Note that `cell` runs."""
-        if self._log_output:
-            logger.info("Executing Cell %s", f"{cell_index + 1:-<40}")
-        cell.metadata.papermill.update(
-            start_time=datetime.now(UTC).isoformat(), status=self.RUNNING, exception=False
-        )
-        if self._bar is not None and (said := _DESCRIPTION.search(cell.source or "")):
-            self._bar.set_description(f"Executing {said[1]}")
-        self.save()
-
-    def save(self, *, now: bool = False) -> None:
+    def save(self, *, now: bool = False, **kwargs: Any) -> None:
         """Save when it is time to, or `now`.
 
-        papermill saves twice per cell, which takes longer than the cells of a long notebook. Here
-        the time between two saves is a second, and at least ten times what the last save took.
+        papermill saves twice per cell, which takes longer than the cells of a long notebook. Here the time between two saves is a second, and at
+        least ten times what the last save took.
         """
         self._changed = True
         if now or time.monotonic() >= self._next_save:
             self._write()
+
+    def autosave_cell(self, **kwargs: Any) -> None:
+        """Called for every message of the kernel: save when it is time to."""
+        self.save()
 
     def save_if_due(self) -> None:
         """Save what has changed since the last save, when it is time to."""
@@ -125,10 +95,9 @@ class StageManager:
             return self.nb
         return self.scrubber.notebook(copy.deepcopy(self.nb))
 
-    def cell_exception(self, cell: Any) -> None:
+    def cell_exception(self, cell: Any, cell_index: int | None = None, **kwargs: Any) -> None:
         """Mark `cell` as the one that failed."""
-        cell.metadata.papermill.update(exception=True, status=self.FAILED)
-        self.nb.metadata.papermill["exception"] = True
+        super().cell_exception(cell, cell_index, **kwargs)
         self._end = self.FAILED
 
     def cell_failed(self, cell: Any, ename: str, evalue: str, *, cancelled: bool = False) -> None:
@@ -170,38 +139,21 @@ class StageManager:
         """Mark `cell` as the one that ended the stage early, as a success."""
         self._end = self.SKIPPED
 
-    def cell_complete(self, cell: Any, cell_index: int) -> None:
+    def cell_complete(self, cell: Any, cell_index: int | None = None, **kwargs: Any) -> None:
         """Note the cell's end and duration; a failed or cancelled cell stays what it is."""
-        end, marks = datetime.now(UTC), cell.metadata.papermill
-        if self._log_output:
-            logger.info("Ending Cell %s", f"{cell_index + 1:-<43}")
-        marks["end_time"] = end.isoformat()
-        if marks.get("start_time"):
-            marks["duration"] = (end - datetime.fromisoformat(marks["start_time"])).total_seconds()
-        if marks["status"] not in (self.FAILED, self.CANCELLED):
-            marks["status"] = self.COMPLETED
-        self.save()
-        if self._bar is not None:
-            self._bar.update(1)
+        status = cell.metadata.papermill.get("status")
+        super().cell_complete(cell, cell_index, **kwargs)
+        if status in (self.FAILED, self.CANCELLED):
+            cell.metadata.papermill["status"] = status
 
-    def notebook_complete(self) -> None:
+    def notebook_complete(self, **kwargs: Any) -> None:
         """Note the notebook's end and save it; cells that never ran stay `pending`."""
-        end = datetime.now(UTC)
-        self.nb.metadata.papermill.update(
-            end_time=end.isoformat(),
-            duration=(end - self._begun).total_seconds(),
-            status=self._end,
-        )
-        if self._bar is not None:
-            self._bar.close()
+        self.end_time = self.now()
+        metadata = self.nb.metadata.papermill
+        metadata["end_time"] = self.end_time.isoformat()
+        if self.start_time is not None:
+            metadata["duration"] = (self.end_time - self.start_time).total_seconds()
+        metadata["status"] = self._end
+        self.complete_pbar()
+        self.cleanup_pbar()
         self._write(final=True)
-
-
-def _progress_bar(wanted: bool | dict[str, Any], cells: int) -> Any:
-    """papermill's progress bar, with options of `tqdm` if they were given; None for no bar."""
-    if not wanted:
-        return None
-    from tqdm.auto import tqdm
-
-    options = wanted if isinstance(wanted, dict) else {}
-    return tqdm(**{"total": cells, "unit": "cell", "desc": "Executing", **options})

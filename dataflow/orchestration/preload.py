@@ -15,7 +15,7 @@ import threading
 NEEDED = (
     "upath", "duckdb", "dagster._core.execution.api", "dagster._core.storage.event_log.sqlite",
     "dagster._core.storage.runs.sqlite", "dagster._core.storage.schedules.sqlite", "psutil",
-    "dataflow.engine.client", "dataflow.warehouse.store", "dataflow.orchestration.run",
+    "papermill", "dataflow.engine.client", "dataflow.warehouse.store", "dataflow.orchestration.run",
     "dataflow.orchestration.build", "dataflow.orchestration.lost",
     "dataflow.orchestration.databases", "nbformat", "nbconvert.filters.markdown_mistune", "jinja2",
 )  # fmt: skip

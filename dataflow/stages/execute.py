@@ -16,7 +16,7 @@ from dataflow.engine.secrets import Scrubber
 from dataflow.errors import ConfigurationError, StageFailed
 from dataflow.project import ROOT_VARIABLE, Project
 from dataflow.stages.context import KERNEL_LINE, VARIABLE
-from dataflow.stages.notebook import Stage, kernel_name, prepare_notebook, read_notebook
+from dataflow.stages.notebook import Stage, prepare_notebook, read_notebook
 from dataflow.stages.parameters import INJECTED_TAG, author_numbers, read_declaration
 from dataflow.stages.result import StageReport, read_report
 from dataflow.stages.values import check_values
@@ -113,6 +113,8 @@ def execute_stage(
         KeyboardInterrupt: (or what a signal's handler raises) it was cancelled; the
             executed notebook says so.
     """
+    from papermill.utils import nb_kernel_name
+
     source = read_notebook(stage.notebook)
     declaration = read_declaration(stage.notebook, source.cells)
     values = check_values(declaration, values, stage=stage.name)
@@ -136,7 +138,7 @@ def execute_stage(
         progress_bar=False,
     )
     try:
-        executed = execute(prepared, kernel_name(prepared), options)
+        executed = execute(prepared, nb_kernel_name(prepared), options)
     except NoKernel as error:
         raise ConfigurationError(
             str(error),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import datetime
-import math
 import sys
 import types
 import typing
@@ -163,41 +162,33 @@ def prepare_notebook(
     return prepared
 
 
-def kernel_name(notebook: NotebookNode) -> str:
-    """The name of the Jupyter kernel that a notebook asks for.
-
-    Raises:
-        ConfigurationError: it names none.
-    """
-    name = notebook.metadata.get("kernelspec", {}).get("name")
-    if not name:
-        raise ConfigurationError(
-            "the notebook names no kernel", hint="Choose one in JupyterLab and save the notebook."
-        )
-    return str(name)
-
-
 def injected_source(declaration: Declaration, values: Mapping[str, Any]) -> str:
     """The source of the injected cell: papermill's own format, one assignment per line."""
+    # Called directly: dagstermill, once imported, replaces papermill's registered translator.
+    from papermill.translators import PythonTranslator
+
     lines = ["# Parameters of this run"]
     if any(next(variables_in(value), None) for value in values.values()):
         lines.append("from dataflow.shared.config import resolve")
     for name, value in values.items():
-        lines.append(f"{name} = {_expression(declaration.parameters[name], value)}")
+        lines.append(
+            f"{name} = {_expression(declaration.parameters[name], value, PythonTranslator)}"
+        )
     if any(YAML in line for line in lines):
         lines.insert(1, "import yaml")
     return "\n".join(lines)
 
 
-def _expression(parameter: Parameter, value: Any) -> str:
-    dotted = "datetime." in parameter.annotation
+def _expression(parameter: Parameter, value: Any, translator: Any) -> str:
     if next(variables_in(value), None):
-        return _read_as(parameter, value, f"resolve({_literal(value, dotted)})")
-    return _literal(without_escapes(value), dotted)
+        call = f"resolve({translator.translate(value)})"
+        return _read_as(parameter, value, call)
+    value = without_escapes(value)
+    return _literal(value, "datetime." in parameter.annotation, translator)
 
 
-def _literal(value: Any, dotted: bool) -> str:
-    """`value` as source, as papermill writes it; that would turn dates into text."""
+def _literal(value: Any, dotted: bool, translator: Any) -> str:
+    """`value` as source; papermill's translator would turn dates into text."""
     if isinstance(value, (datetime.date, datetime.datetime)):
         # Named as in the annotation: that name exists wherever the annotation works.
         if getattr(value, "tzinfo", None) is not None:  # the annotation brings no `timezone`
@@ -205,20 +196,16 @@ def _literal(value: Any, dotted: bool) -> str:
         text = repr(value)  # datetime.date(2018, 2, 5)
         return text if dotted else text.replace("datetime.", "", 1)
     if isinstance(value, list):
-        return "[" + ", ".join(_literal(item, dotted) for item in value) + "]"
+        return "[" + ", ".join(_literal(item, dotted, translator) for item in value) + "]"
     if isinstance(value, tuple):
-        return "(" + "".join(f"{_literal(item, dotted)}, " for item in value) + ")"
+        return "(" + "".join(f"{_literal(item, dotted, translator)}, " for item in value) + ")"
     if isinstance(value, dict):
         items = (
-            f"{_literal(key, dotted)}: {_literal(item, dotted)}" for key, item in value.items()
+            f"{translator.translate(key)}: {_literal(item, dotted, translator)}"
+            for key, item in value.items()
         )
         return "{" + ", ".join(items) + "}"
-    if isinstance(value, float) and not math.isfinite(value):
-        return f"float('{value}')"
-    if value is None or isinstance(value, (bool, int, float)):
-        return str(value)
-    escaped = str(value).encode("unicode_escape").decode("ascii").replace('"', r"\"")
-    return f'"{escaped}"'
+    return str(translator.translate(value))
 
 
 def _read_as(parameter: Parameter, value: Any, call: str) -> str:

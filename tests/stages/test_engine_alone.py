@@ -9,7 +9,7 @@ from pathlib import Path
 from projects import REPOSITORY
 
 PACKAGES = {
-    "papermill", "tqdm", "nbclient", "jupyter_client", "jupyter_core", "nbformat", "psutil",
+    "papermill", "nbclient", "jupyter_client", "jupyter_core", "nbformat", "psutil",
     "ipykernel", "IPython", "traitlets",
 }  # fmt: skip
 
