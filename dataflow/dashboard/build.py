@@ -25,7 +25,7 @@ from dataflow.dashboard.build_errors import PAGE_ERROR, build_error
 from dataflow.dashboard.install import ensure_node, install, installed_hash, packages_hash
 from dataflow.dashboard.kept import forget_builds, keep_build, stamp_of, take_build
 from dataflow.dashboard.node import Stopped, run_limited
-from dataflow.dashboard.patches import FIRST_PAGE, TEMPLATE
+from dataflow.dashboard.patches import FIRST_PAGE, OWN, TEMPLATE
 from dataflow.dashboard.paths import (
     BUILD_STAMP,
     build_folder,
@@ -41,6 +41,8 @@ from dataflow.workflows.registry import other_workflows
 
 # Raise it when this module builds differently from the same files.
 _FORMAT = 2
+# How they are built: less work than Evidence's own way, for the same pages.
+_CONFIGURATION = OWN / "build.vite.js"
 _FOLDERS = ("pages", "components", "partials", "queries", "static")
 _FILES = ("app.css", "evidence.config.yaml", "svelte.config.js", "tailwind.config.js")
 # In the build, hidden from readers: the pages it was made from.
@@ -82,7 +84,7 @@ def build_pages(
 ) -> StagedPages:
     """Build the pages into `evidence/build`, unless they are built already.
 
-    A build takes about a minute and 3 GB. The served build is replaced in one step at the
+    A build takes about a minute and 2.7 GB. The served build is replaced in one step at the
     end; a failing build leaves it alone. Only one build runs at a time.
 
     Args:
@@ -256,7 +258,8 @@ def pages_hash(project: Project) -> str:
 
 
 def _hash(project: Project, files: Mapping[Path, Path]) -> str:
-    text = f"{_FORMAT} {packages_hash(project)} {_hash_of(files)}"
+    how = hashlib.sha256(_CONFIGURATION.read_bytes()).hexdigest()
+    text = f"{_FORMAT} {how} {packages_hash(project)} {_hash_of(files)}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -461,6 +464,7 @@ def _lay_out(project: Project, files: Mapping[Path, Path]) -> None:
     site = _site(project)
     modules = project.evidence / "node_modules"
     shutil.copytree(modules / TEMPLATE, site)
+    shutil.copyfile(_CONFIGURATION, site / _CONFIGURATION.name)
     (work / "node_modules").symlink_to(modules, target_is_directory=True)
     for relative, path in files.items():
         folder = relative.parts[0]
@@ -506,7 +510,7 @@ def _run_vite(
 
         what = "the build of the dashboard's pages"
         seconds = project.settings.node_timeout
-        command: list[str | Path] = [node.path, vite, "build"]
+        command: list[str | Path] = [node.path, vite, "build", "--config", _CONFIGURATION.name]
         code, lines = run_limited(command, what, site, environment, take, seconds, until)
     if code != 0 or not (site / "build" / "index.html").is_file():
         raise build_error(project, lines, code)

@@ -20,6 +20,7 @@ from dataflow.dashboard.build import build_pages, built_hash, is_stale
 from dataflow.dashboard.catalog import workflows_for_pages
 from dataflow.dashboard.check import check_pages
 from dataflow.dashboard.export import export_sources, exported_files
+from dataflow.dashboard.paths import build_folder
 from dataflow.errors import DashboardError
 from dataflow.project import Project
 from dataflow.runs.record import RunRecord
@@ -126,6 +127,12 @@ def wait_for_number(visit: Visit, title: str, value: str) -> None:
 def open_earthquakes(visit: Visit, site: Site) -> None:
     visit.open(f"{site.url}/earthquakes", "Depth km")
     visit.page.wait_for_load_state("networkidle")
+
+
+def test_no_page_brings_the_logos_of_all_data_sources(site):
+    scripts = list((build_folder(site.project) / "_app" / "immutable").rglob("*.js"))
+
+    assert max(path.stat().st_size for path in scripts) < 3_000_000, "Evidence's own has 4.8 MB"
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
