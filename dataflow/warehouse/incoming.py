@@ -6,7 +6,7 @@ import contextlib
 import sys
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -36,12 +36,16 @@ class Incoming:
 
 
 @contextlib.contextmanager
-def prepare(raw: DuckDBPyConnection, data: Any) -> Iterator[Incoming]:
+def prepare(
+    raw: DuckDBPyConnection, data: Any, *, once: Callable[[], bool] = lambda: False
+) -> Iterator[Incoming]:
     """Make `data` readable by name for the length of the block, without copying frames.
 
     Args:
         raw: DuckDB's own connection.
         data: see `ACCEPTED`.
+        once: says whether it is read by one statement only, and before anything is changed: a
+            relation of this connection is not copied then.
 
     Raises:
         ConfigurationError: the data cannot be a table, or a column has an invalid name.
@@ -55,7 +59,7 @@ def prepare(raw: DuckDBPyConnection, data: Any) -> Iterator[Incoming]:
     pandas = sys.modules.get("pandas")
     try:
         if isinstance(data, duckdb.DuckDBPyRelation):
-            table = _copy_relation(raw, data, name)
+            table = _copy_relation(raw, data, name, once=once())
         elif pandas is not None and isinstance(data, pandas.DataFrame):
             untyped = _check_frame(data)
             raw.register(name, data)
@@ -75,7 +79,8 @@ def prepare(raw: DuckDBPyConnection, data: Any) -> Iterator[Incoming]:
         with contextlib.suppress(duckdb.Error):
             raw.unregister(name)
             if table is not None:
-                raw.execute(f"DROP TABLE IF EXISTS {table}")
+                kind = "VIEW" if table == f"temp.main.{name}" else "TABLE"
+                raw.execute(f"DROP {kind} IF EXISTS {table}")
 
 
 def check_key(
@@ -126,8 +131,11 @@ def check_key(
         )
 
 
-def _copy_relation(raw: DuckDBPyConnection, relation: Any, name: str) -> str:
-    """Copy a relation into a temporary table; its rows may depend on the table written to."""
+def _copy_relation(raw: DuckDBPyConnection, relation: Any, name: str, *, once: bool) -> str:
+    """Copy a relation into a temporary table; its rows may depend on the table written to.
+
+    One that is read `once` becomes a temporary view instead.
+    """
     import duckdb
 
     if not relation.columns:
@@ -142,6 +150,8 @@ def _copy_relation(raw: DuckDBPyConnection, relation: Any, name: str) -> str:
     finally:
         raw.execute(f"DROP TABLE temp.main.{name}_probe")
     table = f"{name}_read"
+    if same_connection and once:
+        return f"temp.main.{name}"  # the view that the look for the probe has made
     if same_connection:
         relation.query(name, f"CREATE TEMP TABLE {table} AS FROM {name}")
         raw.execute(f"DROP VIEW IF EXISTS temp.main.{name}")

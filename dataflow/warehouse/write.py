@@ -71,7 +71,12 @@ def write_table(
             hint="Open it without read_only=True.",
         )
     path = getattr(conn, "path", None) or Path(str(target))
-    with translated(path), prepare(raw, data) as incoming, _transaction(raw):
+
+    def once() -> bool:
+        # By CREATE OR REPLACE TABLE AS, which reads the old table while it makes the new one.
+        return mode == "replace" and not key and not _has_constraints(raw, target)
+
+    with translated(path), prepare(raw, data, once=once) as incoming, _transaction(raw):
         if key:
             check_key(raw, incoming, key, unique=mode != "delete+insert")
         readers = None

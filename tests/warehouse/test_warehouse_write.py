@@ -158,10 +158,29 @@ def test_pandas_types_are_kept(conn):
     assert (n, band, items, price) == (None, "strong", [1, 2], Decimal("1.50"))
 
 
+def test_a_relation_may_read_the_table_with_a_key_that_it_replaces(conn):
+    conn.execute("CREATE TABLE quakes_raw.keyed (id BIGINT PRIMARY KEY)")
+    conn.execute("INSERT INTO quakes_raw.keyed VALUES (1), (2)")
+    assert write_table(conn, conn.sql("FROM quakes_raw.keyed WHERE id > 1"), "keyed") == 1
+    assert conn.execute("FROM quakes_raw.keyed").fetchall() == [(2,)]
+    assert (
+        conn.execute(
+            "SELECT view_name FROM duckdb_views() WHERE temporary AND NOT internal"
+        ).fetchall()
+        == []
+    )
+
+
 def test_a_relation_may_read_the_table_it_replaces(conn):
     write_table(conn, frame(1, 2, 3), "events")
     relation = conn.sql("SELECT * FROM quakes_raw.events WHERE id > 1")
     assert write_table(conn, relation, "events") == 2
+    assert (
+        conn.execute(
+            "SELECT view_name FROM duckdb_views() WHERE temporary AND NOT internal"
+        ).fetchall()
+        == []
+    )
     assert [row[0] for row in content(conn)] == [2, 3]
     assert conn.execute("SELECT count(*) FROM duckdb_views() WHERE NOT internal").fetchone() == (0,)
 
