@@ -20,6 +20,7 @@ import os
 import shutil
 import sqlite3
 import threading
+from multiprocessing import util
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,8 @@ def _hold(file: Path) -> None:
     with _holding, contextlib.suppress(sqlite3.Error):
         if file in _held or not file.exists():
             return
+        if not _held:  # a process of `multiprocessing` ends without what `atexit` would do
+            util.Finalize(None, close_databases, exitpriority=0)
         while len(_held) >= KEPT:
             _held.pop(next(iter(_held))).close()
         connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)

@@ -43,6 +43,12 @@ concurrency:
     max_concurrent_runs: 4  {MARK}
 """
 OF_0_1_0 = CONFIGURATION.replace(f"  {MARK}", "")
+OF_0_2_0 = CONFIGURATION
+# Dagster looks for runs that wait every five seconds otherwise.
+CONFIGURATION += """\
+run_queue:
+  dequeue_interval_seconds: 1
+"""
 
 
 def ensure_home(project: Project) -> None:
@@ -56,8 +62,9 @@ def ensure_home(project: Project) -> None:
         project.dagster_home.mkdir(parents=True, exist_ok=True)
         configuration = project.dagster_home / "dagster.yaml"
         before = configuration.read_text("utf-8") if configuration.exists() else OF_0_1_0
-        text = CONFIGURATION if before == OF_0_1_0 else before
-        text = FOLLOWS.sub(str(project.settings.max_runs), text)
+        # As an earlier version wrote it, whatever max_runs was then: not anybody's own.
+        ours = before == OF_0_1_0 or FOLLOWS.sub("4", before) == OF_0_2_0
+        text = FOLLOWS.sub(str(project.settings.max_runs), CONFIGURATION if ours else before)
         if text != before:
             write_whole(configuration, text)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dataflow.addresses import HOST, local_url
+from dataflow.orchestration.forked_runs import VARIABLE
 from dataflow.orchestration.instance import (
     HOME_VARIABLE,
     ensure_home,
@@ -79,7 +80,7 @@ def prepare(project: Project, port: int, dev: bool) -> Plan:
             "code server",
             code,
             root,
-            environment,
+            {**environment, VARIABLE: str(folder)},
             ready_socket=str(socket),
             before_end=[*python, "dataflow.services.dagster"],
         ),

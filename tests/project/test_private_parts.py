@@ -21,6 +21,8 @@ from dagster._core.executor.child_process_executor import (
 )
 from dagster._core.launcher import default_run_launcher
 from dagster._core.storage import tags
+from dagster._core.storage.event_log.sqlite import sqlite_event_log
+from dagster._grpc.server import DagsterApiServer
 from engine_helpers import run_cells
 from jupyter_client import BlockingKernelClient
 from projects import REPOSITORY, text_of
@@ -191,6 +193,12 @@ def test_the_tags_by_which_a_run_knows_how_it_was_started_are_dagsters():
     assert trigger(tags.PARENT_RUN_ID_TAG, tags.RETRY_NUMBER_TAG) == "retry"
     assert tags.PARTITION_NAME_TAG == "dagster/partition"
     assert "GRPC_INFO_TAG:" in inspect.getsource(default_run_launcher), "runs of a server have it"
+
+
+def test_dagsters_code_server_starts_runs_where_it_can_be_told_how():
+    assert "self._mp_ctx = " in inspect.getsource(DagsterApiServer.__init__)
+    assert "self._mp_ctx.Process(" in inspect.getsource(DagsterApiServer.StartRun)
+    assert "create_engine(" in inspect.getsource(sqlite_event_log.SqliteEventLogStorage._connect)
 
 
 def test_dagsters_own_lines_can_be_kept_off_the_terminal(monkeypatch, capfd):
