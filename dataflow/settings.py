@@ -107,6 +107,11 @@ def _seconds_or_none(seconds: float) -> float:
     return seconds if seconds == 0 else _seconds(seconds)
 
 
+def _one_of(word: str, *words: str) -> str:
+    _require(word in words)
+    return word
+
+
 def _between(least: int, most: float) -> Callable[[int], int]:
     def check(number: int) -> int:
         _require(least <= number <= most)
@@ -129,6 +134,9 @@ PATTERNS = Kind(
     _patterns,
 )
 SECONDS_OR_NONE = Kind("a number of seconds", "Write one like 20, or 0.", float, _seconds_or_none)
+WARM_COLD = Kind(
+    "`warm` or `cold`", 'Write "warm" or "cold".', str, lambda word: _one_of(word, "warm", "cold")
+)
 YES_NO = Kind("true or false", "Write true or false, without quotes.", bool)
 
 
@@ -188,6 +196,12 @@ class Settings:
     )
     max_parallel_stages: int = _setting(
         COUNT, 4, "how many stages of a run are executed at the same time"
+    )
+    kernels: str = _setting(
+        WARM_COLD,
+        "warm",
+        "`warm`: runs fork kernels from a process that has imported what notebooks do; `cold`: each "
+        "is started by itself",
     )
     max_runs: int = _setting(
         COUNT, 4, "how many scheduled runs, and runs started in Dagster, go on at the same time"

@@ -344,6 +344,10 @@ class _Server:
                     pkgutil.resolve_name(name)()
                 else:
                     importlib.import_module(name)
+            except ModuleNotFoundError as error:
+                if not f"{name}.".startswith(f"{error.name}."):
+                    self._why_not = f"importing {name} failed: {error}"
+                    break  # what it has imported stays: a difference
             except BaseException as error:
                 self._why_not = f"importing {name} failed: {type(error).__name__}: {error}"
                 break

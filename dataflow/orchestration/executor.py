@@ -29,7 +29,8 @@ from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.project import Project
 from dataflow.runs.record import RunRecord
 from dataflow.runs.turn import turn
-from dataflow.stages.notebook import declared_parameters
+from dataflow.stages.notebook import Stage, declared_parameters
+from dataflow.stages.prepared import prepared_kernels
 from dataflow.stages.values import conceal
 from dataflow.variables import secrets_of
 from dataflow.workflows.model import Workflow
@@ -99,6 +100,8 @@ class RunExecutor(dg.Executor):
                 turns.enter_context(guarded(run.run_id))
                 for steps in self._showing(chosen):
                     turns.enter_context(pages_built_ahead(steps.project, steps.workflow.id, tell))
+                stages = [stage for id_, key in chosen for stage in self._stages(id_, key)]
+                turns.enter_context(prepared_kernels(records[0].project, stages, tell))
                 yield from self._inner.execute(plan_context, execution_plan)
         except BaseException as error:
             # Where steps have processes of their own, a cancel may arrive as their failure.
@@ -125,6 +128,11 @@ class RunExecutor(dg.Executor):
             return []  # of several, each is built with the others' pages as they are by then
         steps = self._workflows[shown.pop()]
         return [steps] if steps.workflow.config.workflow.review is None else []
+
+    def _stages(self, workflow_id: str, key: str) -> list[Stage]:
+        """The stage that a step is; none for another step."""
+        name = names.step_of(key)
+        return [one for one in self._workflows[workflow_id].workflow.stages if one.name == name]
 
 
 def _begin(steps: WorkflowSteps, run: Any, keys: set[str]) -> RunRecord:

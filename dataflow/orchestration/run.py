@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -18,13 +19,14 @@ from dataflow.errors import ConfigurationError, Problem, RunFailed
 from dataflow.orchestration.dagster_names import DASHBOARD, step_of
 from dataflow.orchestration.instance import open_instance
 from dataflow.orchestration.kinds import steps_of
-from dataflow.orchestration.live import TERMINAL_VARIABLE, StepEvent, step_printer
+from dataflow.orchestration.live import TERMINAL_VARIABLE, StepEvent, step_printer, tell
 from dataflow.orchestration.options import RunOptions
 from dataflow.orchestration.selection import select
 from dataflow.orchestration.steps import Values, WorkflowSteps
 from dataflow.project import ROOT_VARIABLE, Project
 from dataflow.runs.record import Run, RunRecord
 from dataflow.runs.turn import is_inside_of_run
+from dataflow.stages.prepared import prepared_kernels
 from dataflow.validation.workflow import problems_before_run
 from dataflow.workflows.model import Workflow
 from dataflow.workflows.registry import get_workflow, table_conflicts
@@ -145,6 +147,15 @@ def run_workflow(project: Project, workflow_id: str, options: RunOptions) -> Run
             f"this is inside of a run of {workflow.id}: another one would wait for it for ever",
             hint="Start it from a script, or from a workflow of its own.",
         )
+    with contextlib.ExitStack() as until_the_end:
+        if not options.changed:  # then there may be nothing to run
+            stages = [one for one in workflow.stages if options.only in (None, one.name)]
+            until_the_end.enter_context(prepared_kernels(project, stages, tell))
+        return _run(project, workflow, options)
+
+
+def _run(project: Project, workflow: Workflow, options: RunOptions) -> Run | None:
+    err = messages()
     plan = plan_run(
         project,
         workflow,

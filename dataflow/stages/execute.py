@@ -21,6 +21,10 @@ from dataflow.stages.parameters import INJECTED_TAG, author_numbers, read_declar
 from dataflow.stages.result import StageReport, read_report
 from dataflow.stages.values import check_values
 
+# The address of the process that forks the kernels of a run (`prepared.py`), in the environment of
+# the run's processes.
+SERVER_VARIABLE = "DATAFLOW_KERNEL_SERVER"
+
 # Frames of cells, and of modules beside the notebook.
 AUTHORS = ("Cell In", "Input In", f"File ${{{ROOT_VARIABLE}}}/notebooks/")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -68,6 +72,7 @@ class StageOutcome:
         report: what the stage recorded and checked.
         error: why it failed.
         peak_memory_bytes: the most memory the kernel had.
+        why_started: why its kernel was started and not forked, where it should have been.
         cells: for each code cell its number, seconds and status.
         counts: the cells' numbers by their execution counts.
     """
@@ -78,6 +83,7 @@ class StageOutcome:
     report: StageReport = field(default_factory=StageReport)
     error: CellError | None = None
     peak_memory_bytes: int | None = None
+    why_started: str | None = None
     cells: list[dict[str, Any]] = field(default_factory=list)
     counts: dict[int, int] = field(default_factory=dict)
 
@@ -133,6 +139,7 @@ def execute_stage(
         scrubber=(scrubber or Scrubber()).with_paths(machine_paths(project)),
         on_output=on_output,
         on_ready=on_ready,
+        kernel_server=os.environ.get(SERVER_VARIABLE, ""),
         first_line=KERNEL_LINE if VARIABLE in (environment or {}) else "",
         notebook_timeout=stage.timeout or 0.0,
         progress_bar=False,
@@ -184,6 +191,7 @@ def kernel_environment(
     }
     # ipykernel leaves alone what subprocesses print when it thinks it is itself under test.
     environment.pop("PYTEST_CURRENT_TEST", None)
+    environment.pop(SERVER_VARIABLE, None)  # a run that a notebook starts has its own
     environment.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return environment
@@ -200,6 +208,7 @@ def outcome_of(executed: Any, output: Path) -> StageOutcome:
         report=read_report(executed),
         error=find_error(executed.cells) or _UNSAID if failed else None,
         peak_memory_bytes=executed.metadata.get("dataflow", {}).get("peak_memory_bytes"),
+        why_started=executed.metadata.get("dataflow", {}).get("kernel_started"),
         cells=[
             {
                 "cell": number,

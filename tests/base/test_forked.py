@@ -32,7 +32,9 @@ def surroundings(**more: str) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
     folder = tmp_path_factory.mktemp("server")
-    server = ForkServer(["numpy", "duckdb", "duckdb:close"], surroundings(), folder, ("DATAFLOW_",))
+    server = ForkServer(
+        ["no_such", "numpy", "duckdb", "duckdb:close"], surroundings(), folder, ("DATAFLOW_",)
+    )
     yield server
     server.close()
     assert not server.folder.exists()
@@ -194,12 +196,15 @@ def test_the_socket_of_a_server_that_was_killed_with_its_parent_is_removed_by_th
 @pytest.mark.parametrize(
     ("modules", "why"),
     [
-        (["no_such_module"], "importing no_such_module failed: ModuleNotFoundError"),
+        (["broken"], "importing broken failed: ZeroDivisionError"),
+        (["lacks"], "importing lacks failed: No module named 'no_such_module'"),
         (["warns"], "warns warns when it is imported: old"),
         (["threads"], "imported modules started threads: 1"),
     ],
 )
 def test_a_server_refuses_where_its_modules_would_make_a_difference(tmp_path, modules, why):
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "lacks.py").write_text("import no_such_module\n")
     (tmp_path / "warns.py").write_text("import warnings\nwarnings.warn('old')\n")
     (tmp_path / "threads.py").write_text(
         "import threading, time\n"

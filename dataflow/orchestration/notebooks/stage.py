@@ -149,7 +149,7 @@ def _execute(
     live = LiveOutput(context.log, stage.name, sys.stderr)
     try:
         with context_file(project, context, step.secrets) as environment:
-            return execute_stage(
+            outcome = execute_stage(
                 project,
                 stage,
                 values,
@@ -160,6 +160,9 @@ def _execute(
                 on_output=live.write,
                 on_ready=import_meanwhile,
             )
+        if outcome.why_started:
+            context.log.info(f"The kernel was started, not forked: {outcome.why_started}")
+        return outcome
     finally:
         live.close()
         if notebook.exists():
