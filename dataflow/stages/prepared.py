@@ -38,12 +38,19 @@ PACKAGES = {
 }
 # Modules of these, that `from package import module` may mean; all of ours are found in the folder.
 MODULES = {"matplotlib.pyplot", "pyarrow.compute", "pyarrow.dataset", "pyarrow.parquet"}
-# What modules of ours import when they are used.
-USED = {
-    "dataflow.shared.db": ("duckdb", "dataflow.warehouse.store", "dataflow.warehouse.write"),
+# What is imported with a module: what modules of ours import when they are used, and numpy before
+# what imports it, since its threads are known to do no harm.
+WITH = {
+    "dataflow.shared.db": (
+        "pandas",
+        "duckdb",
+        "dataflow.warehouse.store",
+        "dataflow.warehouse.write",
+    ),
     "dataflow.shared.explore": ("pandas", "duckdb"),
     "dataflow.shared.http": ("httpx",),
     "dataflow.shared.config": ("yaml",),
+    **dict.fromkeys(("pandas", "pyarrow", "matplotlib", *MODULES), ("numpy",)),
 }
 # It looks for the run's context where it is imported.
 NOT_OURS = {"dataflow.stages.kernel"}
@@ -71,7 +78,7 @@ def prepared_kernels(
     # Only where it is needed: it imports jupyter_client.
     from dataflow.engine.provisioner import kernel_server
 
-    modules = list(dict.fromkeys(name for stage in stages for name in imports_of(project, stage)))
+    modules = imports_of(project, stages)
     # Variables that name a run would have its end taken for this one's.
     environment = kernel_environment(project, stages[0], "")
     environment = {n: v for n, v in environment.items() if not n.startswith("DATAFLOW_")}
@@ -89,30 +96,40 @@ def prepared_kernels(
         server.close()
 
 
-def imports_of(project: Project, stage: Stage) -> list[str]:
-    """What is imported before the kernel of a stage is forked, in that order.
+def imports_of(project: Project, stages: Iterable[Stage]) -> list[str]:
+    """What is imported before the kernels of `stages` are forked, in that order.
 
     Args:
         project: the project.
-        stage: the stage; what cannot be read in its notebook is left out.
+        stages: the stages; what cannot be read in their notebooks is left out.
     """
-    folders = [stage.notebook.parent, project.notebooks]
-    names: set[str] = {"dataflow.stages.context"}  # every kernel of a run has it
-    waiting = [_code(stage.notebook)]
-    seen: set[Path] = set()
-    while waiting:
-        found = _imported(waiting.pop())
-        own = {path for name in found for path in _modules(name, folders)}
-        names |= {name for name in found if not any(_modules(name, [one]) for one in folders)}
-        waiting += [_text(path) for path in own - seen]
-        seen |= own
-    names |= {other for name in names for other in USED.get(name, ())}
+    names = {"dataflow.stages.context"}  # every kernel of a run has it
+    for stage in stages:
+        names |= _names(stage.notebook, [stage.notebook.parent, project.notebooks])
+    size = 0
+    while size < len(names):
+        size = len(names)
+        names |= {other for name in names for other in WITH.get(name, ())}
     chosen = {name for name in names if _is_prepared(name)}
-    ordered = []
+    ordered: list[str] = []
     for package, after in PACKAGES.items():
         of_it = sorted(name for name in chosen if name.partition(".")[0] == package)
         ordered += [*of_it, *after] if of_it else []
     return ordered
+
+
+def _names(notebook: Path, folders: list[Path]) -> set[str]:
+    """What a notebook and the author's modules in `folders` import that is not the author's."""
+    names: set[str] = set()
+    waiting = [_code(notebook)]
+    seen: set[Path] = set()
+    while waiting:
+        found = _imported(waiting.pop())
+        own = {path for name in found for path in _modules(name, folders)}
+        names |= {name for name in found if not _modules(name, folders)}
+        waiting += [_text(path) for path in own - seen]
+        seen |= own
+    return names
 
 
 def _is_prepared(name: str) -> bool:
@@ -123,12 +140,14 @@ def _is_prepared(name: str) -> bool:
     return name in PACKAGES or name in MODULES or package == "scipy"
 
 
-def _modules(name: str, folders: Iterable[Path]) -> Iterator[Path]:
+def _modules(name: str, folders: Iterable[Path]) -> list[Path]:
     """The author's files that importing `name` may execute."""
-    for folder in folders:
-        for depth in range(1, len(name.split(".")) + 1):
-            path = folder.joinpath(*name.split(".")[:depth])
-            yield from (p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file())
+    parts = name.split(".")
+    bases = [
+        folder.joinpath(*parts[:depth]) for folder in folders for depth in range(1, len(parts) + 1)
+    ]
+    paths = [path for base in bases for path in (Path(f"{base}.py"), base / "__init__.py")]
+    return [path for path in paths if path.is_file()]
 
 
 def _code(notebook: Path) -> str:
