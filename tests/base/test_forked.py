@@ -18,14 +18,15 @@ from projects import REPOSITORY, wait_until
 
 from dataflow.base import forked
 from dataflow.base.forked import ForkServer, Refused, fork
-from dataflow.base.process import carrying
+from dataflow.base.process import carrying, started_at
 
 HELPERS = REPOSITORY / "tests" / "helpers"
 
 
 def surroundings(**more: str) -> dict[str, str]:
     path = os.pathsep.join([str(HELPERS), str(REPOSITORY)])
-    own = {n: v for n, v in os.environ.items() if not n.startswith(("PYTEST", "LC_CTYPE"))}
+    foreign = ("PYTEST", "LC_CTYPE", "DATAFLOW_", "DAGSTER_")
+    own = {n: v for n, v in os.environ.items() if not n.startswith(foreign)}
     return {**own, "PYTHONPATH": path, "TZ": "Asia/Tokyo", **more}
 
 
@@ -107,7 +108,7 @@ def lingering(server: ForkServer, folder: Path, **more: Any) -> tuple[Any, list[
 
 def gone(processes: list[psutil.Process]) -> bool:
     """Whether they have ended, if nobody collected them, too."""
-    return not [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    return not any(started_at(process.pid) for process in processes)
 
 
 def test_a_child_and_its_group_end_when_who_asked_lets_go(server, tmp_path):

@@ -20,7 +20,9 @@ MODULES = ["numpy", "pandas", "duckdb", "duckdb:close", "matplotlib", "matplotli
 
 
 def surroundings(**more: str) -> dict[str, str]:
-    own = {n: v for n, v in os.environ.items() if not n.startswith("PYTEST")}
+    own = {
+        n: v for n, v in os.environ.items() if not n.startswith(("PYTEST", "DATAFLOW_", "DAGSTER_"))
+    }
     return {**own, "PYTHONPATH": str(REPOSITORY), "TZ": "Asia/Tokyo", **more}
 
 
