@@ -163,7 +163,7 @@ sys.path[:0] = {path!r}
 from test_forked import lingering, surroundings
 from dataflow.base.forked import ForkServer
 server = ForkServer(["json"], surroundings(), Path({folder!r}))
-lingering(server, Path({folder!r}))
+kept = lingering(server, Path({folder!r}))
 print(server._process.pid, server.folder, flush=True)
 time.sleep(600)
 """
@@ -175,9 +175,11 @@ def test_a_server_and_its_children_end_with_a_process_that_is_killed(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", starts], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     pid, folder = process.stdout.readline().split()
-    processes = [psutil.Process(int(n)) for n in [pid, *(tmp_path / "ids").read_text().split()]]
-    process.kill()
-    process.wait()
+    try:
+        processes = [psutil.Process(int(n)) for n in [pid, *(tmp_path / "ids").read_text().split()]]
+    finally:
+        process.kill()
+        process.wait()
 
     wait_until(lambda: gone(processes), 30, every=0.02)
     wait_until(lambda: not Path(folder).exists(), 30, every=0.02)
