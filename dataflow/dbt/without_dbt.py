@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
-from dagster_shared.libraries import DagsterLibraryRegistry
+from dagster import DagsterLibraryRegistry
 from packaging.version import Version
 
 __all__ = ["dagster_dbt", "selected", "selecting_in_manifest"]

@@ -118,20 +118,21 @@ def _let_go() -> None:
 
 def _revisions(config: Any, connection: Any) -> tuple[Any, Any]:
     """The migration that a database is at, and the newest, for which all are read only once."""
-    from alembic.runtime.migration import MigrationContext
+    from dagster._core.storage import sql
 
-    current = MigrationContext.configure(connection).get_current_revision()
+    alembic: Any = sql
+    current = alembic.MigrationContext.configure(connection).get_current_revision()
     return current, _newest(config.get_main_option("script_location"))
 
 
 @functools.cache
 def _newest(location: str) -> Any:
-    from alembic.config import Config
-    from alembic.script import ScriptDirectory
+    from dagster._core.storage import sql
 
-    config = Config()
+    alembic: Any = sql
+    config = alembic.Config()
     config.set_main_option("script_location", location)
-    return ScriptDirectory.from_config(config).as_revision_number("head")
+    return alembic.ScriptDirectory.from_config(config).as_revision_number("head")
 
 
 def _empty(folder: Path) -> Path:
