@@ -17,7 +17,7 @@ from importlib import import_module
 import report
 from harness import CASES, measure
 
-for subject in ("runs", "commands", "warehouse", "cells", "memory"):
+for subject in ("workflow_runs", "commands", "warehouse", "cells", "memory"):
     import_module(subject)  # registers its cases, in this order
 
 

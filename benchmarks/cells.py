@@ -7,9 +7,8 @@ from pathlib import Path
 
 import plain
 import ways
+import workflow_runs
 from harness import Measure, Place, Ratio, Ways, case, command, inside, timed
-
-import runs
 
 CHAPTER = "Notebooks"
 COUNTS = (10, 100, 400)
@@ -47,11 +46,11 @@ def much_output(place: Place) -> Iterator[Ways]:
 
 
 def _both(root: Path, name: str, cells: list[str]) -> dict[str, Measure]:
-    runs.workflow(root, name, {"notebook": cells})
+    workflow_runs.workflow(root, name, {"notebook": cells})
     notebook = root / "notebooks" / name / "notebook.ipynb"
     words = [*plain.PYTHON, "papermill", str(notebook), f"{name}.ipynb", "--no-progress-bar"]
     return {
-        "DATAFLOW": runs.run_of(root, name),
+        "DATAFLOW": workflow_runs.run_of(root, name),
         "`papermill`": command(words, root, ways.environment()),
     }
 

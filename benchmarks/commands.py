@@ -10,9 +10,9 @@ from urllib.request import urlopen
 
 import plain
 import ways
+import workflow_runs
 from harness import Measure, Place, Ratio, Ways, case, command, run, timed
 
-import runs
 from dataflow.project import Project
 
 CHAPTER = "Commands"
@@ -65,11 +65,11 @@ def many_runs(place: Place) -> Iterator[Ways]:
     try:
         for count, said in {10: "10 runs", place.size(10_000, 100): "10,000 runs"}.items():
             root = place.folder / str(count)
-            runs.workflow(root, "often", {"notebook": runs.CELLS})
-            runs.run_of(root, "often")()
+            workflow_runs.workflow(root, "often", {"notebook": workflow_runs.CELLS})
+            workflow_runs.run_of(root, "often")()
             _repeat_run(Project(root), count)
             newest = max((root / "runs" / "often").iterdir()).name
-            port = runs.free_port()
+            port = workflow_runs.free_port()
             service = [*plain.DATAFLOW, "service", "start", "evidence", "-d", "--port", str(port)]
             run(service, root, ways.environment())
             started.append(root)
@@ -129,7 +129,7 @@ def definitions(place: Place) -> Iterator[Ways]:
     for count in COUNTS:
         root = place.folder / str(count)
         for number in range(place.size(count, max(count // 10, 1))):
-            runs.workflow(root, f"workflow{number}", {"notebook": runs.CELLS})
+            workflow_runs.workflow(root, f"workflow{number}", {"notebook": workflow_runs.CELLS})
         words = [sys.executable, "-c", "import dataflow.definitions"]
         name = f"{count} workflow{'s' * (count > 1)}"
         found[name] = command(words, root, ways.environment())

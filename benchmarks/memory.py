@@ -11,10 +11,9 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import plain
+import workflow_runs
 from harness import Cost, Failed, Measure, Place, Ratio, Ways, case, command, descendants, memory_of
 from harness import peak_memory as peak
-
-import runs
 
 CHAPTER = "Memory"
 SETTLED = 10  # seconds after which a service is at rest
@@ -24,8 +23,8 @@ START = 120  # seconds for a service to answer
 @case(
     CHAPTER,
     "The peak of memory while the example runs: all processes, what they share counted once",
-    Ratio("run", "DATAFLOW", runs.BY_HAND, of="memory"),
-    Ratio("run and the service it is in", "service", runs.BY_HAND, of="memory"),
+    Ratio("run", "DATAFLOW", workflow_runs.BY_HAND, of="memory"),
+    Ratio("run and the service it is in", "service", workflow_runs.BY_HAND, of="memory"),
     pairs=2,
     warm=False,
 )
@@ -35,11 +34,11 @@ def peak_memory(place: Place) -> Iterator[Ways]:
     by_hand = plain.by_hand(place)
     in_service, its_environment = plain.earthquakes(place, "service")
     before = set(descendants())
-    with runs.service(in_service, its_environment) as port:
+    with workflow_runs.service(in_service, its_environment) as port:
         yield {
             "DATAFLOW": peak(command(plain.RUN, project.root, environment)),
-            "service": peak(runs.launched(in_service, port), before),
-            runs.BY_HAND: peak(by_hand),
+            "service": peak(workflow_runs.launched(in_service, port), before),
+            workflow_runs.BY_HAND: peak(by_hand),
         }
 
 
@@ -57,7 +56,7 @@ def service_memory(place: Place) -> Iterator[Ways]:
 
     @contextmanager
     def dagster_dev() -> Iterator[int]:
-        port = runs.free_port()
+        port = workflow_runs.free_port()
         words = [*dagster, "dev", "-f", "definitions.py", "--port", str(port)]
         folder = theirs.notebooks / "earthquakes"
         with _silent(words, folder, their_environment):
@@ -65,7 +64,7 @@ def service_memory(place: Place) -> Iterator[Ways]:
             yield port
 
     yield {
-        "DATAFLOW": _at_rest(lambda: runs.service(project, environment)),
+        "DATAFLOW": _at_rest(lambda: workflow_runs.service(project, environment)),
         "`dagster dev` of plain definitions": _at_rest(dagster_dev),
     }
 

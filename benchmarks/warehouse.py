@@ -10,9 +10,9 @@ from typing import Any
 import duckdb
 import plain
 import ways
+import workflow_runs
 from harness import Place, Ratio, Ways, case, command, inside, run, timed
 
-import runs
 from dataflow.project import Project
 
 CHAPTER = "Warehouse"
@@ -148,7 +148,7 @@ def dashboard_data(place: Place) -> Iterator[Ways]:
     """DATAFLOW's command also checks the queries of pages and shows the data."""
     project, environment = plain.earthquakes(place, "dataflow")
     cells = [WRITE.format(place.size(1_000_000, 10_000))]
-    runs.workflow(project.root, "bench", {"write": cells})
+    workflow_runs.workflow(project.root, "bench", {"write": cells})
     source = project.evidence / "sources" / "bench"
     source.mkdir()
     connection = (project.evidence / "sources" / "earthquakes" / "connection.yaml").read_text()
