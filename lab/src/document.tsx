@@ -111,13 +111,14 @@ class Page extends ReactWidget {
     this._loading = true;
     this.update();
     const body: Record<string, unknown> = { path: this.path, theme: this._theme };
-    if (this.kind === 'compare') {
-      Object.assign(body, this.wanted);
-      if (this.wanted.after === null) {
-        body.notebook = this.notebook?.model?.toJSON();
-      }
-    }
     try {
+      if (this.kind === 'compare') {
+        Object.assign(body, this.wanted);
+        if (this.wanted.after === null) {
+          await this.notebook?.context.ready; // until then it is shown as an empty one
+          body.notebook = this.notebook?.model?.toJSON();
+        }
+      }
       const answer = await this.session.api.post<IAnswer>(this.kind, body);
       if (asked !== this._asked) {
         return; // somebody chose something else meanwhile

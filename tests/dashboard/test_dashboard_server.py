@@ -93,7 +93,7 @@ def test_files_of_the_build_come_compressed_to_who_takes_that(built, site):
     text = "export const x = 1;\n" * 500
     for name in ("chunk.js", "engine.wasm"):
         write(built.evidence / "build" / "_app" / "immutable" / name, text)
-    _compress(built.evidence / "build")
+    _compress(built.evidence / "build", built.root / "no other")
 
     packed = site.get("/_app/immutable/chunk.js", headers={"Accept-Encoding": "br, gzip"})
     assert packed.headers["content-encoding"] == "gzip"

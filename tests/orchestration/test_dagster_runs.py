@@ -37,7 +37,7 @@ class Server:
         """Have Dagster start a run; answers when its notebook is in the long cell."""
         run_id = str(self.client.submit_job_execution(workflow))
         run = RunRecord(self.project, workflow, run_id)
-        wait_until((run.folder / "work.ipynb").exists)
+        wait_until(lambda: (run.folder / "work.ipynb").exists())
         wait_until(lambda: "asleep" in (run.folder / "work.ipynb").read_text())
         assert self.kernels(run_id)
         return run_id

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,11 +45,19 @@ if __name__ == "__main__":
 """
 
 
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder for sockets, whose paths may have a hundred characters."""
+    with tempfile.TemporaryDirectory(prefix="dataflow-") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="runs are forked on Linux only")
-def test_a_run_has_modules_imported_and_packages_that_change_are_imported_again(tmp_path: Path):
-    packages, service = tmp_path / "packages", tmp_path / "service"
+def test_a_run_has_modules_imported_and_packages_that_change_are_imported_again(
+    tmp_path: Path, short_path: Path
+):
+    packages, service = tmp_path / "packages", short_path
     packages.mkdir()
-    service.mkdir()
     (packages / "seldom_imported.py").write_text("")
     (tmp_path / "server.py").write_text(SERVER)
     done = subprocess.run(
