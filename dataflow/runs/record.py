@@ -20,6 +20,7 @@ killed leaves a run without its end: whoever reads it (`Run`) sees that the proc
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import getpass
 import heapq
@@ -85,7 +86,8 @@ class Run:
 
     Args:
         folder: its folder.
-        data: the content of `run.json`.
+        data: the content of `run.json`; read again when the process that had not noted the run's
+            end is found gone.
     """
 
     folder: Path
@@ -123,7 +125,10 @@ class Run:
             return str(self.data["status"])
         if self.data.get("format", 1) > 1:
             if not is_alive(self.data.get("process")):
-                return "killed"
+                # It may have noted its end since this was read, and ended then.
+                with contextlib.suppress(*UNREADABLE):
+                    self.data.update(json.loads((self.folder / RUN_FILE).read_text("utf-8")))
+                return str(self.data.get("status") or "killed")
             return "waiting" if self.data.get("waiting_for") else "running"
         return self._status_from_steps()
 

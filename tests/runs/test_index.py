@@ -76,6 +76,17 @@ def test_a_run_whose_process_is_gone_was_killed_in_its_running_step(project):
     assert [step["status"] for step in found.steps.values()] == ["killed", "not run"]
 
 
+def test_a_run_that_ends_after_it_was_read_was_not_killed(project):
+    run = archive(project)
+    run.step_started("a")
+    run.note(process={"pid": os.getpid(), "process_started": 1.0})
+    [before] = newest_first(project)
+    run.end(cancelled=True)
+
+    assert before.status == "cancelled", "its process ended when it had noted that"
+    assert before.steps["b"]["status"] == "not run"
+
+
 def test_a_step_of_the_clock_makes_no_running_run_a_killed_one(project):
     run = archive(project)
     process = run.read()["process"]
