@@ -121,8 +121,17 @@ def _revisions(config: Any, connection: Any) -> tuple[Any, Any]:
     from dagster._core.storage import sql
 
     alembic: Any = sql
-    current = alembic.MigrationContext.configure(connection).get_current_revision()
-    return current, _newest(config.get_main_option("script_location"))
+    newest = _newest(config.get_main_option("script_location"))
+    heads = alembic.MigrationContext.configure(connection).get_current_heads()
+    if len(heads) > 1:
+        # Earlier versions let two processes make a database at once: its tables are the newest.
+        connection.execute(
+            alembic.db.text("DELETE FROM alembic_version WHERE version_num <> :newest"),
+            {"newest": newest},
+        )
+        connection.commit()
+        heads = (newest,)
+    return (*heads, None)[0], newest
 
 
 @functools.cache

@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from dataflow.base.files import write_whole
 from dataflow.base.sharing import is_shared, share_databases
 from dataflow.errors import ConfigurationError
@@ -100,13 +102,14 @@ def open_instance(project: Project) -> Any:
             f"own in {project.dagster_home.name}/.",
         )
     reference = InstanceRef.from_dir(str(home))
-    instance = DagsterInstance.from_ref(
-        reference._replace(
-            compute_logs_data=ConfigurableClassData(
-                "dagster._core.storage.noop_compute_log_manager", "NoOpComputeLogManager", "{}\n"
-            )
+    reference = reference._replace(
+        compute_logs_data=ConfigurableClassData(
+            "dagster._core.storage.noop_compute_log_manager", "NoOpComputeLogManager", "{}\n"
         )
     )
+    # Two that make the databases of a new project at once leave them in a state that Dagster refuses.
+    with FileLock(home / "opening.lock"):
+        instance = DagsterInstance.from_ref(reference)
     share_instance(project)  # files from before, and those this process has just created
     atexit.register(share_instance, project)
     return instance

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from projects import PATIENCE, make_project
 
 from dataflow.orchestration.databases import close_databases, make_databases_cheap
+from dataflow.project import Project
 
 # A process that is killed right after the last of its events was stored.
 KILLED = """
@@ -129,3 +131,51 @@ def test_a_forked_process_leaves_the_connections_of_its_parent_alone(home: Path)
     close_databases()
 
     assert count == (2,), "another process sees what was written since"
+
+
+OPENS = """
+import sys
+from pathlib import Path
+import dagster
+from dataflow.orchestration.instance import open_instance
+from dataflow.project import Project
+print("ready", flush=True)
+sys.stdin.readline()
+with open_instance(Project(Path(sys.argv[1]))):
+    pass
+"""
+
+
+def versions(project: Project) -> list[int]:
+    """How many migrations each database says that it is at."""
+    counts = []
+    for file in sorted(project.dagster_home.rglob("*.db")):
+        with closing(sqlite3.connect(file)) as database:
+            counts += database.execute("SELECT count(*) FROM alembic_version").fetchone()
+    return counts
+
+
+def test_many_that_open_a_new_project_at_once_make_its_databases_once(tmp_path: Path):
+    project = make_project(tmp_path / "project", {})
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    command = [sys.executable, "-c", OPENS, str(project.root)]
+    crowd = [subprocess.Popen(command, text=True, **pipes) for _ in range(6)]
+    for one in crowd:
+        assert one.stdout
+        one.stdout.readline()
+    for one in crowd:
+        assert one.stdin
+        one.stdin.write("\n")
+        one.stdin.flush()
+    said = [one.communicate(timeout=PATIENCE)[1] for one in crowd]
+    assert [one.returncode for one in crowd] == [0] * len(crowd), said
+    assert versions(project) == [1, 1, 1]
+
+    # As earlier versions could leave it.
+    with closing(sqlite3.connect(project.dagster_home / "schedules/schedules.db")) as database:
+        database.execute("INSERT INTO alembic_version VALUES ('567bc23fd1ac')")
+        database.commit()
+    assert 2 in versions(project)
+    again = subprocess.run(command, input="\n", text=True, capture_output=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert versions(project) == [1, 1, 1]

@@ -64,7 +64,8 @@ CELLS = [
     'PER_KERNEL = {"JPY_PARENT_PID", "DATAFLOW_STEP_PROCESSES"}' + SEES,
     DRAWS,
     "import subprocess; print(subprocess.run(['echo', 'from below'], capture_output=True).stdout)",
-    "os.system('echo straight to the descriptor');",
+    # ipykernel reads the descriptor in a thread: it shows what that finds before the cell ends.
+    "os.system('echo straight to the descriptor'); time.sleep(1)",
     "import multiprocessing\nwith multiprocessing.get_context('fork').Pool(2) as pool:\n"
     "    print(pool.map(abs, [-1, -2]))",
     "import matplotlib.pyplot as plt\nplt.plot([1, 2]);",
