@@ -233,6 +233,11 @@ def fork(
 _LIMITS = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
 
 
+def private_folder() -> Path:
+    """In a server: a folder that others cannot read, removed when the server has ended."""
+    return _folder
+
+
 def _umask() -> int:
     """This process's umask, without setting it for a moment."""
     text = Path("/proc/self/status").read_text("utf-8", "replace")
@@ -241,10 +246,14 @@ def _umask() -> int:
 
 # -- the server ---------------------------------------------------------------------------------
 
+_folder: Path  # with its socket
+
 
 def main() -> Any:
     """Serve; in a child, call what was asked for, and return its result."""
+    global _folder
     listener = socket.socket(fileno=int(sys.argv[1]))
+    _folder = Path(listener.getsockname()).parent
     parent, modules, may_differ = json.loads(sys.argv[2])
     del sys.argv[1:]
     function, arguments = _Server(listener, parent, tuple(may_differ)).serve(modules)
@@ -419,7 +428,7 @@ class _Server:
     def _end(self) -> None:
         for pid in self._children.values():
             end_group(pid)
-        shutil.rmtree(Path(self._listener.getsockname()).parent, ignore_errors=True)
+        shutil.rmtree(_folder, ignore_errors=True)
         os._exit(0)
 
 

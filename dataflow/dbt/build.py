@@ -20,8 +20,9 @@ from packaging.version import Version
 
 from dataflow.base.lifetime import limited
 from dataflow.base.process import environment
-from dataflow.dbt.command import DBT, dbt_environment, lay_out_macros
+from dataflow.dbt.command import DBT, WITHOUT_LOG, dbt_environment, lay_out_macros
 from dataflow.dbt.project import readable_folder
+from dataflow.dbt.ready import starting_ready_dbt
 from dataflow.dbt.results import Results, read_results, writing
 from dataflow.dbt.without_dbt import dagster_dbt
 from dataflow.engine.secrets import Scrubber
@@ -51,6 +52,11 @@ class ProjectDbt(dagster_dbt.DbtCliResource):
     @property
     def _cli_version(self) -> Version:
         return Version(version("dbt-core"))
+
+    def cli(self, *args: Any, **options: Any) -> Any:
+        """As dagster-dbt's; dbt is forked where one is ready."""
+        with starting_ready_dbt():
+            return super().cli(*args, **options)
 
     def _initialize_dbt_core_adapter(self, args: Any) -> Any:
         return None
@@ -117,7 +123,8 @@ def building(
     seconds = project.settings.dbt_timeout  # not later: dbt would go on if it cannot be read
     try:
         with (
-            environment(dbt_environment(project)),  # dagster-dbt hands this process's on
+            # dagster-dbt hands this process's on.
+            environment(dbt_environment(project) | WITHOUT_LOG),
             writing(project, f"dbt build of {workflow_id}", target, **run),
             _clean_log(step.record.folder / "dbt.log", Scrubber(step.secrets)),
         ):

@@ -28,6 +28,9 @@ _START = (
 )
 DBT = (sys.executable, "-P", "-c", _START)
 
+# For a build whose output is kept: dbt's own log, in a folder that goes away, would only cost time.
+WITHOUT_LOG = {"DBT_LOG_LEVEL_FILE": "none"}
+
 
 def run_by_hand(project: Project, arguments: list[str]) -> int:
     """Run dbt on the working warehouse, in turn with runs that write; returns its exit code.

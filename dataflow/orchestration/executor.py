@@ -17,6 +17,7 @@ from dagster._core.errors import raise_execution_interrupts
 from dataflow.base.guardian import guarded
 from dataflow.base.process import was_interrupted
 from dataflow.dashboard.ahead import pages_built_ahead
+from dataflow.dbt.ready import dbt_ready
 from dataflow.engine.secrets import Scrubber
 from dataflow.orchestration import dagster_names as names
 from dataflow.orchestration.code_state import code_state, keep_difference
@@ -101,6 +102,8 @@ class RunExecutor(dg.Executor):
                 for steps in self._showing(chosen):
                     turns.enter_context(pages_built_ahead(steps.project, steps.workflow.id, tell))
                 stages = [stage for id_, key in chosen for stage in self._stages(id_, key)]
+                if stages and any(names.step_of(key) == names.DBT for _, key in chosen):
+                    turns.enter_context(dbt_ready(records[0].project))
                 turns.enter_context(prepared_kernels(records[0].project, stages, tell))
                 yield from self._inner.execute(plan_context, execution_plan)
         except BaseException as error:
