@@ -25,7 +25,11 @@ ASKED = 20  # times that a page is asked for, to measure more than a moment
     "Commands of a project with the example, against plain Dagster's for the same",
     Ratio("`dataflow --help`", "`dataflow --help`", "`dagster --help`"),
     Ratio("`dataflow workflow list`", "`dataflow workflow list`", "`dagster job list`"),
-    Ratio("`dataflow validate`", "`dataflow validate`", "`dagster definitions validate`"),
+    Ratio(
+        "`dataflow workflow validate`",
+        "`dataflow workflow validate`",
+        "`dagster definitions validate`",
+    ),
     pairs=3,
 )
 def commands(place: Place) -> Iterator[Ways]:
@@ -44,7 +48,7 @@ def commands(place: Place) -> Iterator[Ways]:
         "`dagster --help`": plainly("--help"),
         "`dataflow workflow list`": ours("workflow", "list"),
         "`dagster job list`": plainly("job", "list", "-f", "definitions.py"),
-        "`dataflow validate`": ours("validate"),
+        "`dataflow workflow validate`": ours("workflow", "validate"),
         "`dagster definitions validate`": plainly(
             "definitions", "validate", "-f", "definitions.py"
         ),
