@@ -21,6 +21,19 @@ del sys.modules["debugpy"]
 from ipykernel import kernelapp
 """
 
+# A kernel that was asked to end stops the thread that prints while another one may wait for that: one
+# in ten does not end, until it is killed after four seconds.
+ENDING_IN_ORDER = """\
+import threading
+from ipykernel import control, iostream
+def stop(printing, stop=iostream.IOPubThread.stop):
+    for thread in threading.enumerate():
+        if isinstance(thread, control.ControlThread) and thread is not threading.current_thread():
+            thread.join(3)
+    stop(printing)
+iostream.IOPubThread.stop = stop
+"""
+
 # What that module does. A kernel's Python need not have DATAFLOW.
 LAUNCH = f"""\
 import sys
@@ -28,6 +41,7 @@ if sys.path[0] == "":
     del sys.path[0]
 sys.argv[0] = "ipykernel_launcher"
 {WITHOUT_DEBUGGER}\
+{ENDING_IN_ORDER}\
 kernelapp.launch_new_instance()
 """
 
@@ -53,7 +67,7 @@ def begin() -> None:
     pandas chooses how many columns it shows when it is imported, and DuckDB whether it shows how
     far a statement is.
     """
-    exec(WITHOUT_DEBUGGER, {"sys": sys})
+    exec(WITHOUT_DEBUGGER + ENDING_IN_ORDER, {"sys": sys})
     for name in _LATE:
         importlib.import_module(name)
     if not os.environ.get("MPLBACKEND"):

@@ -126,6 +126,25 @@ def test_however_a_forked_kernel_ends_it_is_told_as_of_a_started_one(server, tmp
     assert said[0] == said[1]
 
 
+NOTES_ITS_END = """
+import os
+class Noted:
+    def __del__(self, note=os.mkdir):
+        note("ended{n}")
+os.noted = Noted()  # goes after everything that is called at a process's end
+"""
+
+
+def test_a_kernel_that_is_asked_to_end_does_so(server, tmp_path):
+    # Of ipykernel's own, one in ten waits for a thread that has been stopped, and is killed.
+    many = range(25)
+    for n in many:
+        cells = [NOTES_ITS_END.replace("{n}", str(n))]
+        options = {"environment": surroundings(), "kernel_server": server.address}
+        run_cells(tmp_path, cells, cwd=str(tmp_path), **options)
+    assert [n for n in many if not (tmp_path / f"ended{n}").exists()] == []
+
+
 def test_a_kernel_is_started_where_a_forked_one_could_differ_and_the_notebook_says_why(
     server, tmp_path
 ):
