@@ -43,16 +43,16 @@ def main() -> int:
     chosen = [CASES[name] for name in options.only or CASES]
     about = report.about()
     say(f"{about['machine']}, load {os.getloadavg()[0]:.1f}\n{about['versions']}\n")
-    measured = [
-        measure(
-            one, options.pairs or (1 if options.quick else one.pairs), quick=options.quick, say=say
-        )
-        for one in chosen
-    ]
-    rows = [row for one in measured for row in one["ratios"]]
-    if options.write or not (options.only or options.quick or options.pairs):
-        report.write(report.DOCS, about, measured)
+    writes = options.write or not (options.only or options.quick or options.pairs)
+    measured = []
+    for one in chosen:
+        pairs = options.pairs or (1 if options.quick else one.pairs)
+        measured.append(measure(one, pairs, quick=options.quick, say=say))
+        if writes:  # each at once: it takes long, and something may come in between
+            report.write(report.DOCS, about, measured)
+    if writes:
         print(f"written: {report.DOCS.name}/benchmarks.md")
+    rows = [row for one in measured for row in one["ratios"]]
     failed = sum(row["error"] is not None for row in rows)
     missed = sum(report.is_missed(row) for row in rows)
     print(f"{len(rows)} ratios, {failed} failed, {missed} above their goal")

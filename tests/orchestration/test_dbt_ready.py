@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import re
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,13 +15,25 @@ from typing import Any
 import duckdb
 import psutil
 import pytest
-from projects import copy_dbt, has_ended, make_project, wait_until
+from projects import (
+    PATIENCE,
+    command_of,
+    copy_dbt,
+    has_ended,
+    make_project,
+    run_data,
+    run_folder,
+    start_dataflow,
+    variables_of,
+    wait_until,
+)
 
 from dataflow.base.forked import PREFIX, Forked
 from dataflow.dbt.build import building
 from dataflow.dbt.ready import dbt_ready
 from dataflow.project import Project
-from dataflow.runs.record import RunRecord, Step
+from dataflow.runs.record import Run, RunRecord, Step
+from dataflow.warehouse.lock import write_lock
 
 pytestmark = pytest.mark.slow
 
@@ -207,3 +220,36 @@ def ready(project: Project) -> Iterator[psutil.Process]:
         # It has read the project when it waits for somebody to ask.
         wait_until(lambda: "epoll" in Path(f"/proc/{server.pid}/wchan").read_text())
         yield server
+
+
+@pytest.mark.parametrize(
+    ("how", "status"),
+    [(signal.SIGINT, "cancelled"), (signal.SIGTERM, "cancelled"), (signal.SIGKILL, "killed")],
+)
+def test_a_forked_dbt_ends_with_its_run(tmp_path, how, status):
+    project = make_project(tmp_path / "project", {"slow": {"stage": ["print(1)"]}})
+    copy_dbt(project)
+    query = "select count(*) as n from range(10000000) a, range(10000000) b"
+    one_core = '{{ config(pre_hook="SET threads TO 1") }}'
+    write(project, {"models/slow/endless.sql": f"{one_core} {query}"})
+
+    def at_work() -> list[psutil.Process]:
+        warehouse = str(project.warehouse)
+        return [
+            process
+            for process in psutil.process_iter()
+            if variables_of(process).get("DATAFLOW_WAREHOUSE_PATH") == warehouse
+        ]
+
+    run = start_dataflow(project, "workflow", "run", "slow")
+    wait_until(lambda: any("START sql" in log.read_text() for log in project.runs.rglob("dbt.log")))
+    commands = [command_of(process) for process in at_work()]
+    assert [command for command in commands if " build " in command and "sh " not in command]
+
+    run.send_signal(how)
+    run.communicate(timeout=PATIENCE)
+
+    wait_until(lambda: not at_work())
+    assert Run(run_folder(project, "slow"), run_data(project, "slow")).status == status
+    with write_lock(project, holder="test", timeout=5):
+        pass
