@@ -126,8 +126,9 @@ def prepare() -> None:
     from dbt.parser.manifest import ManifestLoader
 
     before = dict(os.environ)
-    write = ManifestLoader.write_manifest_for_partial_parse
-    ManifestLoader.write_manifest_for_partial_parse = _nothing
+    loader: Any = ManifestLoader
+    write = loader.write_manifest_for_partial_parse
+    loader.write_manifest_for_partial_parse = _nothing
     try:
         # dbt's own parser of models starts threads, without which a forked one would wait for ever.
         arguments = ["--no-static-parser", "--no-write-json", "--log-level-file", "none"]
@@ -136,7 +137,7 @@ def prepare() -> None:
             arguments += ["--partial-parse-file-path", str(READ)]
         dbtRunner().invoke(["parse", *arguments])
     finally:
-        ManifestLoader.write_manifest_for_partial_parse = write
+        loader.write_manifest_for_partial_parse = write
         os.environ.clear()
         os.environ.update(before)
 
