@@ -2,8 +2,7 @@
 LOCKS += requirements-dev.lock
 # Built with what the locks installed, so that nothing else comes from outside.
 DATAFLOW = --no-build-isolation --editable .
-# Tests wait for half of their time: one process more than there are cores.
-PYTEST := -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --maxprocesses 4
+PYTEST := -n auto --maxprocesses 4
 UV ?= uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-strip-extras --no-header
