@@ -149,13 +149,11 @@ def _nothing(_: object) -> None:
 def run(arguments: list[str]) -> None:
     """The command `dbt` with `arguments`, in a forked process."""
     from dbt.cli.main import cli
-    from dbt_common.events.functions import reset_metadata_vars
 
     from dbt import deprecations
 
     sys.argv[:] = ["dbt", *arguments]
     # What it told already, it tells again.
     deprecations.reset_deprecations()
-    reset_metadata_vars()
     gc.set_threshold(100_000, 20, 20)  # most of what is there was made before the fork
     cli()
