@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from dataflow.base.words import meant
 from dataflow.errors import Fix, Problem
 
 Location = tuple[str | int, ...]
-SHORT = 10_000  # characters, which cannot nest so deeply that libyaml's stack ends
 
 
 @dataclass
@@ -82,10 +80,14 @@ def read_yaml(path: Path, text: str | None = None) -> YamlFile:
         file.problems.append(Problem(f"the file cannot be read: {error}", path, hint=hint))
         return file
     try:
-        node = _composed(text)
-        if node is not None:
-            _walk(node, (), file)
-            file.data = yaml.SafeLoader("").construct_document(node)
+        loader = yaml.SafeLoader(text)
+        try:
+            node = loader.get_single_node()
+            if node is not None:
+                _walk(node, (), file)
+                file.data = loader.construct_document(node)
+        finally:
+            loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         file.problems.append(
@@ -104,17 +106,6 @@ def read_yaml(path: Path, text: str | None = None) -> YamlFile:
     except (yaml.YAMLError, ValueError) as error:
         file.problems.append(Problem(f"not valid YAML: {error}", path))
     return file
-
-
-def _composed(text: str) -> yaml.Node | None:
-    """The nodes of YAML: by libyaml in a tenth of the time, but for what that does not take.
-
-    Its errors say less, and name lines later; and nothing keeps it from nesting too deeply.
-    """
-    if len(text) <= SHORT and yaml.__with_libyaml__:
-        with suppress(yaml.YAMLError):
-            return yaml.compose(text, yaml.CSafeLoader)
-    return yaml.compose(text, yaml.SafeLoader)
 
 
 def _walk(node: yaml.Node, location: Location, file: YamlFile) -> None:
