@@ -10,6 +10,7 @@ Linux only. Whoever asks starts a process of its own where this is `Refused`.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import importlib
@@ -17,6 +18,7 @@ import json
 import os
 import pkgutil
 import resource
+import select
 import selectors
 import shutil
 import signal
@@ -25,9 +27,10 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -98,6 +101,16 @@ class ForkServer:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise Refused(f"it cannot be started: {error}") from None
 
+    @contextlib.contextmanager
+    def found_by(self, variable: str) -> Iterator[None]:
+        """Have this process and those it starts find the address in `variable`; closed at the end."""
+        os.environ[variable] = self.address
+        try:
+            yield
+        finally:
+            os.environ.pop(variable, None)
+            self.close()
+
     def close(self) -> None:
         """End the server and its children."""
         self._process.terminate()
@@ -130,6 +143,11 @@ class Forked:
         self.args = args
         self.returncode: int | None = None
         self._connection = connection
+        connection.setblocking(False)
+        self._reading = threading.Lock()  # a time limit asks in a thread of its own
+
+    def __del__(self) -> None:
+        self._connection.close()
 
     def poll(self) -> int | None:
         """Its exit code, negative for a signal; None while it runs."""
@@ -148,16 +166,20 @@ class Forked:
 
     def _status(self, timeout: float | None) -> int | None:
         if self.returncode is None:
-            self._connection.settimeout(timeout)
-            try:
-                told = self._connection.recv(LONGEST)
-            except (BlockingIOError, TimeoutError):
-                return None
-            except OSError:
-                told = b""
-            # Without its server it was killed, too.
-            self.returncode = json.loads(told)["code"] if told else -signal.SIGKILL
-            self.close()
+            end = select.poll()
+            end.register(self._connection, select.POLLIN)
+            end.poll(None if timeout is None else max(0, timeout * 1000))
+        with self._reading:
+            if self.returncode is None:
+                try:
+                    told = self._connection.recv(LONGEST)
+                except BlockingIOError:
+                    return None
+                except OSError:
+                    told = b""
+                # Without its server it was killed, too.
+                self.returncode = json.loads(told)["code"] if told else -signal.SIGKILL
+                self.close()
         return self.returncode
 
     def send_signal(self, number: int) -> None:
@@ -175,7 +197,9 @@ class Forked:
 
     def close(self) -> None:
         """Kill it, and what is left of its process group."""
-        self._connection.close()
+        # Not closed: another thread may wait for its end, which this wakes.
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
 
 
 def fork(

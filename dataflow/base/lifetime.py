@@ -150,9 +150,7 @@ def limited(
         while not ended.wait(min(left, LOOK_EVERY) if until else left):
             left = max(0.0, deadline - time.monotonic())
             over = until is not None and until()
-            # The end of a forked one is read by one thread only; nobody else gets its id until then.
-            popen = isinstance(process, subprocess.Popen)
-            if (over or not left) and (process.poll() if popen else process.returncode) is None:
+            if (over or not left) and process.poll() is None:
                 limit.stopped, limit.passed = over, not over
                 end_group(process.pid)
                 return

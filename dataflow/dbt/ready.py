@@ -48,12 +48,8 @@ def dbt_ready(project: Project) -> Iterator[None]:
         logger.info("dbt will be started when it is needed: %s", error)
         yield
         return
-    os.environ[ADDRESS] = server.address
-    try:
+    with server.found_by(ADDRESS):
         yield
-    finally:
-        os.environ.pop(ADDRESS, None)
-        server.close()
 
 
 def _environment(project: Project) -> dict[str, str]:

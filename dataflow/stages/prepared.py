@@ -88,12 +88,8 @@ def prepared_kernels(
         tell(f"Kernels are not prepared: {error}")
         yield
         return
-    os.environ[SERVER_VARIABLE] = server.address
-    try:
+    with server.found_by(SERVER_VARIABLE):
         yield
-    finally:
-        os.environ.pop(SERVER_VARIABLE, None)
-        server.close()
 
 
 def imports_of(project: Project, stages: Iterable[Stage]) -> list[str]:

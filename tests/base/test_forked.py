@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,25 @@ def test_a_signal_reaches_the_child_and_is_its_exit_code(server, tmp_path):
     assert child.wait(30) == -signal.SIGTERM == child.poll()
     child.kill()  # nobody has its id now
     wait_until(lambda: gone(processes), 30, every=0.02)  # what it left in its group
+
+
+def test_all_threads_that_ask_for_a_childs_end_are_told(server, tmp_path):
+    """A time limit looks while another thread waits: whoever reads it first tells the others."""
+    for turn in range(10):
+        folder = tmp_path / str(turn)
+        folder.mkdir()
+        child, _ = lingering(server, folder)
+        with ThreadPoolExecutor(3) as threads:
+            told = [threads.submit(child.wait), threads.submit(child.wait, 30)]
+            told += [threads.submit(polled, child)]
+            child.terminate()
+            assert [one.result(30) for one in told] == [-signal.SIGTERM] * 3
+
+
+def polled(child: forked.Forked) -> int:
+    while (code := child.poll()) is None:
+        pass
+    return code
 
 
 def test_others_find_a_child_by_its_environment_and_see_its_title(server, tmp_path):
