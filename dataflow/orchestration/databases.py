@@ -131,7 +131,7 @@ def _revisions(config: Any, connection: Any) -> tuple[Any, Any]:
         )
         connection.commit()
         heads = (newest,)
-    return (*heads, None)[0], newest
+    return (heads[0] if heads else None), newest
 
 
 @functools.cache

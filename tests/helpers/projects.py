@@ -55,6 +55,14 @@ def write_notebook(path: Path, cells: Cells, *, kernel: str = "python3") -> Path
     return path
 
 
+def write_files(folder: Path, files: Mapping[str, str]) -> None:
+    """Write texts into the files of these names below `folder`, and make the folders they are in."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+
+
 @dataclass
 class Workflow:
     """A workflow to put into a project: its notebooks by stage, and what config.yaml holds."""

@@ -15,6 +15,7 @@ from projects import (
     parameters,
     run_data,
     run_folder,
+    write_files,
     write_notebook,
 )
 
@@ -58,13 +59,6 @@ FILES = {
 }
 
 
-def write(project: Project, files: dict[str, str]) -> None:
-    for name, text in files.items():
-        path = project.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-
-
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory) -> Project:
     """A project with models and a page after its first run, which passed."""
@@ -78,7 +72,7 @@ def ran(tmp_path_factory) -> Project:
         },
     )
     copy_dbt(project)
-    write(project, FILES)
+    write_files(project.root, FILES)
     result = dataflow(project, "workflow", "run", "shop", "-q")
     assert result.returncode == 0, result.stderr
     return project
@@ -175,7 +169,7 @@ RUN = "b0bd8d6e-0000-4000-8000-000000000000"
 def shop(tmp_path, monkeypatch) -> Project:
     """A project in the middle of a run, whose table was published with what readers use."""
     project = make_project(tmp_path / "project", {"shop": {"ingest": ["1"], "later": ["1"]}})
-    write(project, FILES)
+    write_files(project.root, FILES)
     monkeypatch.chdir(project.notebooks / "shop")
     for name, value in (("PROJECT", str(project.root)), ("WORKFLOW", "shop"), ("STAGE", "ingest")):
         monkeypatch.setenv(f"DATAFLOW_{name}", value)
@@ -246,7 +240,7 @@ def test_a_table_that_a_later_step_completes_is_checked_when_that_has_ended(shop
 
 def test_a_test_of_a_source_uses_its_column(shop):
     """A column that only dbt's tests name fails the stage with the line of its declaration."""
-    write(shop, {"dbt/models/shop/_sources.yml":
+    write_files(shop.root, {"dbt/models/shop/_sources.yml":
         "sources:\n- name: shop\n  schema: shop_raw\n  tables:\n  - name: orders\n    columns:\n"
         "    - name: id\n    - name: note\n      data_tests: [not_null]\n"})  # fmt: skip
     execute("ALTER TABLE shop_raw.orders DROP COLUMN note")
@@ -283,7 +277,9 @@ def test_an_op_that_loses_a_column_fails_as_a_stage_does(tmp_path):
     home = project.notebooks / "shop"
     (home / "dagster_job.py").write_text(JOB)
     (home / "whole").touch()
-    write(project, {"evidence/sources/overview/o.sql": "select amount\nfrom shop_raw.orders\n"})
+    write_files(
+        project.root, {"evidence/sources/overview/o.sql": "select amount\nfrom shop_raw.orders\n"}
+    )
     first = dataflow(project, "workflow", "run", "shop", "-q")
     assert first.returncode == 0, first.stderr
     assert run_data(project, "shop")["steps"]["write"]["writes"]["shop_raw.orders"]["cells"] == []

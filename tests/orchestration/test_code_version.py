@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from projects import markdown, write_notebook
+from projects import markdown, write_files, write_notebook
 
 from dataflow.orchestration.kinds import steps_of
 from dataflow.project import Project
@@ -71,10 +71,7 @@ FILES = {
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch) -> Project:
-    for name, text in FILES.items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
+    write_files(tmp_path, FILES)
     write(tmp_path)
     monkeypatch.setenv("SALES_KEY", "first-value")
     monkeypatch.delenv("SALES_DB", raising=False)

@@ -26,6 +26,7 @@ from projects import (
     start_dataflow,
     variables_of,
     wait_until,
+    write_files,
 )
 
 from dataflow.base.forked import PREFIX, Forked
@@ -77,17 +78,10 @@ EDITED = {
 }
 
 
-def write(project: Project, files: dict[str, str]) -> None:
-    for name, text in files.items():
-        path = project.dbt / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-
-
 def a_project(folder: Path) -> Project:
     project = make_project(folder, {"flow": {"stage": ["print(1)"]}})
     copy_dbt(project)
-    write(project, FILES)
+    write_files(project.dbt, FILES)
     return project
 
 
@@ -164,7 +158,7 @@ def test_what_was_edited_after_dbt_was_ready_is_what_is_built(project, said):
     profiles = project.dbt / "profiles.yml"
     before = profiles.read_text()
     with ready(project):
-        write(project, EDITED)
+        write_files(project.dbt, EDITED)
         (project.dbt / "models/flow/broken.sql").unlink()
         profiles.write_text(before.replace("threads: 4", "threads: 1"))
         process, found, log, tables = build(project, "3" * 32)
@@ -231,7 +225,7 @@ def test_a_forked_dbt_ends_with_its_run(tmp_path, how, status):
     copy_dbt(project)
     query = "select count(*) as n from range(10000000) a, range(10000000) b"
     one_core = '{{ config(pre_hook="SET threads TO 1") }}'
-    write(project, {"models/slow/endless.sql": f"{one_core} {query}"})
+    write_files(project.dbt, {"models/slow/endless.sql": f"{one_core} {query}"})
 
     def at_work() -> list[psutil.Process]:
         warehouse = str(project.warehouse)

@@ -11,7 +11,7 @@ import zipfile
 from importlib.metadata import version
 
 import pytest
-from projects import REPOSITORY, Workflow, dataflow, make_project, parameters
+from projects import REPOSITORY, Workflow, dataflow, make_project, parameters, write_files
 
 from dataflow.doctor.machine import check_jupyterlab, check_packages
 from dataflow.doctor.own_packages import check_own_packages
@@ -119,10 +119,7 @@ def test_the_doctor_names_packages_that_a_colleagues_clone_would_miss(
     project, tmp_path, monkeypatch
 ):
     """Imported or just installed, and asked for by no file; or asked for and not installed."""
-    for name, text in (package("ownunits", "ownparts") | package("ownparts")).items():
-        path = tmp_path / "site" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    write_files(tmp_path / "site", package("ownunits", "ownparts") | package("ownparts"))
     monkeypatch.syspath_prepend(tmp_path / "site")
     lock, own = (project.root / f"requirements{end}" for end in (".lock", "-own.txt"))
     lock.write_text("".join(f"{name}=={version(name)}\n" for name in ("pandas", "httpx")))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from projects import Workflow, make_project, markdown, parameters
+from projects import Workflow, make_project, markdown, parameters, write_files
 
 from dataflow.dashboard.export import export_sources
 from dataflow.project import Project
@@ -81,10 +81,7 @@ def right_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "evidence/pages/lab/index.md": PAGE,
         ".env": "LAB_TOKEN=correct-horse-battery\n",
     }
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    write_files(root, files)
     database = tmp_path_factory.mktemp("published") / "dataflow.duckdb"
     with duckdb.connect(str(database)) as connection:
         connection.execute("CREATE SCHEMA lab")

@@ -10,6 +10,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 import pytest
+from projects import write_files
 
 from dataflow.errors import ConfigurationError, WarehouseError
 from dataflow.project import Project
@@ -289,10 +290,7 @@ def test_replacing_gives_the_table_new_columns_unless_a_model_or_a_page_uses_the
         "evidence/sources/quakes/shown.sql": "select * from quakes.events",
         "evidence/pages/quakes.md": "```sql a\nselect max(Mag) from quakes.shown\n```",
     }
-    for name, text in files.items():
-        path = conn.project.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    write_files(conn.project.root, files)
     write_table(conn, pd.DataFrame({"id": [1], "mag": [4.5], "place": ["x"]}), "events")
 
     write_table(conn, pd.DataFrame({"id": ["one"], "mag": [4.5], "depth": [10.0]}), "events")
