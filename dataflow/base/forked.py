@@ -78,8 +78,11 @@ class ForkServer:
     ) -> None:
         if sys.platform != "linux":
             raise Refused("only Linux has what it takes")
-        _remove_folders_of_the_dead()
-        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        try:
+            _remove_folders_of_the_dead()
+            self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        except OSError as error:
+            raise Refused(f"it has no folder for its socket: {error}") from None
         self.address = str(self.folder / "socket")
         told = json.dumps([os.getpid(), list(modules), list(may_differ)])
         try:

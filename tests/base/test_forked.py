@@ -266,3 +266,6 @@ def test_where_there_can_be_no_server_it_is_refused(tmp_path, monkeypatch):
     with pytest.raises(Refused, match="cannot be started"):
         ForkServer([], surroundings(), tmp_path)
     assert not list(long.iterdir())
+    monkeypatch.setattr(forked.tempfile, "tempdir", str(tmp_path / "gone"))  # or full
+    with pytest.raises(Refused, match="no folder for its socket"):
+        ForkServer([], surroundings(), tmp_path)
