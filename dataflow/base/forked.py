@@ -30,7 +30,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -56,13 +56,16 @@ class Refused(Exception):
 
 
 class ForkServer:
-    """A process that imports modules and forks children; it ends with this one.
+    """A process that imports modules and forks children.
+
+    When this process ends, it forks no more, and ends with the last child.
 
     Args:
         modules: what it imports, in this order. `module:function` is called, too: some modules
             start threads which they can end again.
         environment: that of the server.
-        folder: where it is started: some packages look for their settings there.
+        folder: where it is started: some packages look for their settings there. One with nothing
+            in it, if None.
         may_differ: how the names of variables begin that a child may have otherwise.
 
     Raises:
@@ -73,7 +76,7 @@ class ForkServer:
         self,
         modules: Iterable[str],
         environment: Mapping[str, str],
-        folder: Path,
+        folder: Path | None = None,
         may_differ: Iterable[str] = (),
     ) -> None:
         if sys.platform != "linux":
@@ -93,7 +96,7 @@ class ForkServer:
                 self._process = subprocess.Popen(
                     [sys.executable, "-c", START, str(number), told],
                     env={**environment, ROOM: "x" * ROOM_SIZE},
-                    cwd=folder,
+                    cwd=folder or self.folder,
                     stdin=subprocess.PIPE,  # closed when this process ends
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
@@ -104,15 +107,9 @@ class ForkServer:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise Refused(f"it cannot be started: {error}") from None
 
-    @contextlib.contextmanager
-    def found_by(self, variable: str) -> Iterator[None]:
-        """Have this process and those it starts find the address in `variable`; closed at the end."""
-        os.environ[variable] = self.address
-        try:
-            yield
-        finally:
-            os.environ.pop(variable, None)
-            self.close()
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
 
     def close(self) -> None:
         """End the server and its children."""
@@ -271,6 +268,30 @@ def _umask() -> int:
     return int(text.partition("Umask:")[2].split()[0], 8)
 
 
+def accepted(listener: socket.socket) -> socket.socket | None:
+    """The next connection; None if it is another user's.
+
+    Raises:
+        OSError: there is none.
+    """
+    connection, _ = listener.accept()
+    form = "3i"
+    found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize(form))
+    if struct.unpack(form, found)[1] == os.getuid():
+        return connection
+    connection.close()
+    return None
+
+
+def tell(connection: socket.socket, **what: Any) -> bool:
+    """Tell who asked; false when that one is gone."""
+    try:
+        connection.send(json.dumps(what).encode())
+    except OSError:
+        return False
+    return True
+
+
 # -- the server ---------------------------------------------------------------------------------
 
 _folder: Path  # with its socket
@@ -329,7 +350,7 @@ class _Server:
             for key, _ in selector.select(LOOK_EVERY):
                 file: Any = key.fileobj
                 if file == 0:
-                    self._end()
+                    self._stop_listening(selector)
                 elif file is self._listener:
                     connection = self._accept()
                     asked = self._asked(connection) if connection else None
@@ -345,7 +366,7 @@ class _Server:
                         for ours in (ended, wake, self._listener, *self._children):
                             ours.close()
                         _become(asked, server, self._environment)
-                        if not _tell(connection, pid=os.getpid()):
+                        if not tell(connection, pid=os.getpid()):
                             os._exit(1)
                         connection.close()
                         return asked["function"], asked["arguments"]
@@ -363,7 +384,16 @@ class _Server:
                     self._killed.add(pid)
             self._tell_who_ended()
             if os.getppid() != self._parent:
+                self._stop_listening(selector)
+            if self._listener.fileno() < 0 and not self._children:
                 self._end()
+
+    def _stop_listening(self, selector: selectors.BaseSelector) -> None:
+        """Who started this is gone; the children belong to those who asked for them."""
+        if self._listener.fileno() >= 0:
+            selector.unregister(0)
+            selector.unregister(self._listener)
+            self._listener.close()
 
     def _import(self, modules: list[str]) -> None:
         said: list[str] = []
@@ -396,15 +426,9 @@ class _Server:
 
     def _accept(self) -> socket.socket | None:
         try:
-            connection, _ = self._listener.accept()
+            return accepted(self._listener)
         except OSError:
             return None
-        form = "3i"
-        found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize(form))
-        if struct.unpack(form, found)[1] == os.getuid():
-            return connection
-        connection.close()
-        return None
 
     def _asked(self, connection: socket.socket) -> dict[str, Any] | None:
         """What is asked for on a connection; None when nothing, or it is refused."""
@@ -417,7 +441,7 @@ class _Server:
                 asked["files"] = files
                 if not (why := self._why_not or self._refuses(asked)):
                     return asked
-                _tell(connection, refused=why)
+                tell(connection, refused=why)
         except (OSError, ValueError):
             pass
         for number in files:
@@ -448,7 +472,7 @@ class _Server:
             if how is not None and pid not in self._told:
                 self._told.add(pid)
                 code = how.si_status if how.si_code == os.CLD_EXITED else -how.si_status
-                _tell(connection, code=code)
+                tell(connection, code=code)
         self._told &= {*self._children.values()}
         self._killed = {pid for pid in self._killed if os.waitpid(pid, os.WNOHANG)[0] == 0}
 
@@ -461,15 +485,6 @@ class _Server:
 
 def _nothing(number: int, frame: FrameType | None) -> None:
     """A handler: without one, no signal wakes the server."""
-
-
-def _tell(connection: socket.socket, **what: Any) -> bool:
-    """Tell who asked; false when that one is gone."""
-    try:
-        connection.send(json.dumps(what).encode())
-    except OSError:
-        return False
-    return True
 
 
 def _threads() -> set[str]:

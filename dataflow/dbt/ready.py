@@ -20,7 +20,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from dataflow.base import forked
-from dataflow.base.forked import ForkServer, Refused, fork
+from dataflow.base.fork_servers import Wanted, fork_server
+from dataflow.base.forked import Refused, fork
 from dataflow.dbt.command import WITHOUT_LOG, dbt_environment, lay_out_macros
 from dataflow.dbt.project import readable_folder
 from dataflow.project import Project
@@ -41,14 +42,13 @@ def dbt_ready(project: Project) -> Iterator[None]:
     if ADDRESS in os.environ:
         yield
         return
-    try:
-        lay_out_macros(project)
-        server = ForkServer(IMPORTED, _environment(project), project.dbt, MAY_DIFFER)
-    except (Refused, OSError) as error:
-        logger.info("dbt will be started when it is needed: %s", error)
-        yield
-        return
-    with server.found_by(ADDRESS):
+    with contextlib.ExitStack() as until_the_end:
+        try:
+            lay_out_macros(project)
+            wanted = Wanted(IMPORTED, _environment(project), str(project.dbt), MAY_DIFFER)
+            until_the_end.enter_context(fork_server(ADDRESS, wanted))
+        except (Refused, OSError) as error:
+            logger.info("dbt will be started when it is needed: %s", error)
         yield
 
 

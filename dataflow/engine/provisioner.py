@@ -19,7 +19,8 @@ from typing import Any
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 from traitlets import Unicode
 
-from dataflow.base.forked import ForkServer, Refused, fork
+from dataflow.base.fork_servers import Wanted
+from dataflow.base.forked import Refused, fork
 from dataflow.engine import ipython
 
 NAME = "dataflow-forked"
@@ -28,21 +29,15 @@ SOON = 1.0  # seconds in which most kernels have ended
 MAY_DIFFER = ("DATAFLOW_", "DAGSTER_", "JPY_", "PWD", "OLDPWD")
 
 
-def kernel_server(
-    modules: Iterable[str], environment: Mapping[str, str], folder: Path
-) -> ForkServer:
-    """A process that forks kernels, for `Options.kernel_server`.
+def kernel_server(modules: Iterable[str], environment: Mapping[str, str]) -> Wanted:
+    """The process that forks kernels, whose address is `Options.kernel_server`.
 
     Args:
         modules: what the kernels have imported.
         environment: as kernels have it, but for variables that `MAY_DIFFER`.
-        folder: where it starts.
-
-    Raises:
-        Refused: there can be none here.
     """
     modules = [ipython.BEGIN, *modules, ipython.END]
-    return ForkServer(modules, environment, folder, may_differ=MAY_DIFFER)
+    return Wanted(modules, environment, may_differ=MAY_DIFFER)
 
 
 def use(manager: Any, address: str) -> None:

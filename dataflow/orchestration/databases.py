@@ -1,4 +1,4 @@
-"""Dagster's SQLite databases made cheap for a run, which writes nine events for each step.
+"""Dagster's SQLite databases made cheap, for runs with nine events for each step, and the service.
 
 Dagster makes a database engine for each connection, which asks SQLite for its version and compiles
 every statement anew, and connects up to three times for an event. The last connection that closes
@@ -8,7 +8,8 @@ has a setting.
 
 Here an engine stays, a connection to each database stays open, and the database of a new run is a
 copy of an empty one. The disk is synced when the log of writes is copied: after a power cut the
-files are whole, and may lack the events of the last moments, which the run's record has.
+files are whole, and may lack the events of the last moments, which the run's record has. Dagster's
+pages learn of events by changes of the file: here, of that log.
 """
 
 from __future__ import annotations
@@ -55,8 +56,23 @@ def make_databases_cheap() -> None:
             _keep_empty(file)
 
     storage._initdb = copy_or_make
+    _watch_the_log(sqlite_event_log)
     os.register_at_fork(after_in_child=_let_go)
     atexit.register(close_databases)
+
+
+def _watch_the_log(module: Any) -> None:
+    """Have who follows a run look again when an event was added to the log of writes."""
+
+    class Watchdog(module.SqliteEventLogStorageWatchdog):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self._patterns = [self._log_path, f"{self._log_path}-wal"]
+
+        def on_modified(self, event: Any) -> None:
+            self._process_log()
+
+    module.SqliteEventLogStorageWatchdog = Watchdog
 
 
 def _engine(url: str, **options: Any) -> Any:

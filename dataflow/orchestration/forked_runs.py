@@ -4,6 +4,8 @@ Dagster's code server starts each run as a new Python, which imports for seconds
 has a process beside it with what every run needs, and nothing of the project: a run reads its
 notebooks, `config.yaml`, modules and `.env` itself, as they are then. When a package was installed,
 updated or removed, another such process takes its place.
+
+The servers that a run forks its kernels and dbt from are kept for the next ones.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ from multiprocessing import forkserver, util
 from pathlib import Path
 from typing import Any
 
+from dataflow.base import fork_servers
+from dataflow.base.fork_servers import Keeper
+
 # In the environment of the code server: the service's private folder, for the socket.
 VARIABLE = "DATAFLOW_FORKED_RUNS"
 IMPORTED = ["dataflow.orchestration.preloaded", "dataflow.orchestration.preloaded_service"]
@@ -35,14 +40,15 @@ def fork_runs() -> None:
         return
     from dagster._grpc.server import DagsterApiServer
 
-    with contextlib.suppress(OSError):
-        before, tempfile.tempdir = tempfile.tempdir, folder
-        try:
-            util.get_temp_dir()  # goes with the service, however that ends
-        finally:
-            tempfile.tempdir = before
     servers = _Servers()
     try:
+        before, tempfile.tempdir = tempfile.tempdir, folder
+        try:
+            sockets = Path(util.get_temp_dir())  # goes with the service, however that ends
+        finally:
+            tempfile.tempdir = before
+        Keeper(sockets / "servers", packages)
+        os.environ[fork_servers.VARIABLE] = str(sockets / "servers")  # runs inherit it
         servers.connect([], only_start=True)
     except OSError as error:
         logger.warning("runs are started as new processes, which takes seconds: %s", error)

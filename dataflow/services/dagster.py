@@ -70,7 +70,7 @@ def prepare(project: Project, port: int, dev: bool) -> Plan:
         "--module-name", MODULE, "--working-directory", root, "--location-name", LOCATION,
         "--use-python-environment-entry-point", "--log-level", "warning",
     ]  # fmt: skip
-    daemon = [*python, "dagster._daemon", "run", "--workspace", str(workspace)]
+    daemon = [*python, "dataflow.services.dagster_daemon", "run", "--workspace", str(workspace)]
     web = [
         *python, "dataflow.services.dagster_web", "--host", HOST, "--port", str(port),
         "--workspace", str(workspace),

@@ -20,6 +20,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dataflow.addresses import OWN_NAMES, public_url
+from dataflow.orchestration.databases import make_databases_cheap
 from dataflow.project import Project
 
 _OWN_HOST = re.compile(rf"({'|'.join(map(re.escape, OWN_NAMES))})(:\d+)?", re.IGNORECASE)
@@ -93,6 +94,7 @@ def main() -> None:
         serve(LocalOnly(app, address, by_post=("/graphql",)), **options)
 
     uvicorn.run = guarded
+    make_databases_cheap()
     cli.main(prog_name="dagster-webserver")
 
 

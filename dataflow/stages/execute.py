@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dataflow.base import fork_servers
 from dataflow.base.words import first_line
 from dataflow.engine import KernelFailed, NoKernel, Options, execute
 from dataflow.engine.secrets import Scrubber
@@ -191,7 +192,11 @@ def kernel_environment(
     }
     # ipykernel leaves alone what subprocesses print when it thinks it is itself under test.
     environment.pop("PYTEST_CURRENT_TEST", None)
-    environment.pop(SERVER_VARIABLE, None)  # a run that a notebook starts has its own
+    for name in (
+        SERVER_VARIABLE,
+        fork_servers.VARIABLE,
+    ):  # a run that a notebook starts has its own
+        environment.pop(name, None)
     environment.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return environment

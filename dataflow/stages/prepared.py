@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from dataflow.base.fork_servers import fork_server
 from dataflow.base.forked import Refused
 from dataflow.project import Project
 from dataflow.stages.execute import SERVER_VARIABLE, kernel_environment
@@ -78,17 +79,15 @@ def prepared_kernels(
     # Only where it is needed: it imports jupyter_client.
     from dataflow.engine.provisioner import kernel_server
 
-    modules = imports_of(project, stages)
     # Variables that name a run would have its end taken for this one's.
     environment = kernel_environment(project, stages[0], "")
     environment = {n: v for n, v in environment.items() if not n.startswith("DATAFLOW_")}
-    try:
-        server = kernel_server(modules, environment, stages[0].notebook.parent)
-    except Refused as error:
-        tell(f"Kernels are not prepared: {error}")
-        yield
-        return
-    with server.found_by(SERVER_VARIABLE):
+    server = kernel_server(imports_of(project, stages), environment)
+    with contextlib.ExitStack() as until_the_end:
+        try:
+            until_the_end.enter_context(fork_server(SERVER_VARIABLE, server))
+        except Refused as error:
+            tell(f"Kernels are not prepared: {error}")
         yield
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from projects import PATIENCE, make_project
+from projects import PATIENCE, make_project, wait_until
 
 from dataflow.orchestration.databases import close_databases, make_databases_cheap
 from dataflow.project import Project
@@ -27,6 +27,21 @@ for number in range(20):
     instance.report_engine_event(f"event {number}", run)
 print(run.run_id, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+# A process that stores an event whenever it is told to, and keeps what is held open.
+AT_WORK = """
+import sys
+import dagster as dg
+from dataflow.orchestration.databases import make_databases_cheap
+make_databases_cheap()
+instance = dg.DagsterInstance.get()
+run = instance.create_run_for_job(dg.JobDefinition(graph_def=dg.GraphDefinition("job"), name="job"))
+instance.report_engine_event("begun", run)
+print(run.run_id, flush=True)
+for line in sys.stdin:
+    instance.report_engine_event(line.strip(), run)
 """
 
 
@@ -94,6 +109,30 @@ def test_events_of_a_process_that_is_killed_are_there_for_the_next(home: Path):
         [sys.executable, "-c", plain, killed.stdout.strip()], capture_output=True, text=True
     )
     assert seen.stdout.splitlines() == [f"event {number}" for number in range(20)], seen.stderr
+
+
+def test_who_follows_a_run_as_dagsters_pages_do_sees_each_event_when_it_happens(home: Path):
+    make_databases_cheap()
+    seen: list[str] = []
+    pipe = subprocess.PIPE
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", AT_WORK], stdin=pipe, stdout=pipe, text=True
+        ) as run,
+        dg.DagsterInstance.get() as instance,
+    ):
+        assert run.stdout
+        assert run.stdin
+        run_id = run.stdout.readline().strip()
+        instance.watch_event_logs(run_id, None, lambda event, _: seen.append(event.message))
+        for message in ("first", "second"):
+            run.stdin.write(f"{message}\n")
+            run.stdin.flush()
+            wait_until(lambda message=message: message in seen)
+        assert run.poll() is None, "the run goes on"
+        run.stdin.close()
+    assert seen == ["begun", "first", "second"]
+    close_databases()
 
 
 def test_a_run_database_that_another_process_has_made_stays(home: Path):

@@ -28,7 +28,7 @@ def surroundings(**more: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
-    server = kernel_server(MODULES, surroundings(), tmp_path_factory.mktemp("server"))
+    server = kernel_server(MODULES, surroundings()).start()
     yield server
     server.close()
 
