@@ -118,6 +118,7 @@ def prepare() -> None:
     What dbt keeps of that has the values of environment variables: nothing of it is written.
     """
     sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # as in `command.DBT`
+    import dbt.task.build  # noqa: F401  # imported late otherwise
     from dbt.cli.main import dbtRunner
     from dbt.parser.manifest import ManifestLoader
 
@@ -131,25 +132,48 @@ def prepare() -> None:
         arguments += ["--target-path", str(forked.private_folder())]
         if READ.exists():
             arguments += ["--partial-parse-file-path", str(READ)]
-        dbtRunner().invoke(["parse", *arguments])
+        manifest: Any = dbtRunner().invoke(["parse", *arguments]).result
+        if manifest is not None:
+            _compile_macros(manifest)
+            manifest.writable_manifest().to_dict(omit_none=False)  # makes the code that writes one
     finally:
         loader.write_manifest_for_partial_parse = write
         os.environ.clear()
         os.environ.update(before)
 
 
-def _nothing(_: object) -> None:
+def _compile_macros(manifest: Any) -> None:
+    """Have dbt compile the macros that a build of the project may call: it keeps them by their text."""
+    from dbt_common.clients.jinja import template_cache
+
+    nodes = manifest.nodes.values()
+    kinds = {f"materialization_{node.config.materialized}" for node in nodes}
+    waiting = [one for node in nodes for one in node.depends_on.macros]
+    waiting += [one for one in manifest.macros if one.split(".")[-1].rpartition("_")[0] in kinds]
+    seen = set()
+    while waiting:
+        macro = manifest.macros.get(waiting.pop())
+        if macro is not None and macro.unique_id not in seen:
+            seen.add(macro.unique_id)
+            waiting += macro.depends_on.macros
+            template_cache.get_node_template(macro)
+
+
+def _nothing(*_: object) -> None:
     pass
 
 
 def run(arguments: list[str]) -> None:
     """The command `dbt` with `arguments`, in a forked process."""
     from dbt.cli.main import cli
+    from dbt.parser import manifest
 
     from dbt import deprecations
 
     sys.argv[:] = ["dbt", *arguments]
     # What it told already, it tells again.
     deprecations.reset_deprecations()
+    # Its tasks write `manifest.json` at their end, with the results: not when it was read, too.
+    vars(manifest)["write_manifest"] = _nothing
     gc.set_threshold(100_000, 20, 20)  # most of what is there was made before the fork
     cli()

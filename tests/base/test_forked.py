@@ -26,7 +26,14 @@ HELPERS = REPOSITORY / "tests" / "helpers"
 
 def surroundings(**more: str) -> dict[str, str]:
     path = os.pathsep.join([str(HELPERS), str(REPOSITORY)])
-    foreign = ("PYTEST", "LC_CTYPE", "DATAFLOW_", "DAGSTER_")
+    foreign = (
+        "PYTEST",
+        "LC_CTYPE",
+        "DATAFLOW_",
+        "DAGSTER_",
+        "LINES",
+        "COLUMNS",
+    )  # pytest's last two
     own = {n: v for n, v in os.environ.items() if not n.startswith(foreign)}
     return {**own, "PYTHONPATH": path, "TZ": "Asia/Tokyo", **more}
 

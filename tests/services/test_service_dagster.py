@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import psutil
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus, job, op
 from dagster._core.storage.tags import GRPC_INFO_TAG
@@ -63,6 +64,7 @@ def ticking(project: Project) -> Project:
             nbformat.v4.new_markdown_cell("# Count"),
             nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
             nbformat.v4.new_code_cell(WORK),
+            nbformat.v4.new_code_cell("import os; print(os.getppid(), os.environ.get('CITY'))"),
         ],
     )
     nbformat.write(notebook, folder / "tick.ipynb")
@@ -119,9 +121,33 @@ def test_schedules_of_one_minute_run_workflows_of_notebooks_and_of_python(
     log = (RunRecord(ticking, "tock", python["run_id"]).folder / "count.log").read_text()
     assert "counted to four" in log
 
+    # The next run's kernel comes from the same process, unless `.env` has changed.
+    parent, city = printed(ticking, run["run_id"])
+    assert [parent, city] == printed(ticking, launched_to_its_end(ticking, port))
+    assert city == "None"
+    (ticking.root / ".env").write_text("CITY=Lima\n")
+    other, city = printed(ticking, launched_to_its_end(ticking, port))
+    assert (city, other != parent) == ("Lima", True)
+
     assert dataflow("service", "stop", "dagster").returncode == 0
+    wait_until(lambda: not psutil.pid_exists(int(parent)) and not psutil.pid_exists(int(other)))
     assert running(state) == []
     assert not socket.parent.exists()
+
+
+def printed(project: Project, run_id: str) -> list[str]:
+    """What the last cell of `tick` has printed in a run."""
+    folder = RunRecord(project, "tick", run_id).folder
+    notebook: Any = nbformat.read(folder / "tick.ipynb", 4)
+    return list(notebook.cells[-1].outputs[0].text.split())
+
+
+def launched_to_its_end(project: Project, port: int) -> str:
+    """A run of `tick` that has succeeded: its id."""
+    run_id = launched(port, LAUNCH % ("tick", "tick"))
+    wait_until(lambda: ended(project, run_id))
+    assert ended(project, run_id)[0].status == "succeeded"
+    return run_id
 
 
 LAUNCH = """
