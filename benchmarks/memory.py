@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
 import plain
+import psutil
 import workflow_runs
 from harness import Cost, Failed, Measure, Place, Ratio, Ways, case, command, descendants, memory_of
 from harness import peak_memory as peak
@@ -88,8 +89,15 @@ def _silent(words: list[str], folder: Path, environment: dict[str, str]) -> Iter
     try:
         yield
     finally:
+        all_of_it = [*psutil.Process(process.pid).children(recursive=True), process]
         process.terminate()
-        process.wait(60)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:  # `dagster dev` does not always end when it is asked to
+            for one in all_of_it:
+                with suppress(psutil.NoSuchProcess):
+                    one.kill()
+            process.wait()
 
 
 def _wait_for(address: str) -> None:

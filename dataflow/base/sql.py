@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
+
+_COMMENT = re.compile(
+    r"""(?P<quoted>'[^'\n]*'|"[^"\n]*")|--[^\n]*|/\*.*?\*/|\{#.*?#\}""", re.DOTALL
+)
+
+
+def without_comments(sql: str) -> str:
+    """SQL, or dbt's, without its comments, line by line the same."""
+    return _COMMENT.sub(lambda match: match["quoted"] or blank(match), sql)
+
+
+def blank(match: re.Match[str]) -> str:
+    """Nothing in the place of a match but its line ends: what follows keeps its line."""
+    return "\n" * match[0].count("\n")
 
 
 def quote(identifier: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from dataflow.base.sql import blank, without_comments
 from dataflow.dbt.names import DbtNames, read_names, table_of, yaml_files
 from dataflow.project import Project
 from dataflow.workflows.registry import read_workflows
@@ -15,7 +16,7 @@ from dataflow.workflows.yaml_file import read_yaml
 
 # What breaks when a column goes; a notebook of the workflow changes together with its tables.
 DEPEND = ("model", "test", "source query", "page")
-_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/|\{#.*?#\}|<!--.*?-->", re.DOTALL)
+_HIDDEN = re.compile(r"<!--.*?-->", re.DOTALL)  # on a page
 # Of a page: its queries, components and expressions; what is between them is text.
 _PROSE = re.compile(r"(?P<code>```.*?```|<[^>]*>|\{[^}]*\})|[^`<{]+|.", re.DOTALL)
 _STAR = re.compile(r"(?:\bselect|\bdistinct|,|\.)\s*\*|\bcolumns\s*\(|\A\s*from\b", re.IGNORECASE)
@@ -42,15 +43,18 @@ class Reader:
 
         Comments do not count, nor does what a page says beside its queries and components.
         """
-        code = _COMMENT.sub(_blank, self.text) if self.path.suffix in (".sql", ".md") else self.text
+        code = self.text
         if self.kind == "page":
-            code = _PROSE.sub(lambda match: match["code"] or _blank(match), code)
+            code = _HIDDEN.sub(blank, code)
+            code = _PROSE.sub(lambda match: match["code"] or blank(match), code)
+        if self.path.suffix in (".sql", ".md"):
+            code = without_comments(code)
         found = re.search(rf"(?<!\w){re.escape(column)}(?!\w)", code, re.IGNORECASE)
         return code.count("\n", 0, found.start()) + 1 if found else None
 
     def passes_on(self, column: str) -> bool:
         """Whether the column may be in what it makes: it names it, or takes all columns."""
-        takes_all = self.path.suffix == ".py" or _STAR.search(_COMMENT.sub(_blank, self.text))
+        takes_all = self.path.suffix == ".py" or _STAR.search(without_comments(self.text))
         return bool(takes_all) or self.line_of(column) is not None
 
 
@@ -196,10 +200,6 @@ def _dicts(data: object, key: str) -> list[tuple[int, dict[str, object]]]:
     found = data.get(key) if isinstance(data, dict) else None
     listed = found if isinstance(found, list) else []
     return [(number, item) for number, item in enumerate(listed) if isinstance(item, dict)]
-
-
-def _blank(match: re.Match[str]) -> str:
-    return "\n" * match[0].count("\n")
 
 
 def _models_of(project: Project, schema: str, table: str) -> list[Path]:

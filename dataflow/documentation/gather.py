@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataflow.base.sql import TableName, schemas_of
+from dataflow.base.sql import TableName, schemas_of, without_comments
 from dataflow.dashboard.pages import Page, read_pages
 from dataflow.dbt.names import table_of
 from dataflow.documentation.dbt_files import DbtTexts, Described, read_texts
@@ -31,7 +31,7 @@ from dataflow.project import Project
 from dataflow.stages.notebook import Stage, read_notebook
 from dataflow.stages.parameters import INJECTED_TAG, Parameter, read_declaration
 from dataflow.validation.reads import Tables, strings
-from dataflow.validation.sql import COMMENT, REF, SOURCE
+from dataflow.validation.sql import REF, SOURCE
 from dataflow.variables import secrets_of
 from dataflow.warehouse.store import Connection, PublishedTable, published_path, published_tables
 from dataflow.workflows.ids import slug_of
@@ -41,7 +41,6 @@ from dataflow.workflows.registry import Registered, read_workflows, table_confli
 from dataflow.workflows.yaml_file import read_yaml
 
 LONGEST = 20_000  # characters of a cell or model
-_SQL_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 _TITLE = re.compile(r"\A---\s*\n.*?^title:[ \t]*(?P<front>.+?)[ \t]*$.*?^---|^#[ \t]+(?P<head>.+?)[ \t]*$",
                     re.DOTALL | re.MULTILINE)  # fmt: skip
 _KINDS = (("model", "models", {".sql", ".py"}), ("seed", "seeds", {".csv"}),
@@ -183,7 +182,7 @@ class _Reader:
 
     def in_sql(self, sql: str) -> list[TableName]:
         """Those that SQL names, in order."""
-        return self._found(_SQL_COMMENT.sub(" ", sql))
+        return self._found(without_comments(sql))
 
     def in_code(self, source: str) -> list[TableName]:
         """Those that the SQL in a cell's strings and magics names."""
@@ -191,7 +190,7 @@ class _Reader:
 
     def in_model(self, text: str) -> list[TableName]:
         """Those that a model is built on, by `ref`, `source` or their names."""
-        sql = _SQL_COMMENT.sub(" ", COMMENT.sub(" ", text))
+        sql = without_comments(text)
         found = [self._models[match[1]] for match in REF.finditer(sql) if match[1] in self._models]
         for match in SOURCE.finditer(sql):
             found.append(TableName(self._schemas.get(match[1], match[1]), match[2]))
@@ -230,7 +229,7 @@ def _pages(
         parts = page.path.relative_to(project.evidence / "pages").with_suffix("").parts
         reads: list[TableName] = []
         for query in page.queries:
-            for _, name in shown.find(_SQL_COMMENT.sub(" ", query.sql)):
+            for _, name in shown.find(without_comments(query.sql)):
                 reads += by_name.get(name.lower(), [])
         title = _TITLE.search(page.text)
         name = (title["front"] or title["head"]).strip("\"' ") if title else ""

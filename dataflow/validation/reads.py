@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from dataflow.base.sql import raw_schema, schemas_of
+from dataflow.base.sql import blank, raw_schema, schemas_of, without_comments
 from dataflow.dashboard.pages import read_pages
 from dataflow.dbt.names import read_names
 from dataflow.dbt.project import PARSED
@@ -32,7 +32,6 @@ LITERAL = re.compile(
     r"""\#[^\n]*|(?P<quote>\"\"\"|'''|"|')(?P<body>(?:\\.|(?!(?P=quote)).)*)(?P=quote)""",
     re.DOTALL,
 )
-_SQL_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 BEFORE_TABLE = r"\b(?:from|join|into|update|table|using|describe|summarize)\s+"
 
 
@@ -187,7 +186,7 @@ def _dbt_readers(project: Project, workflow_id: str, tables: Tables) -> Iterator
                     text = f"its source `{source.get('name')}` reads the schema {schema}"
                     yield file.problem(text, ("sources", index))
         elif path.suffix == ".sql":
-            text = COMMENT.sub(_blank, _text(path))
+            text = COMMENT.sub(blank, _text(path))
             for match in REF.finditer(text):
                 if match[1] in models:
                     line = text.count("\n", 0, match.start()) + 1
@@ -200,18 +199,9 @@ def _dbt_readers(project: Project, workflow_id: str, tables: Tables) -> Iterator
 
 
 def _sql_reads(path: Path, sql: str, first: int, tables: Tables) -> Iterator[Problem]:
-    sql = blank_comments(sql)
+    sql = without_comments(sql)
     for at, table in tables.find(sql):
         yield Problem(f"reads {table}", path, first + sql.count("\n", 0, at))
-
-
-def blank_comments(sql: str) -> str:
-    """SQL without its comments, line by line the same."""
-    return _SQL_COMMENT.sub(_blank, sql)
-
-
-def _blank(match: re.Match[str]) -> str:
-    return "\n" * match[0].count("\n")
 
 
 def _text(path: Path) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from dataflow.base.sql import blank
 from dataflow.base.words import nearest
 from dataflow.dashboard.source_query import explain, without_semicolon
 from dataflow.dbt.names import DbtNames, read_names, yaml_files
@@ -63,7 +64,7 @@ def without_jinja(
         text: the model.
         relation: gives the table that stands for `ref(…)`, `source(…)` or `this`.
     """
-    text = COMMENT.sub(lambda match: "\n" * match[0].count("\n"), text)
+    text = COMMENT.sub(blank, text)
     if "{%" in text:
         return None
     unknown = False
@@ -71,7 +72,7 @@ def without_jinja(
     def stand_in(match: re.Match[str]) -> str:
         nonlocal unknown
         expression = match[1].strip()
-        lines = "\n" * match[0].count("\n")
+        lines = blank(match)
         if expression.startswith("config("):
             return lines
         if expression.startswith(("ref(", "source(")) or expression == "this":
@@ -109,7 +110,7 @@ def _data_test_problems(
 
 
 def _reference_problems(path: Path, text: str, names: DbtNames) -> Iterator[Problem]:
-    text = COMMENT.sub(lambda match: "\n" * match[0].count("\n"), text)
+    text = COMMENT.sub(blank, text)
     for match in REF.finditer(text):
         if match[1] not in names.models:
             yield Problem(f"there is no model `{match[1]}`", path, _line(text, match),

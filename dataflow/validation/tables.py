@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from dataflow.base.sql import TableName, quote, schemas_of
+from dataflow.base.sql import TableName, quote, schemas_of, without_comments
 from dataflow.base.words import meant, nearest
 from dataflow.dashboard.source_query import explain, without_semicolon
 from dataflow.dbt.names import read_names, table_of
@@ -22,7 +22,7 @@ from dataflow.errors import DataflowError, Fix, Problem
 from dataflow.project import Project
 from dataflow.stages.parameters import parse
 from dataflow.validation.columns import MISSING, Models
-from dataflow.validation.reads import Code, blank_comments, code_of_files, strings
+from dataflow.validation.reads import Code, code_of_files, strings
 from dataflow.warehouse.store import published_path, published_tables
 from dataflow.workflows.load import stage_notebooks
 from dataflow.workflows.python_workflow import JOB_FILE
@@ -86,7 +86,7 @@ class _Owner:
     def strings(self) -> list[str]:
         """The texts in its code, without what reads tables."""
         return [
-            self.reading.sub(" ", blank_comments(text))
+            self.reading.sub(" ", without_comments(text))
             for *_, source in self.code
             for _, text in strings(source)
         ]
@@ -165,7 +165,7 @@ def _reads(code: Iterable[Code], reading: re.Pattern[str]) -> Iterator[_Read]:
     for path, cell, source in code:
         lines = source.split("\n")
         for offset, text in strings(source):
-            plain = blank_comments(text)
+            plain = without_comments(text)
             for match in reading.finditer(plain):
                 line = source.count("\n", 0, offset) + plain.count("\n", 0, match.start(2)) + 1
                 table = TableName(match[1], match[2]).folded
@@ -222,7 +222,7 @@ def _unknown_columns(
             lines = source.split("\n")
             for offset, text in strings(source):
                 tables = {
-                    TableName(m[1], m[2]).folded for m in reading.finditer(blank_comments(text))
+                    TableName(m[1], m[2]).folded for m in reading.finditer(without_comments(text))
                 }
                 if not tables or "{" in text or len(seen) == MOST or len(text) > LONGEST:
                     continue
