@@ -16,8 +16,7 @@ from dataflow.orchestration import dagster_names as names
 from dataflow.orchestration.dashboard import dashboard_asset, published_asset
 from dataflow.orchestration.executor import run_executor
 from dataflow.orchestration.kinds import steps_of
-from dataflow.orchestration.lost import lost_runs_sensor
-from dataflow.orchestration.old_runs import old_runs_sensor
+from dataflow.orchestration.sensors import sensors
 from dataflow.orchestration.steps import WorkflowSteps
 from dataflow.project import Project
 from dataflow.workflows.model import Workflow, WorkflowConfig, WorkflowSection
@@ -84,7 +83,7 @@ def _definitions(parts: list[Part]) -> Any:
         assets=[asset for part in parts for asset in part.assets],
         jobs=[part.job for part in parts],
         schedules=[schedule for part in parts for schedule in part.schedules],
-        sensors=[lost_runs_sensor(), old_runs_sensor()],
+        sensors=sensors(),
         # For assets materialized on Dagster's pages, perhaps of several workflows.
         executor=run_executor(steps, parallel=True),
     )

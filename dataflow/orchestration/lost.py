@@ -14,7 +14,6 @@ import dagster as dg
 from dataflow.base.process import is_alive
 
 PROCESS_TAG = "dataflow/process"
-LOOK_EVERY = 30  # seconds
 
 
 def end_lost_runs(instance: Any) -> list[str]:
@@ -36,21 +35,3 @@ def end_lost_runs(instance: Any) -> list[str]:
         )
         ended.append(str(run.run_id))
     return ended
-
-
-def lost_runs_sensor() -> Any:
-    """The sensor by which Dagster's daemon looks for lost runs."""
-
-    @dg.sensor(
-        name="ends_lost_runs",
-        minimum_interval_seconds=LOOK_EVERY,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Ends runs from the command line whose process was killed.",
-        # It requests no runs, but Dagster demands a target.
-        asset_selection=dg.AssetSelection.all(),
-    )
-    def ends_lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        ended = end_lost_runs(context.instance)
-        return dg.SkipReason(f"ended {', '.join(ended)}" if ended else "no run is lost")
-
-    return ends_lost_runs

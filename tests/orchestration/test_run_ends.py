@@ -24,7 +24,7 @@ from projects import (
 )
 
 from dataflow.orchestration.instance import open_instance
-from dataflow.orchestration.lost import lost_runs_sensor
+from dataflow.orchestration.sensors import sensors
 from dataflow.project import Project
 from dataflow.runs.record import RunRecord
 
@@ -260,7 +260,7 @@ def test_dagsters_daemon_ends_killed_runs(project, monkeypatch):
     instance = open_instance(project)
 
     with dg.build_sensor_context(instance=instance) as context:
-        told = lost_runs_sensor()(context)
+        told = sensors()[0](context)
 
     instance.dispose()
     assert its_data["run_id"] in told.skip_message

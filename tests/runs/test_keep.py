@@ -15,8 +15,8 @@ from projects import dataflow, make_project, start_dataflow
 from dataflow.api import Project as Api
 from dataflow.errors import ConfigurationError, DataflowError
 from dataflow.orchestration.instance import open_instance
-from dataflow.orchestration.old_runs import old_runs_sensor
 from dataflow.orchestration.retention import old_of, prune
+from dataflow.orchestration.sensors import sensors
 from dataflow.project import Project
 from dataflow.runs.marks import LONGEST
 from dataflow.runs.record import newest_first
@@ -199,7 +199,7 @@ def test_dagsters_daemon_removes_old_runs_also_of_workflows_that_are_gone(tmp_pa
 
     def tick() -> str:
         with open_instance(project) as instance, dg.build_sensor_context(instance) as context:
-            return str(old_runs_sensor()(context).skip_message)
+            return str(sensors()[1](context).skip_message)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DATAFLOW_PROJECT", str(project.root))
