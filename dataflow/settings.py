@@ -197,6 +197,11 @@ class Settings:
     max_parallel_stages: int = _setting(
         COUNT, 4, "how many stages of a run are executed at the same time"
     )
+    max_kernels: int = _setting(
+        COUNT,
+        16,
+        "how many stages of all runs, those from the command line too, are executed at the same time",
+    )
     kernels: str = _setting(
         WARM_COLD,
         "warm",

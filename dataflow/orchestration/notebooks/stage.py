@@ -9,7 +9,7 @@ import dagster as dg
 from dataflow.engine.secrets import Scrubber
 from dataflow.errors import DataflowError
 from dataflow.orchestration import dagster_names as names
-from dataflow.orchestration.live import LiveOutput
+from dataflow.orchestration.live import LiveOutput, tell
 from dataflow.orchestration.notebooks.config_schema import config_schema, from_config
 from dataflow.orchestration.notebooks.results import (
     check_results,
@@ -31,6 +31,7 @@ from dataflow.stages.execute import StageOutcome, execute_stage
 from dataflow.stages.notebook import Stage, read_notebook
 from dataflow.stages.parameters import read_declaration
 from dataflow.stages.result import DeclaredCheck, declared_checks, plain
+from dataflow.stages.slots import kernel_slot
 from dataflow.stages.values import conceal
 from dataflow.warehouse.store import forget_writes
 
@@ -147,8 +148,16 @@ def _execute(
 ) -> StageOutcome:
     notebook = step.record.executed_notebook(stage.name, attempt)
     live = LiveOutput(context.log, stage.name, sys.stderr)
+
+    def waiting(text: str) -> None:
+        tell(f"{stage.name}: {text}")
+        context.log.info(text)
+
     try:
-        with context_file(project, context, step.secrets) as environment:
+        with (
+            kernel_slot(project, f"stage {stage.name} of {stage.workflow_id}", waiting),
+            context_file(project, context, step.secrets) as environment,
+        ):
             outcome = execute_stage(
                 project,
                 stage,
