@@ -144,7 +144,7 @@ def prepare() -> None:
 
 def _compile_macros(manifest: Any) -> None:
     """Have dbt compile the macros that a build of the project may call: it keeps them by their text."""
-    from dbt_common.clients.jinja import template_cache
+    from dbt.clients.jinja import MacroGenerator
 
     nodes = manifest.nodes.values()
     kinds = {f"materialization_{node.config.materialized}" for node in nodes}
@@ -156,7 +156,7 @@ def _compile_macros(manifest: Any) -> None:
         if macro is not None and macro.unique_id not in seen:
             seen.add(macro.unique_id)
             waiting += macro.depends_on.macros
-            template_cache.get_node_template(macro)
+            MacroGenerator(macro).get_template()
 
 
 def _nothing(*_: object) -> None:

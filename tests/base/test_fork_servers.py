@@ -102,7 +102,7 @@ def test_a_server_that_nobody_uses_ends_in_time(keeper, monkeypatch, limit):
         wait_until(lambda: kept.is_old(kept.began + 0.6) or limit == "IDLE", 30, every=0.02)
         assert servers(keeper) == 1, "it is in use"
     wait_until(lambda: servers(keeper) == 0, 30, every=0.02)
-    assert not kept.server.folder.exists()
+    wait_until(lambda: not kept.server.folder.exists(), 30, every=0.02)
 
 
 def test_of_those_that_nobody_uses_two_are_kept(keeper):
