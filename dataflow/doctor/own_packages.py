@@ -85,7 +85,7 @@ def install(root: Path) -> int:
 def check_own_packages(project: Project) -> Iterator[Finding]:
     """What is installed or imported here is what a colleague's clone gets, too."""
     own = read_own(project.root / FILE)
-    asked = _with_dependencies(wanted.name for wanted in own if wanted.name)
+    asked = {*_with_dependencies(wanted.name for wanted in own if wanted.name)}
     asked |= _TOOLS | needed_packages()
     for lock in (*(project.root / name for name in LOCKS), NODE_LOCK):
         if lock.is_file():
@@ -138,18 +138,21 @@ def _installed_from(root: Path, place: str) -> metadata.Distribution | None:
     return None
 
 
-def _with_dependencies(names: Iterable[str]) -> set[str]:
+def _with_dependencies(names: Iterable[str]) -> dict[str, set[str]]:
+    """Packages and all that they bring along, each with what it asks for itself."""
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
-    found: set[str] = set()
-    waiting = list(names)
+    found: dict[str, set[str]] = {}
+    waiting = [str(canonicalize_name(name)) for name in names]
     while waiting:
-        name = str(canonicalize_name(waiting.pop()))
+        name = waiting.pop()
         if name not in found:
-            found.add(name)
+            lines: list[str] = []
             with contextlib.suppress(metadata.PackageNotFoundError):
-                waiting += [Requirement(line).name for line in metadata.requires(name) or []]
+                lines = metadata.requires(name) or []
+            found[name] = {str(canonicalize_name(Requirement(line).name)) for line in lines}
+            waiting += found[name]
     return found
 
 
@@ -223,7 +226,8 @@ def _installed_only_here(asked: set[str], said: str) -> Iterator[Finding]:
 
     extra = {str(canonicalize_name(each.name)): each.version for each in metadata.distributions()}
     extra = {name: version for name, version in extra.items() if name not in asked}
-    brought = {dep for name in extra for dep in _with_dependencies([name]) - {name}}
+    needs = _with_dependencies(extra)
+    brought = {dep for name in needs for dep in needs[name] - {name}}
     alone = [
         f"{name} {version}"
         for name, version in sorted(extra.items())
