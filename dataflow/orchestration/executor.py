@@ -58,30 +58,40 @@ def run_executor(workflows: Iterable[WorkflowSteps], *, parallel: bool) -> Any:
         requirements=dg.multiple_process_executor_requirements() if parallel else None,
     )
     def of_runs(context: dg.InitExecutorContext) -> RunExecutor:
-        made = dg.multiprocess_executor if parallel else dg.in_process_executor
-        config: dict[str, Any] = {"retries": {"enabled": {}}}
+        def made(executor: Any, **config: Any) -> dg.Executor:
+            config = {"retries": {"enabled": {}}, **config}
+            created = context._replace(executor_def=executor, executor_config=config)
+            return executor.executor_creation_fn(created)
+
+        alone = beside = made(dg.in_process_executor)
         if parallel:
             most = Project.find().settings.max_parallel_stages
-            config |= {"max_concurrent": most, "start_method": START_METHOD}
-        create = made.executor_creation_fn
-        assert create is not None
-        inner = create(context._replace(executor_def=made, executor_config=config))
-        return RunExecutor(inner, {steps.workflow.id: steps for steps in workflows})
+            beside = made(dg.multiprocess_executor, max_concurrent=most, start_method=START_METHOD)
+        return RunExecutor(alone, beside, {steps.workflow.id: steps for steps in workflows})
 
     return of_runs
 
 
 class RunExecutor(dg.Executor):
-    """Executes a run's steps by Dagster's own executor, and records the run's start and end."""
+    """Executes a run's steps by Dagster's own executors, and records the run's start and end.
 
-    def __init__(self, inner: dg.Executor, workflows: Mapping[str, WorkflowSteps]) -> None:
-        self._inner = inner
+    Args:
+        alone: executes steps that all wait for each other.
+        beside: executes others.
+        workflows: by id.
+    """
+
+    def __init__(
+        self, alone: dg.Executor, beside: dg.Executor, workflows: Mapping[str, WorkflowSteps]
+    ) -> None:
+        self._alone = alone
+        self._beside = beside
         self._workflows = workflows
 
     @property
     def retries(self) -> Any:
         """Dagster's question: steps may ask to be tried again."""
-        return self._inner.retries
+        return self._alone.retries
 
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[Any]:
         """Dagster's call: the run's events, as its steps yield them."""
@@ -105,7 +115,10 @@ class RunExecutor(dg.Executor):
                 if stages and any(names.step_of(key) == names.DBT for _, key in chosen):
                     turns.enter_context(dbt_ready(records[0].project))
                 turns.enter_context(prepared_kernels(records[0].project, stages, tell))
-                yield from self._inner.execute(plan_context, execution_plan)
+                levels = execution_plan.get_steps_to_execute_by_level()
+                one_by_one = all(len(level) == 1 for level in levels)
+                inner = self._alone if one_by_one else self._beside
+                yield from inner.execute(plan_context, execution_plan)
         except BaseException as error:
             # Where steps have processes of their own, a cancel may arrive as their failure.
             cancelled = isinstance(error, INTERRUPTS) or any(
