@@ -17,6 +17,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import logging
 import os
 import shutil
 import sqlite3
@@ -26,6 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from dataflow.base.files import draft_beside, sync
+
+logger = logging.getLogger("dataflow")
 
 KEPT = 8  # databases: the removal of old runs opens those of many
 _held: dict[Path, sqlite3.Connection] = {}
@@ -70,7 +73,13 @@ def _watch_the_log(module: Any) -> None:
             self._patterns = [self._log_path, f"{self._log_path}-wal"]
 
         def on_modified(self, event: Any) -> None:
-            self._process_log()
+            # One thread looks for all pages, and would end with an error: of a run, for instance,
+            # that has just been removed.
+            try:
+                if os.path.exists(self._log_path):  # noqa: PTH110 - else one is made
+                    self._process_log()
+            except Exception as error:
+                logger.warning("the events of run %s cannot be read: %s", self._run_id, error)
 
     module.SqliteEventLogStorageWatchdog = Watchdog
 

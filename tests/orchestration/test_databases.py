@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -132,6 +133,26 @@ def test_who_follows_a_run_as_dagsters_pages_do_sees_each_event_when_it_happens(
         assert run.poll() is None, "the run goes on"
         run.stdin.close()
     assert seen == ["begun", "first", "second"]
+    close_databases()
+
+
+def test_who_follows_other_runs_goes_on_when_one_is_removed_whose_page_is_open(home: Path):
+    make_databases_cheap()
+    seen: list[str] = []
+    with dg.DagsterInstance.get() as instance:
+        removed, other = new_run(instance), new_run(instance)
+        for run_id in (removed, other):
+            instance.watch_event_logs(run_id, None, lambda event, _: seen.append(event.run_id))
+        instance.delete_run(removed)
+        for file in (home / "history" / "runs").glob(f"{removed}.db*"):
+            file.unlink()
+        time.sleep(0.5)  # what was changed is looked at then
+
+        run = instance.get_run_by_id(other)
+        assert run is not None
+        instance.report_engine_event("again", run)
+
+        wait_until(lambda: seen.count(other) == 2, 30)
     close_databases()
 
 
