@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -177,18 +177,16 @@ class Keeper:
 
     def _find(self, wanted: Wanted) -> _Kept:
         state = self._state()
-        modules = wanted.modules
-        for kept in self._all:
-            if kept.fits(wanted, state):
-                if set(wanted.modules) <= set(kept.wanted.modules):
-                    return kept
-                # One for all, rather than one for each: it takes the place of that.
-                modules = merged(kept.wanted.modules, modules)
-                kept.replaced = True
-        new = Wanted(modules, wanted.environment, wanted.folder, wanted.may_differ)
-        kept = _Kept(new.start(), new, state)
-        self._all.append(kept)
-        return kept
+        fitting = [kept for kept in self._all if kept.fits(wanted, state)]
+        for kept in fitting:
+            if set(wanted.modules) <= set(kept.wanted.modules):
+                return kept
+            wanted = replace(wanted, modules=merged(kept.wanted.modules, wanted.modules))
+        new = _Kept(wanted.start(), wanted, state)
+        for kept in fitting:  # one for all, rather than one for each
+            kept.replaced = True
+        self._all.append(new)
+        return new
 
     def _end_unused(self) -> None:
         now = time.monotonic()

@@ -1,9 +1,10 @@
-"""A lock between processes: one holder at a time, first come, first served.
+"""A lock between processes: one holder at a time, or so many, first come, first served.
 
 Those who wait stand in a queue, learn who holds the lock, and give up after a time limit. The lock
 belongs to the operating system, so a holder that dies (`kill -9` included) frees it. In its folder::
 
     write.lock      the lock (an OS lock; the file itself stays)
+    1.lock, …       the others, where several may hold it
     holder.json     who holds it: for people and messages only, never trusted
     queue/          one ticket per waiter, a file whose name sorts by its arrival
 
@@ -152,6 +153,7 @@ def acquire(
     timeout: float = DEFAULT_TIMEOUT,
     on_wait: Callable[[str], None] | None = None,
     run_id: str | None = None,
+    places: int = 1,
 ) -> Held:
     """Take the lock in `folder`, and hold it until the result is released.
 
@@ -164,26 +166,22 @@ def acquire(
         timeout: seconds to wait at most; by default, for one that is held by hand.
         on_wait: called with a sentence every few seconds of waiting; logged when None.
         run_id: the run it is held for; the environment's when None.
+        places: how many may hold it at the same time.
 
     Raises:
         StillHeld: somebody else held it all the time.
         OSError: the folder cannot be written.
     """
-    from filelock import FileLock
-
     key = (threading.get_ident(), folder)
     with _registry_guard:
         if held := _registry.get(key):
             held.nest()
             return held
     (folder / "queue").mkdir(parents=True, exist_ok=True)
-    # Not a singleton, not thread-local: two threads exclude each other, and a connection
-    # may be closed by the garbage collector in a thread that did not open it.
-    lock = FileLock(folder / "write.lock", thread_local=False)
-    _take(lock, folder, what, timeout, on_wait or logger.warning)
+    lock = _take(folder, places, what, timeout, on_wait or logger.warning)
     # For people only: a full disk must not keep anyone from taking the lock.
     with contextlib.suppress(OSError):
-        draft = folder / "holder.draft"  # one holder at a time, so one name does
+        draft = folder / "holder.draft"  # one holder at a time, or the last one counts
         draft.write_text(json.dumps(asdict(Holder.current(holder, run_id))))
         draft.replace(folder / "holder.json")
     held = Held(lock, folder, key)
@@ -209,12 +207,12 @@ def read_holder(folder: Path) -> Holder | None:
 
 
 def _take(
-    lock: FileLock, folder: Path, what: str, timeout: float, on_wait: Callable[[str], None]
-) -> None:
+    folder: Path, places: int, what: str, timeout: float, on_wait: Callable[[str], None]
+) -> FileLock:
     """Wait for our turn and take the lock."""
     queue = folder / "queue"
-    if not first_ticket(queue) and _try(lock):
-        return
+    if not first_ticket(queue) and (lock := _try(folder, places)):
+        return lock
     started = time.monotonic()
     deadline = started + timeout
     next_message = started + FIRST_MESSAGE_AFTER
@@ -222,8 +220,8 @@ def _take(
         while True:
             now = time.monotonic()
             ours = first_ticket(queue) in (None, ticket.name)
-            if ours and _try(lock):
-                return
+            if ours and (lock := _try(folder, places)):
+                return lock
             if now >= deadline:
                 holder = _noted_holder(folder)
                 if timeout != DEFAULT_TIMEOUT or holder is None or holder.run_id is None:
@@ -240,14 +238,19 @@ def _take(
             time.sleep(min(pause if waited < 5 else 0.05, max(deadline - now, 0)))
 
 
-def _try(lock: FileLock) -> bool:
-    from filelock import Timeout
+def _try(folder: Path, places: int) -> FileLock | None:
+    """Take the first place that is free."""
+    from filelock import FileLock, Timeout
 
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        return False
-    return True
+    for number in range(places):
+        name = f"{number or 'write'}.lock"
+        # Not a singleton, not thread-local: two threads exclude each other, and a connection
+        # may be closed by the garbage collector in a thread that did not open it.
+        lock = FileLock(folder / name, thread_local=False)
+        with contextlib.suppress(Timeout):
+            lock.acquire(blocking=False)
+            return lock
+    return None
 
 
 def _noted_holder(folder: Path) -> Holder | None:

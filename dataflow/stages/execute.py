@@ -192,10 +192,8 @@ def kernel_environment(
     }
     # ipykernel leaves alone what subprocesses print when it thinks it is itself under test.
     environment.pop("PYTEST_CURRENT_TEST", None)
-    for name in (
-        SERVER_VARIABLE,
-        fork_servers.VARIABLE,
-    ):  # a run that a notebook starts has its own
+    # A run that a notebook starts has servers of its own.
+    for name in (SERVER_VARIABLE, fork_servers.VARIABLE):
         environment.pop(name, None)
     environment.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])

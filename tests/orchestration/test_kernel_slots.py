@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from projects import (
     PATIENCE,
     Workflow,
     dataflow,
+    environment,
     kernels_of,
     make_project,
     run_data,
@@ -20,9 +24,18 @@ from projects import (
 )
 
 from dataflow.project import Project
+from dataflow.stages.slots import kernel_slot
 
 pytestmark = pytest.mark.slow
 
+SLOT = """
+import sys, time
+from dataflow.project import Project
+from dataflow.stages.slots import kernel_slot
+with kernel_slot(Project.find(), sys.argv[1], lambda text: print(text, flush=True)):
+    print("has one", flush=True)
+    time.sleep(600)
+"""
 # Each notes when it began and ended.
 WORK = """
 import time
@@ -96,3 +109,46 @@ def test_a_run_that_a_notebook_starts_does_not_wait_for_that_notebooks_kernel(pr
     result = dataflow(project, "workflow", "run", "outer", "--json", timeout=PATIENCE)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["status"] == "succeeded"
+
+
+def in_slot(project: Project, name: str) -> tuple[subprocess.Popen[str], str]:
+    """A process that takes a slot and keeps it, and the first line that it says."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOT, name],
+        cwd=project.root,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    return process, process.stdout.readline()
+
+
+def test_as_many_as_there_may_be_have_one_and_a_suspended_waiter_holds_nobody_up(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("dataflow.base.lock.STALE_AFTER", 1.0)
+    settings = project.root / "pyproject.toml"
+    settings.write_text(settings.read_text().replace("max_kernels = 1", "max_kernels = 2"))
+    (one, two, waits), said = zip(
+        *(in_slot(project, name) for name in ("one", "two", "waits")), strict=True
+    )
+    try:
+        assert said[:2] == ("has one\n", "has one\n")
+        assert said[2].startswith("Waiting for a kernel: 2 may run at the same time")
+        waits.send_signal(signal.SIGSTOP)
+        one.kill()
+
+        entered = []
+        waiting = threading.Thread(
+            target=lambda: entered.append(kernel_slot(project, "last", print).__enter__()),
+            daemon=True,
+        )
+        waiting.start()
+        waiting.join(30)
+
+        assert entered == [None]
+    finally:
+        for process in (one, two, waits):
+            process.kill()
+            process.communicate()
