@@ -117,6 +117,7 @@ def plot(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
     mpl.use("svg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     shown = [row for row in rows if not row["error"]]
     style: dict[Any, Any] = {
@@ -134,7 +135,9 @@ def plot(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
                 axes.plot(row["goal"], place, "|", color=ORANGE, markersize=12, markeredgewidth=2)
         axes.axvline(1, color=GREY, linewidth=1, linestyle=":")
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_yticks(range(len(shown)), [_label(row) for row in shown])
         axes.set_ylim(max(len(shown), 1) - 0.5, -0.5)
         axes.spines[["top", "right", "left"]].set_visible(False)
